@@ -1,0 +1,18 @@
+//! Gridfront, the front door for GridFTP sites.
+//!
+//! ```text
+//!   cli ─▶ control ─▶ proxy, checker ─▶ sys      what runs: sockets, clocks, threads
+//!                         │
+//!            config ─▶ balance ─▶ proto          what decides: pure
+//! ```
+//!
+//! A layer uses only what stands below it or to its right; `integration/architecture.rs` holds it to that.
+//! `ARCHITECTURE.md` follows a control connection through the layers.
+pub mod balance;
+pub mod checker;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod proto;
+pub mod proxy;
+pub mod sys;

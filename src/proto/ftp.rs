@@ -1,0 +1,29 @@
+//! The FTP control channel as GridFTP speaks it (RFC 959, 2228, 2389, 2428, 3659; GFD.20, GFD.47).
+//!
+//! ```text
+//!   client bytes ─▶ line ─▶ command ─▶ session ─▶ bytes for the real server
+//!   server bytes ─▶ line ─▶ reply   ─▶ session ─▶ bytes for the client, facts for the log
+//!                                      passive, bounce: the addresses inside
+//! ```
+mod bounce;
+mod command;
+mod greeting;
+mod line;
+mod passive;
+mod policy;
+mod reply;
+mod session;
+
+pub use bounce::{BouncePolicy, BounceRefusal, Login};
+pub use command::{Command, Verb};
+pub use greeting::{Greeting, GreetingError};
+pub use line::{HELD_LINE, LineSplitter, LineTooLong, MAX_LINE, Piece};
+pub use passive::{
+    AddressList, DataAddresses, Extended, find_extended, find_host_port, parse_eprt, parse_port, parse_spor,
+    rewrite_address_line,
+};
+pub use policy::{DataPath, ForeignDataAddresses, UnknownWord};
+pub use reply::{ReplyCode, ReplyFramer, ReplyLine};
+pub use session::{
+    Action, Ending, Fault, MAX_PENDING, Outbox, Session, SessionPolicy, TransferRecord, Tunnel,
+};

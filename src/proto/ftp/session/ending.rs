@@ -1,0 +1,110 @@
+//! How a session ends, what the client is told, and whose fault it is.
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// The client closed its side.
+    ClientClosed,
+    /// The client's connection broke.
+    ClientLost,
+    /// The real server said goodbye (after QUIT, or with a 421 of its own) and closed.
+    Goodbye,
+    /// The real server closed or its connection broke without a word.
+    ServerLost,
+    /// The real server closed at a command that makes some servers close: ABOR in a transfer, an empty line.
+    ClosedByCommand,
+    /// Not logged in within `login_timeout`.
+    LoginTimeout,
+    /// Nothing happened for `idle_timeout`.
+    IdleTimeout,
+    /// The client took none of the bytes that wait for it for `idle_timeout`.
+    ClientStalled,
+    /// The same of the real server.
+    ServerStalled,
+    /// The door or the real server is being drained.
+    Draining,
+    /// The door ends at once.
+    Shutdown,
+    /// A command line that is longer than it may be.
+    CommandTooLong,
+    /// A long command line with bytes inside that servers read in different ways.
+    UnclearCommand,
+    /// A reply line that is longer than it may be.
+    ReplyTooLong,
+    /// The client began with TLS.
+    TlsHello,
+}
+
+/// Who has to mend it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Nobody: the session ended as it should.
+    Nobody,
+    /// The client.
+    Client,
+    /// The real server.
+    RealServer,
+}
+
+impl Ending {
+    /// The reply that tells the client, with its CR LF; empty where there is nobody to tell or all is said.
+    #[must_use]
+    pub fn reply(self) -> &'static str {
+        match self {
+            Self::ClientClosed | Self::ClientLost | Self::Goodbye | Self::ClientStalled => "",
+            Self::ServerStalled => "421 Service not available: the server takes no more commands.\r\n",
+            Self::ServerLost | Self::ClosedByCommand => {
+                "421 Service not available: the server closed the control connection.\r\n"
+            }
+            Self::LoginTimeout => "421 Login time-out: closing control connection.\r\n",
+            Self::IdleTimeout => "421 Idle time-out: closing control connection.\r\n",
+            Self::Draining => "421 Service closing for maintenance: please connect again.\r\n",
+            Self::Shutdown => "421 Service shutting down: please connect again later.\r\n",
+            Self::UnclearCommand => {
+                "501 CR, LF or a telnet command inside a command: closing control connection.\r\n"
+            }
+            Self::CommandTooLong => "500 Command line too long: closing control connection.\r\n",
+            Self::ReplyTooLong => "421 Service not available: the server's reply has no end.\r\n",
+            Self::TlsHello => {
+                "500 This port speaks FTP, not TLS: connect in the clear and send AUTH; closing control connection.\r\n"
+            }
+        }
+    }
+
+    /// A word for the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client closed",
+            Self::ClientLost => "client connection lost",
+            Self::Goodbye => "goodbye",
+            Self::ServerLost => "real server closed",
+            Self::ClosedByCommand => "real server closed at ABOR or an empty line",
+            Self::LoginTimeout => "login time-out",
+            Self::IdleTimeout => "idle time-out",
+            Self::ClientStalled => "client stopped reading",
+            Self::ServerStalled => "real server stopped reading",
+            Self::Draining => "drained",
+            Self::Shutdown => "shutdown",
+            Self::CommandTooLong => "command too long",
+            Self::UnclearCommand => "unclear command",
+            Self::ReplyTooLong => "reply too long",
+            Self::TlsHello => "TLS instead of FTP",
+        }
+    }
+
+    /// Who has to mend it; decides the log level.
+    #[must_use]
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::ServerLost | Self::ServerStalled | Self::ReplyTooLong => Fault::RealServer,
+            Self::ClosedByCommand
+            | Self::CommandTooLong
+            | Self::UnclearCommand
+            | Self::TlsHello
+            | Self::LoginTimeout
+            | Self::ClientStalled => Fault::Client,
+            _ => Fault::Nobody,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What comes out of the machine: bytes for both sides, and facts.
+use std::time::{Duration, Instant};
+
+use super::super::command::Verb;
+use super::super::policy::DataPath;
+use super::super::reply::ReplyCode;
+
+/// Where the machine writes; owned by the driver, used for many sessions in turn.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Bytes for the client.
+    pub to_client: Vec<u8>,
+    /// Bytes for the real server.
+    pub to_server: Vec<u8>,
+    /// What happened, in order.
+    pub actions: Vec<Action>,
+}
+
+impl Outbox {
+    /// Forgets what is in it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.to_client.clear();
+        self.to_server.clear();
+        self.actions.clear();
+    }
+}
+
+/// What the driver is told besides bytes.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Action {
+    /// The server took the login.
+    LoggedIn {
+        /// The name given to USER, shortened to what a log line bears.
+        user: Box<str>,
+    },
+    /// The server refused a login.
+    LoginFailed,
+    /// The server accepted a GSSAPI security context (RFC 2228: 235), this long after AUTH.
+    Secured(Duration),
+    /// A GSSAPI handshake began and did not end with a security context.
+    SecurityFailed,
+    /// A transfer or listing ended.
+    Transfer(TransferRecord),
+    /// From here on bytes pass unread in both directions; the machine takes no more input.
+    Tunnel(Tunnel),
+}
+
+/// What runs inside a control connection that the door cannot read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tunnel {
+    /// A GSSAPI security context.
+    Gssapi,
+    /// Another mechanism that the server agreed to with 234 (TLS at the server itself).
+    Other,
+}
+
+/// A transfer that ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TransferRecord {
+    /// Which command.
+    pub verb: Verb,
+    /// Its argument, shortened to what a log line bears.
+    pub path: Box<str>,
+    /// The server's final reply; `None` when the session ended before it.
+    pub reply: Option<ReplyCode>,
+    /// From the command, or the end of the transfer before it, to the reply.
+    pub duration: Duration,
+    /// Who carried the bytes.
+    pub data_path: DataPath,
+}
+
+/// A transfer command that the server has not answered.
+#[derive(Debug)]
+pub(super) struct OpenTransfer {
+    pub(super) verb: Verb,
+    pub(super) path: Box<str>,
+    pub(super) since: Instant,
+}
+
+impl OpenTransfer {
+    pub(super) fn finish(self, reply: Option<ReplyCode>, now: Instant) -> TransferRecord {
+        TransferRecord {
+            verb: self.verb,
+            path: self.path,
+            reply,
+            duration: now.saturating_duration_since(self.since),
+            data_path: DataPath::Direct,
+        }
+    }
+}

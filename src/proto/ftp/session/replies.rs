@@ -1,0 +1,147 @@
+//! The real server's side: each reply meets the command it answers.
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::super::bounce::Login;
+use super::super::passive::{AddressList, rewrite_address_line};
+use super::super::reply::{ReplyCode, ReplyLine};
+use super::pending::Kind;
+use super::{Action, Outbox, Session, Tunnel};
+
+impl Session {
+    /// `whole` is false for the first part of a line that is too long to be kept.
+    pub(super) fn on_reply_line(&mut self, now: Instant, line: &[u8], whole: bool, out: &mut Outbox) {
+        let (code, begins, ends) = match self.framer.classify(line) {
+            ReplyLine::First(code) => (code, true, false),
+            ReplyLine::Middle(code) => (code, false, false),
+            ReplyLine::Last(code) => (code, false, true),
+            ReplyLine::Single(code) => (code, true, true),
+            ReplyLine::Stray => return self.show(line, out),
+        };
+        if begins {
+            self.skip_blanks(code);
+        }
+        let head = self.pending.front();
+        if begins {
+            // A server that takes its leave speaks to the client, whatever was asked.
+            self.hiding = head.is_some_and(|pending| pending.hidden) && !is_farewell(code);
+        }
+        let list = head.and_then(|pending| self.address_list(pending.kind, code, begins && ends));
+        match list.filter(|_| whole).and_then(|kind| rewrite_address_line(kind, line, &self.addresses)) {
+            Some(rewritten) => self.show(&rewritten, out),
+            None => self.show(line, out),
+        }
+        if ends {
+            self.on_reply(now, code, out);
+        }
+    }
+
+    fn on_reply(&mut self, now: Instant, code: ReplyCode, out: &mut Outbox) {
+        if code.is_preliminary() {
+            return;
+        }
+        self.goodbye = is_farewell(code) || code.number() == 221;
+        let Some(kind) = self.pending.pop() else { return };
+        match kind {
+            Kind::Other | Kind::Abor | Kind::Blank => {}
+            // Not all say 221: Globus in a handshake says 211.
+            Kind::Quit => self.goodbye |= code.is_success(),
+            Kind::User | Kind::Pass => self.on_login(code, out),
+            Kind::Auth { gssapi } => {
+                if code.number() == 234 {
+                    self.open_tunnel(if gssapi { Tunnel::Gssapi } else { Tunnel::Other }, now, out);
+                } else if !code.is_intermediate() {
+                    self.handshake = None;
+                }
+            }
+            Kind::Adat => {
+                if code.is_success() {
+                    self.open_tunnel(Tunnel::Gssapi, now, out);
+                } else if !code.is_intermediate() && self.handshake.take().is_some() {
+                    out.actions.push(Action::SecurityFailed);
+                }
+            }
+            Kind::Type(letter) => {
+                if code.is_success() {
+                    self.type_in_force = letter;
+                    self.type_chosen = true;
+                }
+            }
+            Kind::Pasv | Kind::Epsv { .. } | Kind::Spas | Kind::Port if code.is_success() => {
+                // 200 to a passive command says that the address will come with the transfer, and then counts the type
+                // of that moment.
+                let now_given = kind == Kind::Port || matches!(code.number(), 227 | 229);
+                self.type_at_address = now_given.then_some(self.type_in_force);
+                self.address_open = now_given;
+                if let Kind::Epsv { ipv6 } = kind {
+                    self.listens_on_ipv6 = ipv6;
+                }
+            }
+            // The server keeps the address that it had.
+            Kind::Pasv | Kind::Epsv { .. } | Kind::Spas | Kind::Port => {}
+            Kind::Rein => {
+                if code.is_success() {
+                    self.login = Login::No;
+                    self.type_in_force = b'A';
+                    self.type_chosen = false;
+                    self.type_at_address = None;
+                    self.address_open = false;
+                }
+            }
+            Kind::Transfer => {
+                if let Some(transfer) = self.transfers.pop_front() {
+                    out.actions.push(Action::Transfer(transfer.finish(Some(code), now)));
+                }
+                match self.transfers.front_mut() {
+                    Some(next) => next.since = now,
+                    // Most sessions are idle from here on; the room that many at once have taken goes back.
+                    None => self.transfers = VecDeque::new(),
+                }
+            }
+        }
+    }
+
+    /// A server that lets empty lines pass unanswered has gone on to what came after them.
+    fn skip_blanks(&mut self, code: ReplyCode) {
+        let answers_blank = (500..600).contains(&code.number()) || is_farewell(code);
+        while !answers_blank && self.pending.front().is_some_and(|pending| pending.kind == Kind::Blank) {
+            self.pending.pop();
+        }
+    }
+
+    /// Which addresses a line holds that answers a command of this kind with this code.
+    fn address_list(&self, kind: Kind, code: ReplyCode, single: bool) -> Option<AddressList> {
+        match (kind, code.number()) {
+            (Kind::Pasv, 227) | (Kind::Transfer, 127) => Some(AddressList::HostPort),
+            (Kind::Spas, 229) | (Kind::Transfer, 129) if !single => Some(AddressList::Striped),
+            (Kind::Epsv { ipv6 }, 229) => Some(AddressList::Extended { ipv6 }),
+            (Kind::Spas, 229) | (Kind::Transfer, 129) => {
+                Some(AddressList::Extended { ipv6: self.listens_on_ipv6 })
+            }
+            _ => None,
+        }
+    }
+
+    fn on_login(&mut self, code: ReplyCode, out: &mut Outbox) {
+        if matches!(code.number(), 230 | 232) {
+            self.login = if self.may_be_anonymous { Login::Anonymous } else { Login::User };
+            let user = self.user.take().unwrap_or_default();
+            out.actions.push(Action::LoggedIn { user });
+        } else if !code.is_success() && !code.is_intermediate() && self.login == Login::No {
+            out.actions.push(Action::LoginFailed);
+        }
+    }
+
+    fn open_tunnel(&mut self, tunnel: Tunnel, now: Instant, out: &mut Outbox) {
+        self.tunnel = Some(tunnel);
+        if let Some(since) = self.handshake.take() {
+            out.actions.push(Action::Secured(now.saturating_duration_since(since)));
+        }
+        out.actions.push(Action::Tunnel(tunnel));
+    }
+}
+
+/// 421, and the 422 that a Globus server says when it is closed for connections.
+fn is_farewell(code: ReplyCode) -> bool {
+    matches!(code.number(), 421 | 422)
+}

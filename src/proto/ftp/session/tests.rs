@@ -1,0 +1,224 @@
+mod active;
+mod bounce;
+mod endings;
+mod limits;
+mod lines;
+mod order;
+mod passive;
+mod properties;
+mod security;
+mod transfer_type;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::super::bounce::BouncePolicy;
+use super::super::command::Verb;
+use super::super::policy::ForeignDataAddresses;
+use super::super::reply::{ReplyCode, ReplyLine};
+use super::*;
+
+/// A session with a client and a server whose parts the test plays.
+struct Rig {
+    session: Session,
+    out: Outbox,
+    now: Instant,
+    /// What the machine did not take, as the driver would keep it.
+    stash: Vec<u8>,
+}
+
+/// A client on IPv4, a server on IPv4 with a public address, the default rules.
+fn rig() -> Rig {
+    Site::default().rig()
+}
+
+/// What a test may choose.
+struct Site {
+    client: &'static str,
+    server: &'static str,
+    public: &'static [&'static str],
+    foreign: ForeignDataAddresses,
+    trusted: &'static [&'static str],
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            client: "192.0.2.7",
+            server: "10.0.0.11",
+            public: &["198.51.100.11"],
+            foreign: ForeignDataAddresses::ThirdParty,
+            trusted: &[],
+        }
+    }
+}
+
+impl Site {
+    #[allow(clippy::disallowed_methods)] // a starting point; every later instant is derived from it
+    fn rig(&self) -> Rig {
+        let public: Vec<IpAddr> = self.public.iter().map(|text| text.parse().unwrap()).collect();
+        let server: IpAddr = self.server.parse().unwrap();
+        let addresses = DataAddresses::new(server, &public, vec![]);
+        let bounce = BouncePolicy {
+            foreign: self.foreign,
+            trusted: self.trusted.iter().map(|text| text.parse::<IpNet>().unwrap()).collect(),
+            servers: public,
+            services: vec![SocketAddr::new(server, 2811), "192.0.2.7:2811".parse().unwrap()],
+        };
+        let policy = Arc::new(SessionPolicy { bounce });
+        let session = Session::new(policy, Arc::new(addresses), self.client.parse().unwrap());
+        Rig { session, out: Outbox::default(), now: Instant::now(), stash: Vec::new() }
+    }
+}
+
+impl Rig {
+    fn client(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stash.extend_from_slice(bytes.as_ref());
+        self.resume()
+    }
+
+    fn server(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let used = self.session.handle_server(self.now, bytes.as_ref(), &mut self.out);
+        assert_eq!(used, bytes.as_ref().len(), "the machine takes all that the server says");
+        self.resume()
+    }
+
+    /// What the driver does when the machine takes input again.
+    fn resume(&mut self) -> &mut Self {
+        let used = self.session.handle_client(self.now, &self.stash, &mut self.out);
+        self.stash.drain(..used);
+        self
+    }
+
+    fn server_closes(&mut self) -> &mut Self {
+        self.session.handle_server_closed(self.now, &mut self.out);
+        self
+    }
+
+    /// The command goes through and this is its reply.
+    #[track_caller]
+    fn exchange(&mut self, command: &str, reply: &str) -> &mut Self {
+        self.client(format!("{command}\r\n")).server_sees(format!("{command}\r\n"));
+        self.server(format!("{reply}\r\n")).client_sees(format!("{reply}\r\n"))
+    }
+
+    /// The door answers this itself; the server never hears of it.
+    #[track_caller]
+    fn refused(&mut self, command: impl AsRef<[u8]>, code: &str) -> &mut Self {
+        self.client(command).server_sees("");
+        let said = String::from_utf8(std::mem::take(&mut self.out.to_client)).unwrap();
+        assert!(said.starts_with(code) && said.ends_with("\r\n"), "{said:?} instead of {code}");
+        assert_eq!(said.matches("\r\n").count(), 1, "{said:?}");
+        self
+    }
+
+    #[track_caller]
+    fn anonymous(&mut self) -> &mut Self {
+        self.exchange("USER anonymous", "331 Password").exchange("PASS x@", "230 in")
+    }
+
+    #[track_caller]
+    fn user(&mut self) -> &mut Self {
+        self.exchange("USER joe", "331 Password").exchange("PASS secret", "230 in")
+    }
+
+    #[track_caller]
+    fn binary(&mut self) -> &mut Self {
+        self.exchange("TYPE I", "200 ok")
+    }
+
+    #[track_caller]
+    fn client_sees(&mut self, expected: impl AsRef<[u8]>) -> &mut Self {
+        assert_eq!(shown(&std::mem::take(&mut self.out.to_client)), shown(expected.as_ref()), "client");
+        self
+    }
+
+    #[track_caller]
+    fn server_sees(&mut self, expected: impl AsRef<[u8]>) -> &mut Self {
+        assert_eq!(shown(&std::mem::take(&mut self.out.to_server)), shown(expected.as_ref()), "server");
+        self
+    }
+
+    #[track_caller]
+    fn ended(&mut self, ending: Ending) -> &mut Self {
+        assert_eq!(self.session.ended(), Some(ending));
+        assert!(!self.session.accepts_client());
+        self
+    }
+
+    fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.out.actions)
+    }
+
+    fn transfers(&mut self) -> Vec<TransferRecord> {
+        let transfer = |action| if let Action::Transfer(record) = action { Some(record) } else { None };
+        self.actions().into_iter().filter_map(transfer).collect()
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+#[test]
+fn a_login_and_a_passive_get_with_the_public_address() {
+    let mut rig = rig();
+    rig.client("USER anonymous\r\nPASS x\r\n").server_sees("USER anonymous\r\nPASS x\r\n");
+    rig.server("331 Password\r\n230 in\r\n").client_sees("331 Password\r\n230 in\r\n");
+    rig.client("TYPE I\r\n").server_sees("TYPE I\r\n").server("200 ok\r\n").client_sees("200 ok\r\n");
+    rig.client("PASV\r\nRETR /a\r\n").server_sees("PASV\r\n");
+    rig.server("227 Entering Passive Mode (10,0,0,11,1,2)\r\n");
+    rig.client_sees("227 Entering Passive Mode (198,51,100,11,1,2)\r\n").server_sees("RETR /a\r\n");
+    rig.server("150 go\r\n226 done\r\n").client_sees("150 go\r\n226 done\r\n");
+    let transfers = rig.transfers();
+    assert_eq!(transfers.len(), 1);
+    assert_eq!((transfers[0].verb, &*transfers[0].path), (Verb::Retr, "/a"));
+    assert_eq!(transfers[0].reply.map(ReplyCode::number), Some(226));
+}
+
+#[test]
+fn logins_are_told_with_their_name_and_failures_are_counted() {
+    #[rustfmt::skip]
+    type Row = (&'static str, &'static [(&'static str, &'static str)], Login, usize);
+    #[rustfmt::skip]
+    let table: &[Row] = &[
+        ("anonymous",       &[("USER anonymous", "331 p"), ("PASS x@", "230 in")], Login::Anonymous, 0),
+        ("ftp",             &[("USER FTP", "331 p"), ("PASS x@", "230 in")],       Login::Anonymous, 0),
+        ("name, then NUL",  &[("USER ftp\0x", "331 p"), ("PASS x@", "230 in")],    Login::Anonymous, 0),
+        ("name, then blank", &[("USER anonymous x", "331 p"), ("PASS", "230 in")], Login::Anonymous, 0),
+        ("a user",          &[("USER joe", "331 p"), ("PASS x", "230 in")],        Login::User, 0),
+        ("no password",     &[("USER joe", "230 in")],                             Login::User, 0),
+        ("multi-line",      &[("USER joe", "331 p"), ("PASS x", "230-hi\r\n230 in")], Login::User, 0),
+        ("with ACCT",       &[("USER joe", "331 p"), ("PASS x", "332 acct"), ("ACCT y", "230 in")], Login::User, 0),
+        ("wrong password",  &[("USER joe", "331 p"), ("PASS x", "530 no")],        Login::No, 1),
+        ("wrong name",      &[("USER joe", "530 no")],                             Login::No, 1),
+        ("second try",      &[("USER joe", "331 p"), ("PASS x", "530 no"), ("USER joe", "331 p"), ("PASS y", "230 in")], Login::User, 1),
+        ("already in",      &[("USER joe", "230 in"), ("USER joe", "503 already")], Login::User, 0),
+        ("anonymous once",  &[("USER ftp", "331 p"), ("PASS x", "230 in"), ("USER joe", "331 p"), ("PASS y", "230 in")], Login::Anonymous, 0),
+        ("not a login",     &[("USER joe", "331 p"), ("PASS x", "226 late")],      Login::No, 0),
+        ("REIN",            &[("USER joe", "230 in"), ("REIN", "220 ready")],      Login::No, 0),
+        ("REIN refused",    &[("USER joe", "230 in"), ("REIN", "500 what")],       Login::User, 0),
+    ];
+    for (name, exchanges, login, failures) in table {
+        let mut rig = rig();
+        for (command, reply) in *exchanges {
+            rig.exchange(command, reply);
+        }
+        assert_eq!(rig.session.login(), *login, "{name}");
+        let failed = rig.actions().iter().filter(|action| **action == Action::LoginFailed).count();
+        assert_eq!(failed, *failures, "{name}");
+    }
+    let mut rig = rig();
+    let told = Action::LoggedIn { user: "joe".into() };
+    assert_eq!(rig.user().actions(), [told]);
+}
+
+#[test]
+fn a_long_name_is_shortened_for_the_log() {
+    let mut rig = rig();
+    rig.exchange(&format!("USER {}", "j".repeat(4000)), "230 in");
+    let [Action::LoggedIn { user, .. }] = &rig.actions()[..] else { panic!() };
+    assert_eq!(user.len(), 512);
+}

@@ -1,0 +1,187 @@
+//! One server of the site, as the balancer knows it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::health::{CheckOutcome, Health, HealthChange, HealthSnapshot};
+use super::scheduler::Load;
+use super::stats::Stats;
+
+/// What the configuration says about a real server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RealServerSpec {
+    /// Its name in the configuration, the log and `status`.
+    pub name: String,
+    /// Where its control channel listens.
+    pub address: SocketAddr,
+    /// Its share of the sessions; 0 gives it none.
+    pub weight: u32,
+    /// Sessions it holds at most; `None` is no limit.
+    pub max_connections: Option<u32>,
+    /// Failures in a row until it is down; 0 counts as 1.
+    pub fall: u32,
+    /// Checks passed in a row until it is up again; 0 counts as 1.
+    pub rise: u32,
+}
+
+/// A real server: its settings, the sessions it holds now, its health and its counters.
+///
+/// It belongs to its identity, not to a configuration: counts and health live on when a new [`VirtualServer`]
+/// is built around the same `Arc`.
+///
+/// [`VirtualServer`]: super::VirtualServer
+#[derive(Debug)]
+pub struct RealServer {
+    name: String,
+    address: SocketAddr,
+    max_connections: Option<u32>,
+    weight: AtomicU32,
+    active: AtomicU32,
+    drained: AtomicBool,
+    /// Copy of the health's state, so that choosing takes no second lock.
+    up: AtomicBool,
+    health: Mutex<Health>,
+    /// What it has done since the start.
+    pub stats: Stats,
+}
+
+/// Why a real server gets no new session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unfit {
+    Drained,
+    Down,
+    Full,
+}
+
+impl RealServer {
+    /// A server that is up and holds nothing.
+    #[must_use]
+    pub fn new(spec: RealServerSpec) -> Self {
+        Self {
+            name: spec.name,
+            address: spec.address,
+            max_connections: spec.max_connections,
+            weight: AtomicU32::new(spec.weight),
+            active: AtomicU32::new(0),
+            drained: AtomicBool::new(false),
+            up: AtomicBool::new(true),
+            health: Mutex::new(Health::new(spec.fall, spec.rise)),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Its name in the configuration, the log and `status`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its control channel listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sessions it holds at most; `None` is no limit.
+    #[cfg(test)]
+    pub(super) fn max_connections(&self) -> Option<u32> {
+        self.max_connections
+    }
+
+    /// Its share of the sessions; 0 gives it none.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// Changes its share for the sessions placed from now on; those it holds stay.
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Relaxed);
+    }
+
+    /// Sessions it holds now, those still connecting included.
+    #[must_use]
+    pub fn active(&self) -> u32 {
+        self.active.load(Relaxed)
+    }
+
+    /// Whether checks and sessions find it working.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up.load(Relaxed)
+    }
+
+    /// Whether an operator has taken it out of service.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Relaxed)
+    }
+
+    /// Takes it out of service for new sessions, or back; the sessions it holds stay.
+    pub fn set_drained(&self, drained: bool) {
+        self.drained.store(drained, Relaxed);
+    }
+
+    /// Takes the outcome of a check that ended at `now`; the caller logs the change.
+    pub fn handle_check(&self, now: Instant, outcome: CheckOutcome) -> Option<HealthChange> {
+        let mut health = self.lock_health();
+        let change = health.handle_check(now, outcome);
+        self.up.store(health.snapshot().up, Relaxed);
+        change
+    }
+
+    /// Takes what a session saw when it connected: a 220, or the reason why none came; the caller logs the change.
+    ///
+    /// Not for 421 and 422, for which there is [`handle_busy`](Self::handle_busy), nor for the door's own troubles
+    /// (out of descriptors or ports): those say nothing about the server.
+    pub fn handle_greeting(&self, now: Instant, greeting: Result<(), String>) -> Option<HealthChange> {
+        let mut health = self.lock_health();
+        let change = health.handle_greeting(now, greeting);
+        self.up.store(health.snapshot().up, Relaxed);
+        change
+    }
+
+    /// Takes the words of a server that answered a session with 421 or 422, for `status`.
+    pub fn handle_busy(&self, words: String) {
+        self.lock_health().handle_busy(words);
+    }
+
+    /// Its health, for `status`.
+    #[must_use]
+    pub fn health(&self) -> HealthSnapshot {
+        self.lock_health().snapshot().clone()
+    }
+
+    /// What a scheduler weighs, or why it must not.
+    pub(super) fn load(&self) -> Result<Load, Unfit> {
+        let load = Load { weight: self.weight(), active: self.active() };
+        if load.weight == 0 || self.is_drained() {
+            Err(Unfit::Drained)
+        } else if !self.is_up() {
+            Err(Unfit::Down)
+        } else if self.max_connections.is_some_and(|max| load.active >= max) {
+            Err(Unfit::Full)
+        } else {
+            Ok(load)
+        }
+    }
+
+    /// Counts one session more, unless it is full. Checked again here because two virtual servers may share
+    /// a real server, and each holds only its own lock.
+    pub(super) fn hold(&self) -> bool {
+        let max = self.max_connections.unwrap_or(u32::MAX);
+        self.active.fetch_update(Relaxed, Relaxed, |active| (active < max).then(|| active + 1)).is_ok()
+    }
+
+    /// Gives back what [`hold`](Self::hold) has counted.
+    pub(super) fn release(&self) {
+        self.active.fetch_sub(1, Relaxed);
+    }
+
+    /// A thread that died with the lock left plain numbers, good at any moment.
+    fn lock_health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

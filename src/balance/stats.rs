@@ -1,0 +1,59 @@
+//! What a real server has done since the start.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Counters of one real server, each only ever rising; written by the sessions, read by `status`.
+///
+/// They stand apart from each other: a reader may see a login before its session.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Sessions whose client was given this server's greeting.
+    pub sessions: AtomicU64,
+    /// Attempts that ended before a greeting: refused, timed out, closed.
+    pub connect_failures: AtomicU64,
+    /// Attempts answered with 421 or 422.
+    pub busy: AtomicU64,
+    /// Logins in clear text that the server accepted.
+    pub logins: AtomicU64,
+    /// Logins in clear text that it refused.
+    pub login_failures: AtomicU64,
+    /// GSI handshakes that ended in 235.
+    pub gsi_logins: AtomicU64,
+    /// GSI handshakes that ended otherwise.
+    pub gsi_failures: AtomicU64,
+    /// Microseconds of all handshakes counted in `gsi_logins` together.
+    pub handshake_micros: AtomicU64,
+    /// Microseconds of the longest of them.
+    pub handshake_max_micros: AtomicU64,
+    /// Transfers that ended in 2yz.
+    pub transfers: AtomicU64,
+    /// Transfers that ended otherwise.
+    pub transfer_failures: AtomicU64,
+}
+
+impl Stats {
+    /// Counts a GSI handshake that ended in 235 and how long it took, from AUTH to 235.
+    pub fn count_gsi_login(&self, handshake: Duration) {
+        let micros = u64::try_from(handshake.as_micros()).unwrap_or(u64::MAX);
+        self.gsi_logins.fetch_add(1, Relaxed);
+        self.handshake_micros.fetch_add(micros, Relaxed);
+        self.handshake_max_micros.fetch_max(micros, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_counts_in_the_sum_and_the_longest_stays() {
+        let stats = Stats::default();
+        for millis in [80, 300, 20] {
+            stats.count_gsi_login(Duration::from_millis(millis));
+        }
+        assert_eq!(stats.gsi_logins.load(Relaxed), 3);
+        assert_eq!(stats.handshake_micros.load(Relaxed), 400_000);
+        assert_eq!(stats.handshake_max_micros.load(Relaxed), 300_000);
+    }
+}

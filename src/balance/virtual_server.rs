@@ -1,0 +1,217 @@
+//! One name of the site: who may come in, and which real server takes them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::real_server::{RealServer, Unfit};
+use super::scheduler::{LbAlgo, Scheduler};
+
+/// A virtual server with its real servers.
+#[derive(Debug)]
+pub struct VirtualServer {
+    name: String,
+    lb_algo: LbAlgo,
+    max_sessions: u32,
+    active: AtomicU32,
+    real_servers: Box<[Arc<RealServer>]>,
+    /// Held while a server is chosen and counted, a few hundred nanoseconds, never across anything that waits.
+    scheduler: Mutex<Scheduler>,
+}
+
+impl VirtualServer {
+    /// A virtual server that spreads its sessions over `servers`, `max_sessions` at once at most.
+    #[must_use]
+    pub fn new(name: String, lb_algo: LbAlgo, max_sessions: u32, servers: Vec<Arc<RealServer>>) -> Arc<Self> {
+        let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address()).collect();
+        Arc::new(Self {
+            name,
+            lb_algo,
+            max_sessions,
+            active: AtomicU32::new(0),
+            real_servers: servers.into(),
+            scheduler: Mutex::new(Scheduler::new(lb_algo, &addresses)),
+        })
+    }
+
+    /// Its name in the configuration, the log and `status`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its real servers, in the order of the configuration.
+    #[must_use]
+    pub fn real_servers(&self) -> &[Arc<RealServer>] {
+        &self.real_servers
+    }
+
+    /// How it chooses among them.
+    #[must_use]
+    pub fn lb_algo(&self) -> LbAlgo {
+        self.lb_algo
+    }
+
+    /// Sessions admitted now.
+    #[must_use]
+    pub fn active(&self) -> u32 {
+        self.active.load(Relaxed)
+    }
+
+    /// Lets one session more in, for as long as the guard lives.
+    ///
+    /// # Errors
+    ///
+    /// `max_sessions` are inside.
+    pub fn admit(self: &Arc<Self>) -> Result<Admission, Refused> {
+        let max = self.max_sessions;
+        match self.active.fetch_update(Relaxed, Relaxed, |active| (active < max).then(|| active + 1)) {
+            Ok(_) => Ok(Admission { virtual_server: Arc::clone(self) }),
+            Err(_) => Err(Refused { max_sessions: max }),
+        }
+    }
+
+    /// Chooses a real server for this client and counts the session on it, in one step, for as long as the guard
+    /// lives. `tried` are the servers that this session has tried in vain.
+    ///
+    /// # Errors
+    ///
+    /// No server may get it; the error says what keeps them.
+    pub fn place(self: &Arc<Self>, client: IpAddr, tried: &Tried) -> Result<Placement, NoServer> {
+        let mut scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+        // A second look is needed only when another virtual server has taken a shared server's last place
+        // between our look and our count; then that server is full, so this many are enough.
+        for _ in 0..=self.real_servers.len() {
+            let load =
+                |index| if tried.contains(index) { None } else { self.real_servers[index].load().ok() };
+            let Some(index) = scheduler.choose(client, load) else {
+                return Err(self.why_none(tried));
+            };
+            if self.real_servers[index].hold() {
+                return Ok(Placement { virtual_server: Arc::clone(self), index });
+            }
+        }
+        Err(NoServer::AllFull)
+    }
+
+    /// The reason that an operator can do something about: the one nearest to a session.
+    fn why_none(&self, tried: &Tried) -> NoServer {
+        let mut why = NoServer::AllDrained;
+        for (index, server) in self.real_servers.iter().enumerate() {
+            let this = match server.load() {
+                _ if tried.contains(index) => NoServer::AllTried,
+                // It has become fit since we looked: a moment ago it was full, most likely.
+                Ok(_) | Err(Unfit::Full) => NoServer::AllFull,
+                Err(Unfit::Down) => NoServer::AllDown,
+                Err(Unfit::Drained) => NoServer::AllDrained,
+            };
+            why = why.max(this);
+        }
+        why
+    }
+}
+
+/// A session inside a virtual server; dropped, it makes room for another.
+#[derive(Debug)]
+#[must_use = "dropped, it gives the count back"]
+pub struct Admission {
+    virtual_server: Arc<VirtualServer>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.virtual_server.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A session counted on a real server; dropped, the server holds one less.
+#[derive(Debug)]
+#[must_use = "dropped, it gives the count back"]
+pub struct Placement {
+    virtual_server: Arc<VirtualServer>,
+    index: usize,
+}
+
+impl Placement {
+    /// The server that was chosen.
+    #[must_use]
+    pub fn real_server(&self) -> &Arc<RealServer> {
+        &self.virtual_server.real_servers[self.index]
+    }
+
+    /// Its place in [`VirtualServer::real_servers`], for [`Tried::insert`].
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+}
+
+impl Drop for Placement {
+    fn drop(&mut self) {
+        self.real_server().release();
+    }
+}
+
+/// The servers that one session has tried in vain, one bit each; nothing is allocated while there are none.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tried(Vec<u64>);
+
+impl Tried {
+    /// Adds the server with this index, as [`Placement::index`] gives it.
+    pub fn insert(&mut self, index: usize) {
+        let word = index / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (index % 64);
+    }
+
+    /// Whether the server with this index was tried.
+    #[must_use]
+    pub fn contains(&self, index: usize) -> bool {
+        self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    /// How many were tried.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether none was tried.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A virtual server is full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "max_sessions = {max_sessions} sessions are inside; raise max_sessions, or find out who holds so many (`gridfront status`)"
+)]
+pub struct Refused {
+    /// The limit that is reached.
+    pub max_sessions: u32,
+}
+
+/// No real server may get a session. Where servers are unfit for different reasons, the last of these that
+/// applies to one of them is told.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, thiserror::Error)]
+pub enum NoServer {
+    /// None is in service.
+    #[error("every real server is drained or has weight 0; give one a weight")]
+    AllDrained,
+    /// None of those in service is up.
+    #[error("every real server in service is down; `gridfront status` says why")]
+    AllDown,
+    /// Those that are up hold as many sessions as they may.
+    #[error("every real server that is up holds its max_connections; raise them or add a server")]
+    AllFull,
+    /// The session has tried all that could be.
+    #[error("every real server that is fit was tried in vain; `gridfront status` says why")]
+    AllTried,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! What the administrator asked for.
+//!
+//! Text in, a [`Model`] or every [`Problem`] of the text out. Nothing here reads a file, resolves a name or
+//! asks the kernel anything.
+//!
+//! ```text
+//!   text ──▶ toml (syntax, spans) ──▶ reader (types, ranges, unknown keys) ──▶ consistency (what only the
+//!   whole file shows: duplicates, loops, overlaps) ──▶ Model, or problems in file order
+//! ```
+mod address;
+mod consistency;
+mod duration;
+mod error;
+mod model;
+mod reader;
+mod syntax;
+pub mod toml;
+
+pub use error::{Problem, Severity, TooFewDescriptors, report};
+pub use model::{
+    Check, CheckKind, Global, Model, RealServer, VirtualServer, check_descriptors, descriptors_needed,
+};

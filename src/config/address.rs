@@ -1,0 +1,101 @@
+//! IP addresses and networks as people write them, and the slips they make.
+use super::error::shown;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+/// What is wrong with what was written, and the mend.
+pub(super) type Refusal = (String, String);
+
+/// Reads the address of a host that a socket can connect to.
+///
+/// # Errors
+///
+/// When it is none, or one no host can have.
+pub(super) fn parse_host(text: &str) -> Result<IpAddr, Refusal> {
+    let address = parse(text)?;
+    if address.is_unspecified() {
+        return Err((
+            format!("`{text}` is no host's address"),
+            "write the address that the host is reached at".into(),
+        ));
+    }
+    Ok(address)
+}
+
+/// Reads an address to listen on; `0.0.0.0` and `::` mean every address of the family.
+///
+/// # Errors
+///
+/// When it is none, or one that cannot be listened on.
+pub(super) fn parse(text: &str) -> Result<IpAddr, Refusal> {
+    let address: IpAddr = text.parse().map_err(|_| slip(text))?;
+    let other = |what: &str, mend: &str| Err((format!("`{text}` {what}"), mend.to_owned()));
+    match address {
+        IpAddr::V6(v6) if let Some(v4) = v6.to_ipv4_mapped() => {
+            other("is an IPv4 address in IPv6 form", &format!("write \"{v4}\""))
+        }
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            other("is link-local, which needs an interface besides", "write a global or unique local address")
+        }
+        _ if address.is_multicast() => other("is a multicast address", "write the address of one host"),
+        IpAddr::V4(v4) if v4.is_broadcast() => {
+            other("is the broadcast address", "write the address of one host")
+        }
+        _ => Ok(address),
+    }
+}
+
+/// Reads `192.0.2.0/24`, or a single address as the network of itself alone.
+///
+/// # Errors
+///
+/// When it is neither, or when the address has bits beyond the prefix.
+pub(super) fn parse_network(text: &str) -> Result<IpNet, Refusal> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address.to_canonical()));
+    }
+    let network: IpNet = text.parse().map_err(|_| {
+        (
+            format!("`{}` is not a network", shown(text)),
+            "write an address and a prefix length, such as \"192.0.2.0/24\"".into(),
+        )
+    })?;
+    let trunc = network.trunc();
+    if trunc == network {
+        Ok(network)
+    } else {
+        Err((format!("`{text}` has bits beyond its prefix"), format!("write \"{trunc}\"")))
+    }
+}
+
+fn slip(text: &str) -> Refusal {
+    let what = format!("`{}` is not an IP address", shown(text));
+    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let host = |text: &str| text.parse::<IpAddr>().ok();
+    let mend = if let Ok(socket) = text.trim().parse::<SocketAddr>() {
+        format!("write \"{}\", and the port as `port = {}`", socket.ip(), socket.port())
+    } else if let Ok(network) = text.trim().parse::<IpNet>() {
+        format!("write \"{}\", without the prefix length", network.addr())
+    } else if let Some(address) = host(inner) {
+        format!("write \"{address}\"")
+    } else if let Some((address, _)) = inner.split_once('%')
+        && host(address).is_some()
+    {
+        "addresses with a zone are not in this version, write a global or unique local address".into()
+    } else if is_host_name(inner) {
+        return (
+            format!("`{}` is a name, and this version does not resolve names", shown(text)),
+            "write the IP address".into(),
+        );
+    } else {
+        "write one such as \"192.0.2.10\" or \"2001:db8::10\"".into()
+    };
+    (what, mend)
+}
+
+fn is_host_name(text: &str) -> bool {
+    let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = text.rsplit_once(':').filter(|(_, after)| port(after)).map_or(text, |(name, _)| name);
+    name.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}

@@ -1,0 +1,222 @@
+//! The configuration as values: what a whole, accepted file says, defaults filled in.
+use super::error::TooFewDescriptors;
+use crate::balance::LbAlgo;
+use crate::proto::ftp::{DataPath, ForeignDataAddresses};
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Model {
+    /// What concerns the process.
+    pub global: Global,
+    /// The services, in file order; never empty when it was read from a file.
+    pub virtual_servers: Vec<VirtualServer>,
+}
+
+/// What concerns the process: `[global]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Global {
+    /// How this balancer calls itself in logs; the host name when not set.
+    pub router_id: Option<String>,
+    /// The Unix socket of `status`.
+    pub admin_socket: PathBuf,
+    /// Threads that carry sessions; one per core of the affinity mask when not set.
+    pub threads: Option<NonZeroUsize>,
+    /// How long running transfers may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// One service: the addresses and port that clients know, and the servers behind them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VirtualServer {
+    /// Unique in the file.
+    pub name: String,
+    /// Where it listens; without duplicates, IPv4 and IPv6 in file order.
+    pub addresses: Vec<IpAddr>,
+    /// The control port of every address.
+    pub port: u16,
+    /// How a session's real server is chosen.
+    pub lb_algo: LbAlgo,
+    /// Who carries the bytes of data connections.
+    pub data_path: DataPath,
+    /// Ports of the virtual address that the door itself may open, 1024 or above.
+    pub relay_ports: Option<RangeInclusive<u16>>,
+    /// Which addresses a session may name in PORT, EPRT and SPOR.
+    pub foreign_data_addresses: ForeignDataAddresses,
+    /// Networks that every session may name in PORT, EPRT and SPOR.
+    pub trusted_networks: Vec<ipnet::IpNet>,
+    /// Sessions at once, all real servers together.
+    pub max_sessions: u32,
+    /// From the greeting to a login.
+    pub login_timeout: Duration,
+    /// From one command to the next while no transfer is open.
+    pub idle_timeout: Duration,
+    /// From the connection to a real server until its 220.
+    pub greeting_timeout: Duration,
+    /// For a session's connection to a real server.
+    pub connect_timeout: Duration,
+    /// How the health of its real servers is found out.
+    pub check: Check,
+    /// At least one.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// How health is found out: `[virtual_server.check]`, in keepalived's words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// What is asked of the server.
+    pub kind: CheckKind,
+    /// From one check to the next.
+    pub delay_loop: Duration,
+    /// For the connection; the greeting has `greeting_timeout`.
+    pub connect_timeout: Duration,
+    /// Further tries after a failed check before the server counts as down.
+    pub retry: u32,
+    /// From a failed check to the next try.
+    pub delay_before_retry: Duration,
+    /// Passed checks in a row until a server that was down counts as up, at least 1.
+    pub rise: u32,
+}
+
+/// What a check asks of a server (`check.type`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CheckKind {
+    /// That it accepts a connection.
+    Tcp,
+    /// That it greets with 220.
+    #[default]
+    Ftp,
+}
+
+/// One server behind a virtual server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RealServer {
+    /// Unique in its virtual server; the address when not set.
+    pub name: String,
+    /// Its control address.
+    pub address: IpAddr,
+    /// Its control port.
+    pub port: u16,
+    /// Share of sessions, 0 to 65535; 0 gets no new ones.
+    pub weight: u32,
+    /// Sessions at once.
+    pub max_connections: Option<u32>,
+    /// Its addresses as clients reach them, at most one of each family; what the server itself announces when
+    /// empty.
+    pub data_addresses: Vec<IpAddr>,
+    /// Addresses of its data nodes and what clients are told in their place (1:1 NAT); each pair of one family.
+    pub data_address_map: Vec<(IpAddr, IpAddr)>,
+    /// Its slice of the virtual address's ports, 1024 or above.
+    pub data_ports: Option<RangeInclusive<u16>>,
+    /// Whether it refuses data connections that do not come from the control connection's address.
+    pub checks_data_peer: bool,
+}
+
+/// The port that IANA assigns to GridFTP (`gsiftp`).
+pub(super) const GSIFTP_PORT: u16 = 2811;
+
+/// Descriptors besides those of sessions: listeners, admin connections, checks, logs, event queues.
+const DESCRIPTORS_OF_THE_PROCESS: u64 = 64;
+
+/// One to the client and one to the real server.
+const DESCRIPTORS_OF_A_SESSION: u64 = 2;
+
+/// How many file descriptors the process needs when every virtual server is full.
+#[must_use]
+pub fn descriptors_needed(model: &Model) -> u64 {
+    let sessions: u64 = model.virtual_servers.iter().map(|server| u64::from(server.max_sessions)).sum();
+    sessions * DESCRIPTORS_OF_A_SESSION + DESCRIPTORS_OF_THE_PROCESS
+}
+
+/// Compares the process's limit of file descriptors (`RLIMIT_NOFILE`) with what the configuration may need.
+///
+/// # Errors
+///
+/// When `limit` is too low for every virtual server to be full at once. Not a reason to refuse a start: it
+/// shows only under a load that may never come.
+pub fn check_descriptors(model: &Model, limit: u64) -> Result<(), TooFewDescriptors> {
+    let needed = descriptors_needed(model);
+    if limit >= needed {
+        return Ok(());
+    }
+    let sessions = limit.saturating_sub(DESCRIPTORS_OF_THE_PROCESS) / DESCRIPTORS_OF_A_SESSION;
+    Err(TooFewDescriptors { limit, needed, sessions })
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self {
+            router_id: None,
+            admin_socket: PathBuf::from("/run/gridfront/admin.sock"),
+            threads: None,
+            drain_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl VirtualServer {
+    /// A virtual server with every default; it still needs addresses and real servers.
+    #[must_use]
+    pub fn new(name: String) -> Self {
+        Self {
+            name,
+            addresses: Vec::new(),
+            port: GSIFTP_PORT,
+            lb_algo: LbAlgo::default(),
+            data_path: DataPath::default(),
+            relay_ports: None,
+            foreign_data_addresses: ForeignDataAddresses::default(),
+            trusted_networks: Vec::new(),
+            max_sessions: 10_000,
+            login_timeout: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(15 * 60),
+            greeting_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            check: Check::default(),
+            real_servers: Vec::new(),
+        }
+    }
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::default(),
+            delay_loop: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            retry: 3,
+            delay_before_retry: Duration::from_secs(1),
+            rise: 1,
+        }
+    }
+}
+
+impl Check {
+    /// Failed checks in a row until a server counts as down: the first and its retries.
+    #[must_use]
+    pub fn fall(&self) -> u32 {
+        self.retry.saturating_add(1)
+    }
+}
+
+impl RealServer {
+    /// A real server with every default, named by its address.
+    #[must_use]
+    pub fn new(address: IpAddr) -> Self {
+        Self {
+            name: address.to_string(),
+            address,
+            port: GSIFTP_PORT,
+            weight: 1,
+            max_connections: None,
+            data_addresses: Vec::new(),
+            data_address_map: Vec::new(),
+            data_ports: None,
+            checks_data_peer: false,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `gridfront.toml`: the tables, their keys and defaults.
+mod real_server;
+mod virtual_server;
+
+use self::real_server::REAL_SERVER;
+use self::virtual_server::{CHECK, GSI, VIRTUAL_SERVER, read_virtual_server};
+use super::consistency;
+use super::error::{Findings, Problem, Severity};
+use super::model::{Global, Model};
+use super::reader::{Field, Kind, Section};
+use super::{address, syntax};
+use ::toml::de::DeTable;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest file, in bytes. A thousand real servers with every key take 300 KiB.
+pub const MAX_FILE_LEN: usize = 1024 * 1024;
+
+/// An accepted file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// What it says.
+    pub model: Model,
+    /// What is likely not what was meant, in file order; none of them an error.
+    pub warnings: Vec<Problem>,
+}
+
+const TOP: Kind = Kind { header: "", keys: &["global", "virtual_server", "vrrp_instance"] };
+
+const GLOBAL: Kind =
+    Kind { header: "[global]", keys: &["router_id", "admin_socket", "http", "threads", "drain_timeout"] };
+
+/// Every table that has a header of its own.
+const KINDS: [&Kind; 5] = [&GLOBAL, &VIRTUAL_SERVER, &GSI, &CHECK, &REAL_SERVER];
+
+/// Shortest of the durations that something waits for: anything less is a slip of the unit.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Most sessions of a virtual or real server: beyond the ports that one client address has, and the memory
+/// of any balancer.
+const MAX_SESSIONS: u32 = 1_000_000;
+
+/// Most threads that carry sessions: more cores than a balancer has.
+const MAX_THREADS: usize = 1024;
+
+/// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) less its final NUL.
+const MAX_SOCKET_PATH_LEN: usize = 107;
+
+/// Reads a configuration. `file` is named in the problems and not opened.
+///
+/// # Errors
+///
+/// Every problem of the text, warnings included, in file order; at least one of them is an error. Mistakes in
+/// TOML itself hide all others, because they leave open what belongs where.
+pub fn parse(file: &Path, text: &str) -> Result<Accepted, Vec<Problem>> {
+    let findings = Findings::default();
+    let model = read(text, &findings);
+    let problems = findings.into_problems(file, text);
+    match model {
+        Some(model) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
+            Ok(Accepted { model, warnings: problems })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// The text of a file's bytes, for [`parse`].
+///
+/// # Errors
+///
+/// When they are not UTF-8, which TOML is always in.
+pub fn decode<'b>(file: &Path, bytes: &'b [u8]) -> Result<&'b str, Problem> {
+    str::from_utf8(bytes).map_err(|error| {
+        let readable = str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+        let findings = Findings::default();
+        findings.error(readable.len(), "this is not UTF-8", "save the file as UTF-8");
+        findings.into_problems(file, readable).remove(0)
+    })
+}
+
+fn read(text: &str, findings: &Findings) -> Option<Model> {
+    if text.len() > MAX_FILE_LEN {
+        findings.error(
+            0,
+            format!("the file has {} bytes", text.len()),
+            format!("it may have {MAX_FILE_LEN}: name the right file"),
+        );
+        return None;
+    }
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        syntax::record(text, errors, findings);
+        return None;
+    }
+    let top = Section::new(&TOP, &KINDS, 0, root.get_ref(), findings);
+    if let Some(at) = top.place_of("vrrp_instance") {
+        findings.error(
+            at,
+            "`vrrp_instance` is not in this version, which owns no virtual addresses",
+            "remove it and let keepalived own them",
+        );
+    }
+    let global = top.field("global").and_then(|field| field.section(&GLOBAL, &KINDS));
+    let global = global.map_or_else(Global::default, |section| read_global(&section, findings));
+
+    let sections =
+        top.field("virtual_server").map_or_else(Vec::new, |field| field.sections(&VIRTUAL_SERVER, &KINDS));
+    if sections.is_empty() {
+        findings.error(
+            0,
+            "there is no virtual server",
+            "add a `[[virtual_server]]` with `addresses` and a `[[virtual_server.real_server]]`",
+        );
+    }
+    let (virtual_servers, places): (Vec<_>, Vec<_>) =
+        sections.iter().map(|section| read_virtual_server(section, findings)).unzip();
+    consistency::examine(&virtual_servers, &places, findings);
+    Some(Model { global, virtual_servers })
+}
+
+fn read_global(section: &Section<'_>, findings: &Findings) -> Global {
+    let default = Global::default();
+    if let Some(at) = section.place_of("http") {
+        findings.error(
+            at,
+            "`http` is not in this version",
+            "remove it and use `gridfront status --json` meanwhile",
+        );
+    }
+    Global {
+        router_id: section.field("router_id").and_then(|field| field.name()),
+        admin_socket: section
+            .field("admin_socket")
+            .and_then(|field| field.parsed(socket_path))
+            .unwrap_or(default.admin_socket),
+        threads: section
+            .field("threads")
+            .and_then(|field| field.number(&(1..=MAX_THREADS)))
+            .and_then(NonZeroUsize::new),
+        drain_timeout: duration(section, "drain_timeout", Duration::ZERO, default.drain_timeout),
+    }
+}
+
+/// The items of a list that could be read, and their places.
+fn located<'t, T>(field: &Field<'t>, read: impl Fn(&Field<'t>) -> Option<T>) -> (Vec<T>, Vec<usize>) {
+    field.list().iter().filter_map(|item| Some((read(item)?, item.at))).unzip()
+}
+
+fn duration(section: &Section<'_>, key: &'static str, shortest: Duration, default: Duration) -> Duration {
+    section.field(key).and_then(|field| field.duration(shortest)).unwrap_or(default)
+}
+
+/// A port; 0, which none has, where it cannot be read, so that it is like no other.
+fn port(section: &Section<'_>, default: u16) -> u16 {
+    section.field("port").map_or(default, |field| field.number(&(1..=u16::MAX)).unwrap_or(0))
+}
+
+fn socket_path(text: &str) -> Result<PathBuf, address::Refusal> {
+    if !text.starts_with('/') || text.contains('\0') {
+        return Err((
+            "`admin_socket` is not an absolute path".into(),
+            "write one such as \"/run/gridfront/admin.sock\"".into(),
+        ));
+    }
+    if text.len() > MAX_SOCKET_PATH_LEN {
+        return Err((
+            format!("`admin_socket` has {} bytes", text.len()),
+            format!("a Unix socket's path may have {MAX_SOCKET_PATH_LEN}: choose a shorter one"),
+        ));
+    }
+    Ok(PathBuf::from(text))
+}
+
+#[cfg(test)]
+mod tests;

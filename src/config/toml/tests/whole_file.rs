@@ -1,0 +1,199 @@
+//! What is said of several tables together.
+use super::{SOUND, accepted, assert_told, in_real_server, in_virtual_server};
+
+#[test]
+fn what_only_the_whole_file_shows_is_checked() {
+    let second = "[[virtual_server]]\nname = 'second'\naddresses = ['192.0.2.10']\n";
+    let servers = "[[virtual_server.real_server]]\naddress = '192.0.2.21'\n\
+                   [[virtual_server.real_server]]\naddress = '192.0.2.22'\n";
+    let server = |lines: &str| format!("{SOUND}[[virtual_server.real_server]]\n{lines}\n");
+    #[rustfmt::skip]
+    let table: Vec<(String, &str)> = vec![
+        (String::new(), "f:1:1: there is no virtual server; add a `[[virtual_server]]` with `addresses` and a `[[virtual_server.real_server]]`"),
+        (
+            "[[virtual_server]]\naddresses = ['192.0.2.10']\n".into(),
+            "f:1:1: `[[virtual_server]]` has no real server; add a `[[virtual_server.real_server]]` with an `address`",
+        ),
+        (
+            "[[virtual_server]]\naddresses = ['192.0.2.10']\nreal_server = []\n".into(),
+            "f:3:15: `real_server` is empty; add a `[[virtual_server.real_server]]` with an `address`",
+        ),
+        (
+            SOUND.replace("addresses = ['192.0.2.10']", "port = 1"),
+            "f:1:1: `[[virtual_server]]` has no `addresses`; add `addresses = [\"…\"]`, the addresses that clients connect to",
+        ),
+        (
+            SOUND.replace("'192.0.2.10'", ""),
+            "f:2:13: `addresses` is empty; write the addresses that clients connect to",
+        ),
+        (
+            server("weight = 2"),
+            "f:7:1: `[[virtual_server.real_server]]` has no `address`; add `address = \"…\"`, its IP address",
+        ),
+        (
+            SOUND.replacen("[[virtual_server]]", "[virtual_server]", 1),
+            "f:1:1: `virtual_server` may be there many times; write `[[virtual_server]]`, with two pairs of brackets",
+        ),
+        (
+            format!("{SOUND}[[virtual_server.check]]\ntype = 'ftp'\n"),
+            "f:7:1: `check` is not a list; write `[virtual_server.check]` once, with one pair of brackets",
+        ),
+        (
+            SOUND.replace("['192.0.2.10']", "['192.0.2.10', '192.0.2.10']"),
+            "f:2:28: 192.0.2.10:2811 is already an address of virtual server `gridftp`; keep it in one place, or use another port",
+        ),
+        (
+            format!("{SOUND}{second}{servers}"),
+            "f:9:14: 192.0.2.10:2811 is already an address of virtual server `gridftp`; keep it in one place, or use another port",
+        ),
+        (format!("{SOUND}{second}port = 2812\n{servers}"), ""),
+        (
+            format!("{SOUND}{second}port = 2812\n{servers}").replace("second", "gridftp"),
+            "f:8:8: there is already a virtual server `gridftp`; give each a name of its own",
+        ),
+        (
+            format!("{SOUND}{second}port = 2812\n{servers}").replace("name = 'second'", ""),
+            "f:7:1: this virtual server has no name, and `gridftp` is taken; add a `name`",
+        ),
+        (
+            server("name = '192.0.2.11'\naddress = '192.0.2.13'"),
+            "f:8:8: `gridftp` already has a real server `192.0.2.11`; give each a `name` of its own",
+        ),
+        (
+            server("address = '192.0.2.12'\nport = 2812"),
+            "f:7:1: `gridftp` already has a real server `192.0.2.12`; give each a `name` of its own",
+        ),
+        (
+            server("name = 'x'\naddress = '192.0.2.12'"),
+            "f:9:11: 192.0.2.12:2811 is already real server `192.0.2.12` of `gridftp`; keep one of them, its `weight` gives it more sessions",
+        ),
+        (
+            server("address = '192.0.2.10'"),
+            "f:8:11: 192.0.2.10:2811 is virtual server `gridftp` itself: its sessions would come back to the door; write the server's own address, or another `port`",
+        ),
+        (server("address = '192.0.2.10'\nport = 2812"), ""),
+        (format!("{SOUND}[[vrrp_instance]]\nname = 'VI_1'\n"), "f:7:3: `vrrp_instance` is not in this version, which owns no virtual addresses; remove it and let keepalived own them"),
+        (format!("[global]\nhttp = '127.0.0.1:9281'\n{SOUND}"), "f:2:1: `http` is not in this version; remove it and use `gridfront status --json` meanwhile"),
+        (format!("[global]\nadmin_socket = 'a.sock'\n{SOUND}"), "f:2:16: `admin_socket` is not an absolute path; write one such as \"/run/gridfront/admin.sock\""),
+        (format!("[global]\nadmin_socket = '/{}'\n{SOUND}", "a".repeat(107)), "f:2:16: `admin_socket` has 108 bytes; a Unix socket's path may have 107: choose a shorter one"),
+    ];
+    for (text, expected) in table {
+        let expected: &[&str] = if expected.is_empty() { &[] } else { &[expected] };
+        assert_told(&text, expected);
+    }
+}
+
+#[test]
+fn overlapping_ports_are_refused() {
+    let unused = "warning: `relay_ports` and `data_ports` are checked but not used: in this version clients and real \
+                  servers exchange data directly; remove them, or leave them for a later version";
+    let text = in_virtual_server("relay_ports = '50500-53000'") + "data_ports = '50000-50500'\n";
+    assert_told(
+        &text,
+        &[
+            &format!("f:3:1: {unused}"),
+            "f:8:14: `data_ports` 50000-50500 overlap `relay_ports` 50500-53000; a port of the virtual address is the \
+             door's or a server's: choose ranges apart",
+        ],
+    );
+    assert_told(&text.replace("50500-53000", "50501-53000"), &[&format!("f:3:1: {unused}")]);
+    assert_told(
+        &in_virtual_server("relay_ports = '2000-3000'"),
+        &[
+            "f:3:1: `relay_ports` 2000-3000 contain the control port 2811; choose a range without it",
+            &format!("f:3:1: {unused}"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_likely_not_meant_is_a_warning() {
+    let with_v6 = SOUND.replace("['192.0.2.10']", "['192.0.2.10', '2001:db8::10']");
+    let no_v6 = |line: usize, server: &str| {
+        format!(
+            "f:{line}:1: warning: `gridftp` has an IPv6 address and real server `{server}` has none: its IPv6 clients \
+             are told an IPv4 data address; add the server's IPv6 address to its `data_addresses`"
+        )
+    };
+    let table: Vec<(String, Vec<String>)> = vec![
+        (
+            SOUND.replace(".11'\n", ".11'\nweight = 0\n").replace(".12'\n", ".12'\nweight = 0\n"),
+            vec![
+                "f:1:1: warning: every real server of `gridftp` has weight 0: no session is accepted; give one a \
+                 weight of 1 or more"
+                    .into(),
+            ],
+        ),
+        (
+            SOUND.split_inclusive('\n').take(4).collect(),
+            vec![
+                "f:1:1: warning: `gridftp` has one real server: nothing takes over when it is down; add a second \
+                 `[[virtual_server.real_server]]`"
+                    .into(),
+            ],
+        ),
+        (
+            in_real_server("data_addresses = ['198.51.100.12', '2001:db8::12']"),
+            vec![
+                "f:7:36: warning: no client is told the data address `2001:db8::12`: `gridftp` has no IPv6 address; \
+                 remove it, or add an IPv6 address to `addresses`"
+                    .into(),
+            ],
+        ),
+        (with_v6.clone(), vec![no_v6(3, "192.0.2.11"), no_v6(5, "192.0.2.12")]),
+        (format!("{with_v6}data_addresses = ['2001:db8::12']\n"), vec![no_v6(3, "192.0.2.11")]),
+        (
+            with_v6.replace("192.0.2.1", "2001:db8::1").replace("'2001:db8::10', ", ""),
+            vec![],
+        ),
+        (
+            format!("{}[virtual_server.gsi]\nmode = 'passthrough'\n", SOUND.replace("192.0.2.", "2001:db8::")),
+            vec![
+                "f:7:1: warning: after a GSI login the door sees no replies: IPv6 clients (EPSV) get the address that \
+                 the real server itself announces; start the real servers with -epsv-ip"
+                    .into(),
+            ],
+        ),
+        (
+            in_virtual_server("gsi.key = '/k'"),
+            vec![
+                "f:3:11: warning: certificate, key and trust anchors are not used in `mode = \"passthrough\"`; remove \
+                 them, the real servers have their own"
+                    .into(),
+            ],
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(accepted(&text).warnings.len(), expected.len());
+        assert_told(&text, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_file_order() {
+    let text = "[[virtual_server]]\n\
+                lb_algoo = 'wlc'\n\
+                addresses = ['192.0.2.10', 'nope']\n\
+                [[virtual_server.real_server]]\n\
+                address = '192.0.2.300'\n\
+                weight = 'heavy'\n\
+                [[virtual_server.real_server]]\n\
+                address = '192.0.2.10'\n\
+                [virtual_server.check]\n\
+                delay_loop = 10\n\
+                [global]\n\
+                threads = 0\n";
+    assert_told(
+        text,
+        &[
+            "f:2:1: unknown key `lb_algoo`; did you mean `lb_algo`?",
+            "f:3:28: `nope` is a name, and this version does not resolve names; write the IP address",
+            "f:5:11: `192.0.2.300` is not an IP address; write one such as \"192.0.2.10\" or \"2001:db8::10\"",
+            "f:6:10: `weight` takes a number, not a string; write a number from 0 to 65535, without quotes",
+            "f:8:11: 192.0.2.10:2811 is virtual server `gridftp` itself: its sessions would come back to the door; \
+             write the server's own address, or another `port`",
+            "f:10:14: `delay_loop` is 10, without a unit; write for example `delay_loop = \"10s\"` (units: ms, s, m, h)",
+            "f:12:11: `threads` is 0; write a number from 1 to 1024",
+        ],
+    );
+}

@@ -1,0 +1,158 @@
+//! `[[virtual_server]]` with its `gsi` and `check` tables.
+use super::real_server::read_real_servers;
+use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, port};
+use crate::config::address;
+use crate::config::consistency::VirtualServerPlaces;
+use crate::config::error::Findings;
+use crate::config::model::{Check, CheckKind, VirtualServer};
+use crate::config::reader::{Kind, Section};
+use std::time::Duration;
+
+pub(super) const VIRTUAL_SERVER: Kind = Kind {
+    header: "[[virtual_server]]",
+    keys: &[
+        "name",
+        "addresses",
+        "port",
+        "forwarding",
+        "lb_algo",
+        "data_path",
+        "relay_ports",
+        "foreign_data_addresses",
+        "trusted_networks",
+        "max_sessions",
+        "login_timeout",
+        "idle_timeout",
+        "greeting_timeout",
+        "connect_timeout",
+        "gsi",
+        "check",
+        "real_server",
+    ],
+};
+
+pub(super) const GSI: Kind =
+    Kind { header: "[virtual_server.gsi]", keys: &["mode", "certificate", "key", "trust_anchors"] };
+
+pub(super) const CHECK: Kind = Kind {
+    header: "[virtual_server.check]",
+    keys: &["type", "delay_loop", "connect_timeout", "retry", "delay_before_retry", "rise"],
+};
+
+/// Shortest time between two checks: more of them are an attack on the server.
+const SHORTEST_DELAY_LOOP: Duration = Duration::from_millis(100);
+
+/// Most tries of a check: at one a second, a quarter of an hour.
+const MAX_TRIES: u32 = 1000;
+
+/// Of a virtual server without one; enough for a file that has only one.
+const DEFAULT_NAME: &str = "gridftp";
+
+pub(super) fn read_virtual_server(
+    section: &Section<'_>,
+    findings: &Findings,
+) -> (VirtualServer, VirtualServerPlaces) {
+    let name = section.field("name");
+    let default =
+        VirtualServer::new(name.and_then(|field| field.name()).unwrap_or_else(|| DEFAULT_NAME.to_owned()));
+    let (addresses, address_places) = section
+        .required("addresses", "add `addresses = [\"…\"]`, the addresses that clients connect to")
+        .map(|field| located(&field, |item| item.parsed(address::parse)))
+        .unwrap_or_default();
+    if let Some(field) = section.field("addresses")
+        && field.list_is_empty()
+    {
+        field.error("`addresses` is empty", "write the addresses that clients connect to");
+    }
+    if let Some(field) = section.field("forwarding") {
+        field.word::<String>(&["proxy"], &["dr"]);
+    }
+    let (real_servers, real_server_places, written) = read_real_servers(section, findings);
+    let gsi = section.field("gsi").and_then(|field| field.section(&GSI, &KINDS));
+    let check = section.field("check").and_then(|field| field.section(&CHECK, &KINDS));
+    if let Some(gsi) = &gsi {
+        read_gsi(gsi, findings);
+    }
+    let places = VirtualServerPlaces {
+        header: section.at,
+        name: name.map(|field| field.at),
+        addresses: address_places,
+        relay_ports: section.place_of("relay_ports"),
+        gsi: gsi.as_ref().map(|gsi| gsi.at),
+        real_servers: real_server_places,
+        real_servers_written: written,
+    };
+    let virtual_server = VirtualServer {
+        addresses,
+        port: port(section, default.port),
+        lb_algo: section
+            .field("lb_algo")
+            .and_then(|field| field.word(&["wlc", "lc", "wrr", "rr", "sh"], &[]))
+            .unwrap_or(default.lb_algo),
+        data_path: section
+            .field("data_path")
+            .and_then(|field| field.word(&["auto", "direct"], &["kernel", "relay"]))
+            .unwrap_or(default.data_path),
+        relay_ports: section.field("relay_ports").and_then(|field| field.data_ports()),
+        foreign_data_addresses: section
+            .field("foreign_data_addresses")
+            .and_then(|field| field.word(&["deny", "third-party", "allow"], &[]))
+            .unwrap_or(default.foreign_data_addresses),
+        trusted_networks: section
+            .field("trusted_networks")
+            .map(|field| located(&field, |item| item.parsed(address::parse_network)).0)
+            .unwrap_or_default(),
+        max_sessions: section
+            .field("max_sessions")
+            .and_then(|field| field.number(&(1..=MAX_SESSIONS)))
+            .unwrap_or(default.max_sessions),
+        login_timeout: duration(section, "login_timeout", SHORTEST, default.login_timeout),
+        idle_timeout: duration(section, "idle_timeout", SHORTEST, default.idle_timeout),
+        greeting_timeout: duration(section, "greeting_timeout", SHORTEST, default.greeting_timeout),
+        connect_timeout: duration(section, "connect_timeout", SHORTEST, default.connect_timeout),
+        check: check.map_or_else(Check::default, |check| read_check(&check)),
+        real_servers,
+        name: default.name,
+    };
+    (virtual_server, places)
+}
+
+fn read_gsi(section: &Section<'_>, findings: &Findings) {
+    if let Some(field) = section.field("mode") {
+        field.word::<String>(&["passthrough"], &["terminate"]);
+    }
+    let unused = ["certificate", "key", "trust_anchors"].map(|key| section.field(key));
+    for field in unused.iter().flatten() {
+        field.text();
+    }
+    if let Some(first) = unused.iter().flatten().map(|field| field.at).min() {
+        findings.warning(
+            first,
+            "certificate, key and trust anchors are not used in `mode = \"passthrough\"`",
+            "remove them, the real servers have their own",
+        );
+    }
+}
+
+fn read_check(section: &Section<'_>) -> Check {
+    let default = Check::default();
+    let kind = section
+        .field("type")
+        .and_then(|field| field.word::<String>(&["tcp", "ftp"], &["login", "gsi", "transfer", "script"]));
+    let tries = |key, lowest, default| {
+        section.field(key).and_then(|field| field.number(&(lowest..=MAX_TRIES))).unwrap_or(default)
+    };
+    Check {
+        kind: kind.map_or(default.kind, |kind| if kind == "tcp" { CheckKind::Tcp } else { CheckKind::Ftp }),
+        delay_loop: duration(section, "delay_loop", SHORTEST_DELAY_LOOP, default.delay_loop),
+        connect_timeout: duration(section, "connect_timeout", SHORTEST, default.connect_timeout),
+        retry: tries("retry", 0, default.retry),
+        delay_before_retry: duration(
+            section,
+            "delay_before_retry",
+            Duration::ZERO,
+            default.delay_before_retry,
+        ),
+        rise: tries("rise", 1, default.rise),
+    }
+}

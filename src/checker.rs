@@ -1,0 +1,202 @@
+//! Health probes: each real server is asked, every `delay_loop`, whether it is fit for sessions.
+//!
+//! ```text
+//!   run ──▶ one task a probe:
+//!
+//!            ┌────────────────────────────────────────────────────────────┐
+//!            ▼                                                            │ delay_loop, or delay_before_retry
+//!        attempt: connect ─▶ greeting ─▶ verdict ─▶ QUIT ─▶ end of stream │ after a failure while still up
+//!            │                                                            │
+//!            └──▶ RealServer::handle_check ──▶ log what has changed ──────┘
+//! ```
+//!
+//! A probe always reads the greeting and says QUIT: real GridFTP servers were seen to hang from checks that
+//! connect and drop. To add a kind of check: a variant of `config::CheckKind`, a module below that judges, an arm in
+//! `conversation`.
+
+mod conversation;
+mod ftp;
+mod tcp;
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::balance::{CheckOutcome, HealthChange, RealServer};
+use crate::config::Check;
+
+/// The first probes are spread over this time: soon enough to know the site, and no burst at the servers' shared
+/// name service and file system.
+const FIRST_ROUND: Duration = Duration::from_secs(1);
+
+/// Shortest pause between two probes of a server, whatever the configuration says: a session of its own each, it
+/// must not become the load that it looks for.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a probe that is under way may take to say goodbye after `stop`.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// One real server to be watched.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The virtual server it belongs to, for the log.
+    pub virtual_server: String,
+    /// The server, which is told what was found.
+    pub server: Arc<RealServer>,
+    /// What to ask, and how often.
+    pub check: Check,
+    /// From the connection until the greeting is complete, as long as a session would wait for it: a server
+    /// that is slow enough for sessions is not down.
+    pub greeting_timeout: Duration,
+}
+
+/// The door's own trouble, which says nothing about the server.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no socket for the check: {0}; raise the limit named (LimitNOFILE, net.ipv4.ip_local_port_range) or lower max_sessions"
+)]
+struct LocalTrouble(std::io::Error);
+
+/// What came of one attempt.
+type Finding = Result<CheckOutcome, LocalTrouble>;
+
+/// Runs every probe until `stop` is set or its sender is gone. The first probes are spread over one second, later
+/// ones by up to a tenth of `delay_loop`; a failed one is repeated after `delay_before_retry` until the server
+/// counts as down. Returns at most a second after `stop`, when the probes under way have said goodbye.
+///
+/// # Panics
+///
+/// With the panic of a probe's task, as soon as it happens: a server that nobody watches any more would stay up
+/// or down for ever. The caller awaits this and ends the process.
+pub async fn run(probes: Vec<Probe>, stop: watch::Receiver<bool>) {
+    run_with(probes, stop, conversation::attempt).await;
+}
+
+async fn run_with<A, F>(probes: Vec<Probe>, stop: watch::Receiver<bool>, attempt: A)
+where
+    A: Fn(Arc<Probe>) -> F + Clone + Send + 'static,
+    F: Future<Output = Finding> + Send + 'static,
+{
+    if probes.is_empty() {
+        return stopped(stop).await;
+    }
+    let spread = Spread { probes: probes.len() };
+    let mut tasks = JoinSet::new();
+    for (number, probe) in probes.into_iter().enumerate() {
+        tasks.spawn(watch_server(Arc::new(probe), number, spread, stop.clone(), attempt.clone()));
+    }
+    let deadline = async {
+        stopped(stop).await;
+        sleep(STOP_GRACE).await;
+    };
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => match ended {
+                Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
+                Some(_) => {}
+                None => return,
+            },
+            () = &mut deadline => return,
+        }
+    }
+}
+
+async fn watch_server<A, F>(
+    probe: Arc<Probe>,
+    number: usize,
+    spread: Spread,
+    stop: watch::Receiver<bool>,
+    attempt: A,
+) where
+    A: Fn(Arc<Probe>) -> F,
+    F: Future<Output = Finding>,
+{
+    let mut pause = spread.first(number);
+    let mut told_of_trouble = false;
+    for round in 0.. {
+        tokio::select! {
+            biased;
+            () = stopped(stop.clone()) => return,
+            () = sleep(pause) => {}
+        }
+        pause = spread.later(number, round, probe.check.delay_loop);
+        match attempt(Arc::clone(&probe)).await {
+            Ok(outcome) => {
+                told_of_trouble = false;
+                let failed = matches!(outcome, CheckOutcome::Failed(_));
+                report(&probe, outcome);
+                if failed && probe.server.is_up() {
+                    pause = probe.check.delay_before_retry;
+                }
+            }
+            Err(trouble) => {
+                if !told_of_trouble {
+                    tracing::warn!(
+                        virtual_server = probe.virtual_server,
+                        real_server = probe.server.name(),
+                        reason = %trouble,
+                        "check could not run"
+                    );
+                }
+                told_of_trouble = true;
+            }
+        }
+        pause = pause.max(SHORTEST_PAUSE);
+    }
+}
+
+/// Tells the server, and the log if that changed anything.
+fn report(probe: &Probe, outcome: CheckOutcome) {
+    let now = Instant::now().into_std();
+    let (virtual_server, real_server) = (&probe.virtual_server, probe.server.name());
+    match probe.server.handle_check(now, outcome) {
+        Some(HealthChange::Down(reason)) => {
+            tracing::warn!(virtual_server, real_server, reason, "real server down");
+        }
+        Some(HealthChange::Up) => {
+            let reason = "check passed";
+            tracing::info!(virtual_server, real_server, reason, "real server up");
+        }
+        None => {}
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that whoever could say stop is gone.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// When probes start, so that they never start together; without chance, so that a test and a bug report
+/// see the same.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    probes: usize,
+}
+
+impl Spread {
+    /// The first ones one after the other, at equal distances.
+    fn first(self, number: usize) -> Duration {
+        FIRST_ROUND.mul_f64(share(number, self.probes))
+    }
+
+    /// From 90 to 100 % of `delay_loop`: never later than the operator asked. 11 is prime, so each probe meets each
+    /// step, and neighbours stand at different ones.
+    fn later(self, number: usize, round: usize, delay_loop: Duration) -> Duration {
+        const STEPS: usize = 11;
+        let step = (number % STEPS * 5 + round % STEPS * 7) % STEPS;
+        delay_loop - (delay_loop / 10).mul_f64(share(step, STEPS - 1))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of servers")]
+fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests;

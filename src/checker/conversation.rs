@@ -1,0 +1,73 @@
+//! A probe's connection, from SYN to the server's goodbye.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Finding, LocalTrouble, Probe, ftp, tcp};
+use crate::balance::CheckOutcome;
+use crate::config::CheckKind;
+use crate::sys::socket::is_local_shortage;
+
+/// How long a server may take to close after QUIT. The verdict is made by then; this is courtesy.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Most that is read after QUIT, in bytes: a 221 with a site's statistics is below 4 KiB.
+const MAX_FAREWELL: usize = 64 * 1024;
+
+/// One read's buffer, in bytes: a Globus greeting is below 200.
+pub(super) const READ_SIZE: usize = 1024;
+
+/// Connects, listens, judges and leaves politely.
+pub(super) async fn attempt(probe: Arc<Probe>) -> Finding {
+    let limit = probe.check.connect_timeout;
+    match timeout(limit, TcpStream::connect(probe.server.address())).await {
+        Ok(Ok(stream)) => Ok(converse(stream, probe.check.kind, probe.greeting_timeout).await),
+        Ok(Err(error)) if is_local_shortage(&error) => Err(LocalTrouble(error)),
+        Ok(Err(error)) => Ok(CheckOutcome::Failed(format!(
+            "no connection: {error}; start the server there, or correct address and port"
+        ))),
+        Err(_) => Ok(CheckOutcome::Failed(format!(
+            "no connection within {limit:?}; see whether the host is alive and no firewall is between"
+        ))),
+    }
+}
+
+/// Listens and judges for `patience` at most, then says QUIT, whatever was heard.
+async fn converse<S>(mut stream: S, kind: CheckKind, patience: Duration) -> CheckOutcome
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let outcome = match kind {
+        CheckKind::Tcp => timeout(patience, tcp::judge(&mut stream)).await.unwrap_or_else(|_| tcp::silence()),
+        CheckKind::Ftp => {
+            timeout(patience, ftp::judge(&mut stream)).await.unwrap_or_else(|_| ftp::silence(patience))
+        }
+    };
+    // Whether the server answers is its own affair, and so is a connection that it has closed already.
+    let _ = timeout(FAREWELL_PATIENCE, take_leave(&mut stream)).await;
+    outcome
+}
+
+async fn take_leave<S>(stream: &mut S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(b"QUIT\r\n").await?;
+    let mut buffer = [0; READ_SIZE];
+    let mut heard = 0;
+    while heard < MAX_FAREWELL {
+        match stream.read(&mut buffer).await? {
+            0 => break,
+            count => heard += count,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+use std::net::SocketAddr;
+
+use tokio::io::{DuplexStream, duplex};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::balance::{RealServer, RealServerSpec};
+use crate::config::Check;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a server does, step by step.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Say(&'static str),
+    Wait(Duration),
+    /// Says it again and again, until nobody listens.
+    Repeat(&'static str, Duration),
+    /// Reads until QUIT, answers 221 and closes.
+    Part,
+    /// Reads on and never answers.
+    Stay,
+    Close,
+}
+use Step::{Close, Part, Repeat, Say, Stay, Wait};
+
+/// Plays a server; returns what it was told.
+async fn serve(mut stream: DuplexStream, steps: &[Step]) -> String {
+    let mut heard = Vec::new();
+    for step in steps {
+        match *step {
+            Say(words) => stream.write_all(words.as_bytes()).await.unwrap(),
+            Wait(time) => sleep(time).await,
+            Repeat(words, pause) => {
+                let mut said = 0;
+                while stream.write_all(words.as_bytes()).await.is_ok() {
+                    said += words.len();
+                    assert!(said < 4 * MAX_FAREWELL, "what is read is bounded");
+                    sleep(pause).await;
+                }
+                let _ = stream.read_to_end(&mut heard).await;
+            }
+            Part => {
+                while !heard.ends_with(b"QUIT\r\n") {
+                    heard.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(b"221 Goodbye.\r\n").await.unwrap();
+            }
+            Stay => {
+                stream.read_to_end(&mut heard).await.unwrap();
+            }
+            Close => {}
+        }
+    }
+    String::from_utf8(heard).unwrap()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const PASSED: &str = "passed";
+
+/// A claim; the steps; what `ftp` and what `tcp` says ("…" leaves the rest open); seconds it may take at most.
+type Row = (&'static str, &'static [Step], &'static str, &'static str, u64);
+
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    ("a Globus greeting",           &[Say("220 s1 GridFTP Server 13.24 ready.\r\n"), Part],             PASSED, PASSED, 0),
+    ("a terse one",                 &[Say("220 \r\n"), Part],                                           PASSED, PASSED, 0),
+    ("lines of welcome",            &[Say("220-Welcome\r\n220-to\r\n the grid\r\n220 ready\r\n"), Part], PASSED, PASSED, 0),
+    ("in pieces",                   &[Say("22"), Wait(SECOND), Say("0 re"), Wait(SECOND), Say("ady\r"), Wait(SECOND), Say("\n"), Part], PASSED, PASSED, 3),
+    ("late, but in time",           &[Wait(Duration::from_secs(9)), Say("220 ready\r\n"), Part],        PASSED, PASSED, 9),
+    ("120 comes before",            &[Say("120 in a minute\r\n"), Wait(SECOND), Say("220 ready\r\n"), Part], PASSED, PASSED, 3),
+    ("no goodbye",                  &[Say("220 ready\r\n"), Stay],                                      PASSED, PASSED, 2),
+    ("no end to its goodbye",       &[Say("220 ready\r\n"), Repeat("221-and\r\n", Duration::from_millis(10))], PASSED, PASSED, 2),
+    ("busy and gone",               &[Say("421 Service busy: Connection limit exceeded.\r\n"), Close],  "busy: 421 Service busy: Connection limit exceeded.", PASSED, 0),
+    ("busy and polite",             &[Say("421 Service busy\r\n"), Part],                               "busy: 421 Service busy", PASSED, 0),
+    ("offline",                     &[Say("422-Sorry\r\n422 offline for maintenance\r\n"), Close],      "busy: 422 offline for maintenance", PASSED, 0),
+    ("120 and then busy",           &[Say("120 soon\r\n421 not now\r\n"), Part],                        "busy: 421 not now", PASSED, 0),
+    ("another code",                &[Say("530 not \x1b[31myou\r\n"), Part],                            "failed: it greets with `530 not [31myou` in place of 220; …", PASSED, 0),
+    ("closes at once",              &[Close],                                                           "failed: it closed the connection before its greeting; …", "failed: it closed the connection before a word; …", 0),
+    ("closes inside its greeting",  &[Say("220-Welc"), Close],                                          "failed: it closed the connection before its greeting; …", PASSED, 0),
+    ("closes after 120",            &[Say("120 soon\r\n"), Close],                                      "failed: it closed the connection before its greeting; …", PASSED, 0),
+    ("silence",                     &[Stay],                                                            "failed: no greeting within 10s; …", PASSED, 12),
+    ("half a greeting",             &[Say("220-Welcome\r\n"), Stay],                                    "failed: no greeting within 10s; …", PASSED, 12),
+    ("one byte a second",           &[Repeat("2", SECOND)],                                             "failed: no greeting within 10s; …", PASSED, 12),
+    ("a greeting without end, slow", &[Repeat("220-and\r\n", Duration::from_millis(10))],               "failed: no greeting within 10s; …", PASSED, 12),
+    ("a greeting without end",      &[Repeat("220-and so on and on and on\r\n", Duration::ZERO)],       "failed: its greeting is longer than 65536 bytes; …", PASSED, 2),
+    ("a line without end",          &[Repeat("220 aaaaaaaaaaaaaaaaaaaaaaaaa", Duration::ZERO)],         "failed: its greeting is longer than 65536 bytes; …", PASSED, 2),
+    ("not FTP",                     &[Say("SSH-2.0-OpenSSH_9.2p1\r\n"), Part],                          "failed: it does not speak FTP…", PASSED, 0),
+    ("not text",                    &[Say("\u{1}\u{3}\0\0\u{16}\r\n"), Part],                           "failed: it does not speak FTP…", PASSED, 0),
+];
+
+fn says(outcome: CheckOutcome) -> String {
+    match outcome {
+        CheckOutcome::Passed => PASSED.into(),
+        CheckOutcome::Busy(words) => format!("busy: {words}"),
+        CheckOutcome::Failed(reason) => format!("failed: {reason}"),
+    }
+}
+
+async fn table_holds(kind: CheckKind) {
+    for &(claim, steps, of_ftp, of_tcp, seconds) in TABLE {
+        let expected = if kind == CheckKind::Ftp { of_ftp } else { of_tcp };
+        let (ours, theirs) = duplex(256);
+        let start = Instant::now();
+        let (outcome, heard) = tokio::join!(converse(ours, kind, PATIENCE), serve(theirs, steps));
+        let said = says(outcome);
+        match expected.strip_suffix('…') {
+            Some(start) => assert!(said.starts_with(start), "{claim}: {said}"),
+            None => assert_eq!(said, expected, "{claim}"),
+        }
+        assert!(
+            start.elapsed() <= Duration::from_secs(seconds) + SECOND / 2,
+            "{claim}: {:?}",
+            start.elapsed()
+        );
+        if !matches!(steps.last(), Some(Close)) {
+            assert_eq!(heard, "QUIT\r\n", "{claim}: never connect and drop");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ftp_judges_by_the_greeting_and_always_says_quit() {
+    table_holds(CheckKind::Ftp).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tcp_takes_any_greeting_and_always_says_quit() {
+    table_holds(CheckKind::Tcp).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_says_how_to_mend_it() {
+    for &(claim, steps, ..) in TABLE {
+        let (ours, theirs) = duplex(256);
+        let (outcome, _) = tokio::join!(converse(ours, CheckKind::Ftp, PATIENCE), serve(theirs, steps));
+        if let CheckOutcome::Failed(reason) = outcome {
+            assert!(reason.contains("; ") && !reason.contains(['\r', '\n', '\x1b']), "{claim}: {reason}");
+        }
+    }
+}
+
+fn probe(address: SocketAddr, kind: CheckKind) -> Arc<Probe> {
+    Arc::new(Probe {
+        virtual_server: "gridftp".into(),
+        server: Arc::new(RealServer::new(RealServerSpec {
+            name: "s1".into(),
+            address,
+            weight: 1,
+            max_connections: None,
+            fall: 1,
+            rise: 1,
+        })),
+        check: Check {
+            kind,
+            delay_loop: Duration::from_secs(10),
+            connect_timeout: Duration::from_millis(300),
+            retry: 0,
+            delay_before_retry: Duration::from_secs(1),
+            rise: 1,
+        },
+        greeting_timeout: Duration::from_secs(10),
+    })
+}
+
+#[tokio::test]
+async fn a_real_connection_is_opened_used_and_ended_by_the_server() {
+    for kind in [CheckKind::Tcp, CheckKind::Ftp] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let probe = probe(listener.local_addr().unwrap(), kind);
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"220 ready\r\n").await.unwrap();
+            let mut quit = [0; 6];
+            stream.read_exact(&mut quit).await.unwrap();
+            stream.write_all(b"221 Goodbye.\r\n").await.unwrap();
+            quit
+        };
+        let (finding, quit) = tokio::join!(attempt(probe), server);
+        assert_eq!((finding.unwrap(), &quit), (CheckOutcome::Passed, b"QUIT\r\n"), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_port_fails_at_once() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for kind in [CheckKind::Tcp, CheckKind::Ftp] {
+        let said = says(attempt(probe(address, kind)).await.unwrap());
+        assert!(said.starts_with("failed: no connection: Connection refused"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_fails_after_connect_timeout() {
+    // A listener whose queue is full drops every further SYN, as a dead host does.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let _waiting = std::net::TcpStream::connect(address).unwrap();
+    let said = says(attempt(probe(address, CheckKind::Ftp)).await.unwrap());
+    assert!(said.starts_with("failed: no connection within 300ms; "), "{said}");
+}

@@ -1,0 +1,150 @@
+//! `gridfront run`: a daemon in the foreground.
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::check::load;
+use super::{RunArgs, demo};
+use crate::config::{Model, report};
+use crate::control::{Daemon, LogLoss, Logging, Stop};
+use crate::proxy::Service;
+use crate::sys;
+
+/// What ending takes when the drain is over: last replies, the checks' goodbyes, the last lines of the log.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
+/// Serves until a signal ends it.
+pub(super) fn run(args: &RunArgs) -> ExitCode {
+    let accepted = match load(&args.config.config) {
+        Ok(accepted) => accepted,
+        Err(problems) => return fail(&problems),
+    };
+    let logging = match Logging::start(args.log.into()) {
+        Ok(logging) => logging,
+        Err(error) => return fail(&format!("cannot start a thread for the log: {error}\n")),
+    };
+    log_panics();
+    for warning in &accepted.warnings {
+        tracing::warn!("{warning}");
+    }
+    match runtime().and_then(|runtime| runtime.block_on(serve(&accepted.model, logging.loss()))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // Behind the warnings, and in the form that was asked for; the log ends with what waits in it written.
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(model: &Model, loss: LogLoss) -> Result<bool, String> {
+    // Before READY: a signal that comes right after it must find us.
+    let signals = Signals::new().map_err(|error| format!("cannot watch signals: {error}"))?;
+    let daemon = Daemon::start(model, loss).map_err(|error| error.to_string())?;
+    sys::service_manager::ready();
+    let (stop, stopping) = watch::channel(Stop::No);
+    let signals = tokio::spawn(signals.forward(stop, model.global.drain_timeout));
+    let sound = daemon.run(stopping).await;
+    signals.abort();
+    Ok(sound)
+}
+
+/// The signals that end a daemon: the first drains it, the second ends it at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Asks other daemons to read their configuration anew; unheeded, it would kill this one in mid-transfer.
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn forward(mut self, stop: watch::Sender<Stop>, drain_timeout: Duration) {
+        for step in [Stop::Drain, Stop::AtOnce] {
+            loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => break,
+                    _ = self.interrupt.recv() => break,
+                    _ = self.hangup.recv() => {
+                        tracing::warn!("SIGHUP: the configuration is read at the start only; restart to change it");
+                    }
+                }
+            }
+            if step == Stop::Drain {
+                sys::service_manager::stopping(drain_timeout + AFTER_DRAIN);
+            }
+            stop.send_replace(step);
+        }
+    }
+}
+
+/// A daemon on a thread of its own, for the demo.
+struct Background {
+    services: Vec<Arc<Service>>,
+    stop: watch::Sender<Stop>,
+    thread: JoinHandle<()>,
+}
+
+/// Starts the daemon that a configuration text describes; it says nothing by itself.
+pub(super) fn start_in_background(path: &Path, text: &str) -> Result<Box<dyn demo::Door>, String> {
+    let accepted = crate::config::toml::parse(path, text).map_err(|problems| report(&problems))?;
+    let runtime = runtime()?;
+    let daemon = {
+        let _inside = runtime.enter();
+        Daemon::start(&accepted.model, LogLoss::default()).map_err(|error| error.to_string())?
+    };
+    let services = daemon.services().to_vec();
+    let (stop, stopping) = watch::channel(Stop::No);
+    let thread = std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            runtime.block_on(daemon.run(stopping));
+        })
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    Ok(Box::new(Background { services, stop, thread }))
+}
+
+impl demo::Door for Background {
+    fn sessions(&self) -> u32 {
+        self.services.iter().map(|service| service.virtual_server.active()).sum()
+    }
+
+    fn stop(self: Box<Self>) {
+        self.stop.send_replace(Stop::AtOnce);
+        // A panic there was shown when it happened.
+        let _ = self.thread.join();
+    }
+}
+
+fn runtime() -> Result<Runtime, String> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| format!("cannot start: {error}"))
+}
+
+/// Panics go where everything goes, in one line.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let text = panic.payload_as_str().unwrap_or("no text");
+        tracing::error!(place, text, "panic");
+    }));
+}
+
+fn fail(text: &str) -> ExitCode {
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::FAILURE
+}

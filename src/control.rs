@@ -1,0 +1,9 @@
+//! Steering: one daemon from start to stop, and what it tells about itself.
+pub mod admin;
+mod logging;
+mod status;
+mod supervisor;
+
+pub use logging::{LogFormat, LogLoss, Logging};
+pub use status::{RealServerStatus, ServerState, Status, VirtualServerStatus};
+pub use supervisor::{Daemon, StartError, Stop};

@@ -1,0 +1,225 @@
+//! What `gridfront status` shows.
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::balance::RealServer;
+use crate::proxy::Service;
+
+/// The daemon at one moment.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// Of the process.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Control connections that are open, with those that have no server yet.
+    pub sessions: usize,
+    /// Log lines that were lost because nobody read them.
+    pub log_lines_lost: u64,
+    /// Sessions that ended by a bug of the program.
+    pub panics: u64,
+    /// In the order of the configuration.
+    pub virtual_servers: Vec<VirtualServerStatus>,
+}
+
+/// One virtual server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct VirtualServerStatus {
+    /// As configured.
+    pub name: String,
+    /// Address and port of every listener.
+    pub addresses: Vec<String>,
+    /// As configured.
+    pub lb_algo: String,
+    /// As configured.
+    pub data_path: String,
+    /// Sessions admitted now.
+    pub sessions: u32,
+    /// In the order of the configuration.
+    pub real_servers: Vec<RealServerStatus>,
+}
+
+/// Whether a real server gets sessions, and if not, why.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerState {
+    /// It does.
+    Up,
+    /// Its checks fail.
+    Down,
+    /// Taken out of service, or weight 0.
+    Drained,
+    /// Up, but the last check or session was answered with 421 or 422.
+    Busy,
+}
+
+/// One real server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[allow(missing_docs)] // the counters are those of `balance::Stats`
+pub struct RealServerStatus {
+    pub name: String,
+    pub address: String,
+    pub weight: u32,
+    pub state: ServerState,
+    /// Seconds since the state last changed between up and down; `None` if never.
+    pub since_s: Option<u64>,
+    /// Why the last check or greeting failed.
+    pub reason: Option<String>,
+    /// Sessions that it holds now.
+    pub sessions: u32,
+    pub total_sessions: u64,
+    pub connect_failures: u64,
+    pub busy: u64,
+    pub logins: u64,
+    pub login_failures: u64,
+    pub gsi_logins: u64,
+    pub gsi_failures: u64,
+    /// Mean time from AUTH to 235 in milliseconds; `None` before the first.
+    pub handshake_ms_mean: Option<f64>,
+    pub handshake_ms_max: Option<f64>,
+    pub transfers: u64,
+    pub transfer_failures: u64,
+}
+
+impl Status {
+    /// Reads every counter.
+    #[must_use]
+    pub fn of(
+        services: &[Arc<Service>],
+        sessions: usize,
+        log_lines_lost: u64,
+        uptime: u64,
+        now: Instant,
+    ) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_s: uptime,
+            sessions,
+            log_lines_lost,
+            panics: services.iter().map(|service| service.panics.load(Relaxed)).sum(),
+            virtual_servers: services.iter().map(|service| VirtualServerStatus::of(service, now)).collect(),
+        }
+    }
+}
+
+impl VirtualServerStatus {
+    fn of(service: &Service, now: Instant) -> Self {
+        let server = &service.virtual_server;
+        Self {
+            name: server.name().into(),
+            addresses: service.addresses.iter().map(ToString::to_string).collect(),
+            lb_algo: server.lb_algo().to_string(),
+            data_path: service.data_path.to_string(),
+            sessions: server.active(),
+            real_servers: server.real_servers().iter().map(|real| RealServerStatus::of(real, now)).collect(),
+        }
+    }
+}
+
+impl RealServerStatus {
+    fn of(server: &RealServer, now: Instant) -> Self {
+        let health = server.health();
+        let stats = &server.stats;
+        let state = if !health.up {
+            ServerState::Down
+        } else if server.is_drained() || server.weight() == 0 {
+            ServerState::Drained
+        } else if health.busy {
+            ServerState::Busy
+        } else {
+            ServerState::Up
+        };
+        let gsi_logins = stats.gsi_logins.load(Relaxed);
+        #[allow(clippy::cast_precision_loss)] // a display of milliseconds
+        let millis = |micros: u64| micros as f64 / 1000.0;
+        Self {
+            name: server.name().into(),
+            address: server.address().to_string(),
+            weight: server.weight(),
+            state,
+            since_s: health.since.map(|since| now.saturating_duration_since(since).as_secs()),
+            reason: health.last_error,
+            sessions: server.active(),
+            total_sessions: stats.sessions.load(Relaxed),
+            connect_failures: stats.connect_failures.load(Relaxed),
+            busy: stats.busy.load(Relaxed),
+            logins: stats.logins.load(Relaxed),
+            login_failures: stats.login_failures.load(Relaxed),
+            gsi_logins,
+            gsi_failures: stats.gsi_failures.load(Relaxed),
+            handshake_ms_mean: stats.handshake_micros.load(Relaxed).checked_div(gsi_logins).map(millis),
+            handshake_ms_max: (gsi_logins > 0).then(|| millis(stats.handshake_max_micros.load(Relaxed))),
+            transfers: stats.transfers.load(Relaxed),
+            transfer_failures: stats.transfer_failures.load(Relaxed),
+        }
+    }
+}
+
+/// For people: a table for every virtual server.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "gridfront {}, pid {}, up {} s, {} sessions",
+            self.version, self.pid, self.uptime_s, self.sessions
+        )?;
+        if self.log_lines_lost > 0 {
+            writeln!(f, "{} log lines lost: whoever reads the log is too slow", self.log_lines_lost)?;
+        }
+        if self.panics > 0 {
+            writeln!(f, "{} sessions ended by a bug: see the log and report it", self.panics)?;
+        }
+        for server in &self.virtual_servers {
+            write!(f, "\n{server}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for VirtualServerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = self.addresses.join(" ");
+        writeln!(
+            f,
+            "{} at {addresses}, {}, data {}, {} sessions",
+            self.name, self.lb_algo, self.data_path, self.sessions
+        )?;
+        let width = self.real_servers.iter().map(|server| server.name.len()).max().unwrap_or(0).max(11);
+        writeln!(
+            f,
+            "  {:width$}  {:21}  {:7}  {:>6}  {:>8}  {:>8}  {:>15}  {:>17}  {:>13}",
+            "real server",
+            "address",
+            "state",
+            "weight",
+            "sessions",
+            "total",
+            "logins (failed)",
+            "GSI (failed, ms)",
+            "transfers (failed)",
+        )?;
+        for server in &self.real_servers {
+            let state = format!("{:?}", server.state).to_lowercase();
+            let logins = format!("{} ({})", server.logins, server.login_failures);
+            let handshake = server.handshake_ms_mean.map_or("-".into(), |millis| format!("{millis:.0}"));
+            let gsi = format!("{} ({}, {handshake})", server.gsi_logins, server.gsi_failures);
+            let transfers = format!("{} ({})", server.transfers, server.transfer_failures);
+            writeln!(
+                f,
+                "  {:width$}  {:21}  {state:7}  {:>6}  {:>8}  {:>8}  {logins:>15}  {gsi:>17}  {transfers:>18}",
+                server.name, server.address, server.weight, server.sessions, server.total_sessions,
+            )?;
+            if let Some(reason) = &server.reason {
+                writeln!(f, "  {:width$}  {reason}", "")?;
+            }
+        }
+        Ok(())
+    }
+}

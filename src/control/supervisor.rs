@@ -1,0 +1,376 @@
+//! One daemon: what it holds, how it starts, how it stops.
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::admin;
+use super::logging::LogLoss;
+use super::status::Status;
+use crate::checker;
+use crate::config;
+use crate::proxy::{BindError, FrontDoor, Phase, Service, SessionTable, now};
+use crate::sys;
+use crate::sys::lock::{Lock, LockError};
+
+/// How long sessions may take to say their last line when the door closes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long the checks may take to leave their servers politely.
+const LAST_CHECKS: Duration = Duration::from_secs(2);
+
+/// Sessions from which on their memory is worth giving back: some 2 MB.
+const BURST: usize = 1000;
+
+/// How often to look whether a burst is over and every thread runs.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often the number of sessions is looked at while the door drains.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    services: Vec<Arc<Service>>,
+    door: FrontDoor,
+    probes: Vec<checker::Probe>,
+    admin: Option<AdminSocket>,
+    observed: Observed,
+    drain_timeout: Duration,
+}
+
+/// The socket with the lock that makes it ours; the lock goes last.
+#[derive(Debug)]
+struct AdminSocket {
+    listener: Option<tokio::net::UnixListener>,
+    path: PathBuf,
+    _lock: Lock,
+}
+
+/// What `status` is made of, for whoever answers it.
+#[derive(Clone, Debug)]
+struct Observed {
+    services: Vec<Arc<Service>>,
+    sessions: Arc<SessionTable>,
+    loss: LogLoss,
+    started: Instant,
+}
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It runs already.
+    #[error("{}: held by {holder}, a daemon with the same configuration; stop it first", .path.display())]
+    AlreadyRunning {
+        /// The lock.
+        path: PathBuf,
+        /// `process` and its number, as far as it has written that.
+        holder: String,
+    },
+    /// What stands at the socket's path is no socket.
+    #[error("{}: this is not a socket and stays as it is; name another path with `admin_socket` in [global]", .0.display())]
+    NotASocket(PathBuf),
+    /// The directory, the lock or the socket cannot be made.
+    #[error("{}: {source}; make its directory writable for this user, or set `admin_socket` in [global]", .path.display())]
+    Admin {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+impl Daemon {
+    /// Takes the lock, opens the admin socket and every listener, and serves clients from then on. To be called
+    /// inside a tokio runtime, which is to go on with [`Daemon::run`].
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]; nothing is left behind.
+    pub fn start(model: &config::Model, loss: LogLoss) -> Result<Self, StartError> {
+        let admin = AdminSocket::open(&model.global.admin_socket)?;
+        if let Err(shortage) = config::check_descriptors(model, sys::descriptors::raise_limit()) {
+            tracing::warn!("{shortage}");
+        }
+        let services = Service::from_model(model);
+        let threads = model.global.threads.unwrap_or_else(sys::processors::count);
+        let door = FrontDoor::open(&services, threads)?;
+        let probes = probes(model, &services);
+        let observed = Observed {
+            services: services.clone(),
+            sessions: Arc::clone(door.sessions()),
+            loss,
+            started: now(),
+        };
+        log_start(model, &door, threads);
+        Ok(Self {
+            services,
+            door,
+            probes,
+            admin: Some(admin),
+            observed,
+            drain_timeout: model.global.drain_timeout,
+        })
+    }
+
+    /// Where the door really listens.
+    #[must_use]
+    pub fn addresses(&self) -> &[std::net::SocketAddr] {
+        self.door.addresses()
+    }
+
+    /// The virtual servers.
+    #[must_use]
+    pub fn services(&self) -> &[Arc<Service>] {
+        &self.services
+    }
+
+    /// What `gridfront status` shows.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.observed.status()
+    }
+
+    /// Checks the real servers and answers questions until `stop` becomes [`Stop::Drain`], then drains: running
+    /// transfers may finish within `drain_timeout`; [`Stop::AtOnce`] cuts that short.
+    ///
+    /// Returns false when the daemon ends because a part of it failed, or a part failed while it drained.
+    pub async fn run(mut self, stop: watch::Receiver<Stop>) -> bool {
+        let (stop_checks, checks_stopped) = watch::channel(false);
+        let probes = std::mem::take(&mut self.probes);
+        let checks = tokio::spawn(checker::run(probes, checks_stopped));
+        self.run_beside(checks, stop_checks, stop).await
+    }
+
+    async fn run_beside(
+        mut self,
+        mut checks: JoinHandle<()>,
+        stop_checks: watch::Sender<bool>,
+        mut stop: watch::Receiver<Stop>,
+    ) -> bool {
+        let listener = self.admin.as_mut().and_then(|admin| admin.listener.take());
+        let observed = self.observed.clone();
+        let answers = async move {
+            match listener {
+                Some(listener) => admin::serve(listener, move || observed.status()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut answers = std::pin::pin!(answers);
+        let mut clock = tokio::spawn(self.door.keep_time());
+        let goes_on = tokio::select! {
+            _ = stop.wait_for(|stop| *stop != Stop::No) => true,
+            () = self.look_after() => false,
+            _ = &mut checks => false,
+            _ = &mut clock => false,
+            () = &mut answers => false,
+        };
+        if goes_on {
+            // Whatever fails now, the transfers that still run are not what has failed.
+            tokio::select! {
+                () = self.drain(&mut stop) => {}
+                () = &mut answers => {}
+            }
+        }
+        let sound = goes_on && self.door.is_sound() && !checks.is_finished() && !clock.is_finished();
+        if !sound {
+            tracing::error!(
+                "a part of the daemon failed; it ends, so that the service manager starts it anew"
+            );
+        }
+        let _ = stop_checks.send(true);
+        self.door.enter(Phase::Closing);
+        let goodbye = async {
+            if !checks.is_finished() {
+                // A probe says QUIT before it leaves.
+                let _ = timeout(LAST_CHECKS, &mut checks).await;
+            }
+        };
+        let last_words = timeout(LAST_WORDS, self.until_empty());
+        let _ = tokio::join!(goodbye, last_words);
+        clock.abort();
+        tracing::info!("stopped");
+        self.door.close();
+        sound
+    }
+
+    async fn drain(&mut self, stop: &mut watch::Receiver<Stop>) {
+        tracing::info!(sessions = self.door.sessions().len(), drain_timeout = ?self.drain_timeout, "draining");
+        self.door.enter(Phase::Draining);
+        tokio::select! {
+            () = self.until_empty() => {}
+            () = sleep(self.drain_timeout) => {
+                tracing::warn!(sessions = self.door.sessions().len(), "drain_timeout is over; ending what still runs");
+            }
+            _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
+        }
+    }
+
+    async fn until_empty(&self) {
+        while !self.door.sessions().is_empty() {
+            sleep(DRAIN_POLL).await;
+        }
+    }
+
+    /// Returns when a thread of the door has ended. Until then it gives memory back: after a burst of sessions that is
+    /// free and scattered, and nobody but us knows that it will not be needed soon.
+    async fn look_after(&self) {
+        let mut most = 0;
+        while self.door.is_sound() {
+            sleep(LOOK_INTERVAL).await;
+            let sessions = self.door.sessions().len();
+            if most >= BURST && sessions <= most / 2 {
+                sys::memory::give_back();
+                most = sessions;
+            }
+            most = most.max(sessions);
+        }
+    }
+}
+
+/// How a daemon is to stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stop {
+    /// Not.
+    No,
+    /// When the transfers that run are done, or `drain_timeout` is over.
+    Drain,
+    /// Without waiting for anything.
+    AtOnce,
+}
+
+impl Observed {
+    fn status(&self) -> Status {
+        let now = now();
+        let uptime = now.saturating_duration_since(self.started).as_secs();
+        Status::of(&self.services, self.sessions.len(), self.loss.lines(), uptime, now)
+    }
+}
+
+impl AdminSocket {
+    fn open(path: &Path) -> Result<Self, StartError> {
+        let failed = |path: &Path, source| StartError::Admin { path: path.into(), source };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(|source| failed(directory, source))?;
+        }
+        // Before the lock, whose file would stand beside it for nothing.
+        let place = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => StartError::NotASocket(path.into()),
+            _ => failed(path, source),
+        };
+        admin::check_place(path).map_err(place)?;
+        let mut lock_path = path.as_os_str().to_owned();
+        lock_path.push(".lock");
+        let lock_path = PathBuf::from(lock_path);
+        let lock = Lock::take(&lock_path).map_err(|error| match error {
+            LockError::Held(number) => {
+                let holder = number.map_or("another process".into(), |number| format!("process {number}"));
+                StartError::AlreadyRunning { path: lock_path.clone(), holder }
+            }
+            LockError::Io(source) => failed(&lock_path, source),
+        })?;
+        let listener = admin::listen(path).map_err(place)?;
+        Ok(Self { listener: Some(listener), path: path.into(), _lock: lock })
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        // What somebody has put in its place meanwhile stays.
+        let _ = admin::remove(&self.path);
+    }
+}
+
+fn probes(model: &config::Model, services: &[Arc<Service>]) -> Vec<checker::Probe> {
+    let of_service = |(config, service): (&config::VirtualServer, &Arc<Service>)| {
+        let servers = service.virtual_server.real_servers().to_vec();
+        let (name, check) = (config.name.clone(), config.check.clone());
+        let greeting_timeout = config.greeting_timeout;
+        servers.into_iter().map(move |server| checker::Probe {
+            greeting_timeout,
+            virtual_server: name.clone(),
+            server,
+            check: check.clone(),
+        })
+    };
+    model.virtual_servers.iter().zip(services).flat_map(of_service).collect()
+}
+
+fn log_start(model: &config::Model, door: &FrontDoor, threads: NonZeroUsize) {
+    let addresses: Vec<String> = door.addresses().iter().map(ToString::to_string).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        router_id = model.global.router_id.as_deref(),
+        listening = addresses.join(" "),
+        threads,
+        "started"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::oneshot;
+
+    /// A daemon of one thread before one real server, for which the caller speaks.
+    async fn daemon(directory: &Path) -> (Daemon, TcpListener) {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let text = format!(
+            "[global]\nadmin_socket = \"{}\"\nthreads = 1\n\
+             [[virtual_server]]\nname = \"v\"\naddresses = [\"127.0.0.1\"]\n\
+             [[virtual_server.real_server]]\naddress = \"127.0.0.1\"\nport = {}\n",
+            directory.join("admin.sock").display(),
+            server.local_addr().unwrap().port(),
+        );
+        let mut model = config::toml::parse(Path::new("test.toml"), &text).unwrap().model;
+        model.virtual_servers[0].port = 0;
+        (Daemon::start(&model, LogLoss::default()).unwrap(), server)
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_checker_while_draining_cuts_no_transfer_and_fails_the_exit() {
+        let directory = tempfile::tempdir().unwrap();
+        let (daemon, server) = daemon(directory.path()).await;
+        let address = daemon.addresses()[0];
+        let (panic, panics) = oneshot::channel::<()>();
+        let checks = tokio::spawn(async {
+            let _ = panics.await;
+            panic!("a bug in a check");
+        });
+        let (stop_checks, _checks_stopped) = watch::channel(false);
+        let (stop, stopping) = watch::channel(Stop::No);
+        let script = async {
+            let client = TcpStream::connect(address);
+            let (client, accepted) = tokio::join!(client, server.accept());
+            let (mut client, mut server) =
+                (BufReader::new(client.unwrap()), BufReader::new(accepted.unwrap().0));
+            let mut line = String::new();
+            server.write_all(b"220 ready\r\n").await.unwrap();
+            client.read_line(&mut line).await.unwrap();
+            client.write_all(b"RETR /file\r\n").await.unwrap();
+            server.read_line(&mut line).await.unwrap();
+            server.write_all(b"150 opening\r\n").await.unwrap();
+            client.read_line(&mut line).await.unwrap();
+            stop.send_replace(Stop::Drain);
+            sleep(2 * DRAIN_POLL).await;
+            drop(panic);
+            sleep(2 * DRAIN_POLL).await;
+            server.write_all(b"226 done\r\n").await.unwrap();
+            client.read_line(&mut line).await.unwrap();
+            line
+        };
+        let (sound, heard) = tokio::join!(daemon.run_beside(checks, stop_checks, stopping), script);
+        assert_eq!(heard, "220 ready\r\nRETR /file\r\n150 opening\r\n226 done\r\n");
+        assert!(!sound, "the service manager is to hear of it");
+    }
+}

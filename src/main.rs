@@ -1,0 +1,6 @@
+//! The `gridfront` program.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gridfront::cli::main()
+}

@@ -1,0 +1,35 @@
+//! The front door: control connections between clients and real servers.
+//!
+//! ```text
+//!   listener ─▶ admission ─▶ approach (choose, connect, greeting; next server if in vain) ─▶ control_channel
+//!                                                                        session machine ◀──┘
+//! ```
+//!
+//! One current-thread runtime a processor, each with its own `SO_REUSEPORT` listener on every address; a session
+//! lives on the thread that accepted it, as one task. An idle session owns no buffer and no timer: reading goes
+//! through one buffer per thread, and one sweep over the session table finds the sessions whose time is over.
+mod approach;
+mod backlog;
+mod control_channel;
+mod front_door;
+mod journal;
+mod listener;
+mod served_session;
+mod service;
+mod session_table;
+
+pub(crate) use front_door::Phase;
+pub use front_door::{BindError, FrontDoor};
+pub use service::Service;
+pub use session_table::SessionTable;
+
+/// Bytes of one session's task while it waits for its peers, without what it points to.
+#[must_use]
+pub fn session_size() -> usize {
+    size_of::<served_session::ServedSession>()
+}
+
+/// The time, from the one clock that sessions and whoever shows them use.
+pub(crate) fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,185 @@
+//! From an accepted client to a real server that has greeted.
+//!
+//! Until the greeting has passed nothing was said to the client, so a server that refuses, keeps silent, hangs up or
+//! is busy costs it nothing but time: the next one is tried.
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::service::Service;
+use super::session_table::Registration;
+use super::{journal, now};
+use crate::balance::{NoServer, Placement, RealServer, Tried};
+use crate::proto::ftp::{Ending, Greeting};
+use crate::sys;
+
+/// A real server that took the session.
+pub(super) struct Approached {
+    pub(super) server: TcpStream,
+    pub(super) placement: Placement,
+    /// The door's own address on that connection, under which the server knows the session.
+    pub(super) leg: SocketAddr,
+    /// The greeting, byte for byte.
+    pub(super) greeting: Vec<u8>,
+    /// What the server said on top of it.
+    pub(super) rest: Vec<u8>,
+}
+
+/// Nobody took it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApproachError {
+    #[error(transparent)]
+    NoServer(#[from] NoServer),
+    #[error(
+        "cannot open a connection to a real server: {0}; raise the limit named (LimitNOFILE, net.ipv4.ip_local_port_range)"
+    )]
+    Local(io::Error),
+    #[error("the door is being drained")]
+    Draining,
+}
+
+impl ApproachError {
+    /// What the client is told.
+    pub(super) fn reply(&self) -> &'static str {
+        match self {
+            Self::NoServer(NoServer::AllFull) => {
+                "421 Service busy: all servers are full; please try again later.\r\n"
+            }
+            Self::NoServer(NoServer::AllTried) => {
+                "421 Service not available: no server took the session; please try again.\r\n"
+            }
+            Self::NoServer(_) => "421 Service not available: no server is up; please try again later.\r\n",
+            Self::Local(_) => {
+                "421 Service not available: the front door is out of resources; please try again later.\r\n"
+            }
+            Self::Draining => Ending::Draining.reply(),
+        }
+    }
+}
+
+/// Why one server was tried in vain.
+enum AttemptError {
+    /// 421 or 422, with its words.
+    Busy(String),
+    Failed(String),
+    Local(io::Error),
+}
+
+/// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once.
+pub(super) async fn approach(
+    service: &Arc<Service>,
+    client: SocketAddr,
+    registration: &Registration,
+) -> Result<Approached, ApproachError> {
+    let mut tried = Tried::default();
+    let mut shortage = None;
+    loop {
+        let placement = match service.virtual_server.place(client.ip().to_canonical(), &tried) {
+            Ok(placement) => placement,
+            Err(none) => return Err(shortage.map_or(none.into(), ApproachError::Local)),
+        };
+        let server = placement.real_server();
+        match attempt(service, server, registration).await {
+            Ok((stream, leg, greeting, rest)) => {
+                server.stats.sessions.fetch_add(1, Relaxed);
+                journal::health(service, server, server.handle_greeting(now(), Ok(())));
+                return Ok(Approached { server: stream, placement, leg, greeting, rest });
+            }
+            // Local ports are counted for each destination: towards the next server there may be some.
+            Err(AttemptError::Local(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                let reason = format!("no local port towards it: {error}; widen net.ipv4.ip_local_port_range");
+                journal::passed_over(service, server, client, &reason);
+                shortage = Some(error);
+            }
+            Err(AttemptError::Local(error)) => return Err(ApproachError::Local(error)),
+            Err(AttemptError::Busy(words)) => {
+                server.stats.busy.fetch_add(1, Relaxed);
+                journal::passed_over(service, server, client, &words);
+                server.handle_busy(words);
+            }
+            Err(AttemptError::Failed(reason)) => {
+                server.stats.connect_failures.fetch_add(1, Relaxed);
+                journal::passed_over(service, server, client, &reason);
+                journal::health(service, server, server.handle_greeting(now(), Err(reason)));
+            }
+        }
+        tried.insert(placement.index());
+    }
+}
+
+type Greeted = (TcpStream, SocketAddr, Vec<u8>, Vec<u8>);
+
+async fn attempt(
+    service: &Service,
+    server: &RealServer,
+    registration: &Registration,
+) -> Result<Greeted, AttemptError> {
+    let limits = &service.timeouts;
+    let mut stream = match within(registration, limits.connect, TcpStream::connect(server.address())).await {
+        Some(Ok(stream)) => stream,
+        Some(Err(error)) if sys::socket::is_local_shortage(&error) => return Err(AttemptError::Local(error)),
+        Some(Err(error)) => return Err(AttemptError::Failed(format!("cannot connect: {error}"))),
+        None => return Err(AttemptError::Failed(format!("no connection within {:?}", limits.connect))),
+    };
+    let leg = stream.local_addr().map_err(AttemptError::Local)?;
+    sys::socket::tune_control_connection(&stream).map_err(AttemptError::Local)?;
+    let (greeting, rest) = match within(registration, limits.greeting, read_greeting(&mut stream)).await {
+        Some(result) => result?,
+        None => return Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
+    };
+    Ok((stream, leg, greeting, rest))
+}
+
+/// `tokio::time::timeout` by the session table's clock. A timer of the runtime's would wake its thread by a system call
+/// each time it is the first to fire, which with one session at a time is always.
+async fn within<F: Future>(registration: &Registration, limit: Duration, future: F) -> Option<F::Output> {
+    registration.set_deadline(Some(now() + limit));
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if registration.is_overdue(now()) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+async fn read_greeting(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), AttemptError> {
+    let mut greeting = Greeting::default();
+    let (code, rest) = poll_fn(|cx| {
+        let mut bytes = [MaybeUninit::uninit(); 4096];
+        loop {
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            if let Err(error) = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
+                return Poll::Ready(Err(AttemptError::Failed(format!(
+                    "connection lost before its greeting: {error}"
+                ))));
+            }
+            let input = buffer.filled();
+            if input.is_empty() {
+                return Poll::Ready(Err(AttemptError::Failed(
+                    "it closed the connection before its greeting".into(),
+                )));
+            }
+            match greeting.handle(input) {
+                Ok(None) => {}
+                Ok(Some((code, used))) => return Poll::Ready(Ok((code, input[used..].to_vec()))),
+                Err(error) => return Poll::Ready(Err(AttemptError::Failed(error.to_string()))),
+            }
+        }
+    })
+    .await?;
+    match code.number() {
+        421 | 422 => Err(AttemptError::Busy(greeting.last_line())),
+        _ if code.is_success() => Ok((greeting.into_bytes(), rest)),
+        _ => Err(AttemptError::Failed(format!("it greets with {}", greeting.last_line()))),
+    }
+}

@@ -1,0 +1,338 @@
+//! One session at work: two connections, and the machine between them.
+//!
+//! ```text
+//!   Open ──client's FIN──▶ HalfClosed ──server's FIN, or 5 s idle──▶ over
+//!    │ server's FIN, a time-out, a refusal                            ▲
+//!    └──────────▶ Closing: the last reply goes out, FIN, ─────────────┘
+//!                 the client's bytes are thrown away for 2 s
+//! ```
+//!
+//! `Closing` waits because closing a socket with unread bytes sends RST, and RST may overtake the reply that says why.
+mod patience;
+mod traffic;
+
+use std::cell::RefCell;
+use std::future::Future as _;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use super::approach::Approached;
+use super::backlog::Backlog;
+use super::journal::{self, Facts};
+use super::now;
+use super::service::Service;
+use super::session_table::{Registration, Signal};
+use crate::balance::{Placement, RealServer};
+use crate::proto::ftp::{Ending, Login, Outbox, Session};
+use crate::sys;
+use patience::{Patience, Situation, Verdict};
+
+/// What is read at once, in bytes: one buffer per thread, so that an idle session owns none.
+const READ_SIZE: usize = 16 * 1024;
+
+/// How long a server may take to close after its client has, once it owes no reply.
+const HALF_CLOSED_FOR: Duration = Duration::from_secs(5);
+
+/// How long a client may take to close after its last reply.
+pub(super) const CLOSING_FOR: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        bytes: vec![0; READ_SIZE].into_boxed_slice(),
+        out: Outbox::default(),
+    });
+}
+
+struct Scratch {
+    bytes: Box<[u8]>,
+    out: Outbox,
+}
+
+/// A session whose server has greeted.
+pub(super) struct ControlChannel {
+    service: Arc<Service>,
+    client: TcpStream,
+    /// Closed as soon as the session is `Closing`.
+    server: Option<TcpStream>,
+    session: Session,
+    registration: Registration,
+    real_server: Arc<RealServer>,
+    /// The count on the server, held as long as the connection to it.
+    placement: Option<Placement>,
+    facts: Facts,
+    to_client: Backlog,
+    to_server: Backlog,
+    /// Bytes of the client that wait until the machine takes them.
+    unread: Vec<u8>,
+    started: Instant,
+    /// When the client last was logged in; before the first time, when it came.
+    login_due_from: Instant,
+    /// When a byte last went anywhere.
+    active: Instant,
+    state: State,
+    draining: bool,
+    /// The client has sent FIN.
+    client_is_done: bool,
+}
+
+enum State {
+    Open,
+    HalfClosed { fin_sent: bool, timer: Pin<Box<Sleep>> },
+    Closing { ending: Ending, timer: Pin<Box<Sleep>> },
+}
+
+enum Step {
+    Forward,
+    Blocked,
+    Over(Ending),
+}
+
+impl ControlChannel {
+    pub(super) fn new(
+        service: Arc<Service>,
+        client: TcpStream,
+        address: SocketAddr,
+        approached: Approached,
+        registration: Registration,
+        started: Instant,
+    ) -> Self {
+        let Approached { server, placement, leg, mut greeting, rest } = approached;
+        let addresses = Arc::clone(&service.data_addresses[placement.index()]);
+        let mut session = Session::new(Arc::clone(&service.policy), addresses, address.ip());
+        if !rest.is_empty() {
+            let mut out = Outbox::default();
+            session.handle_server(started, &rest, &mut out);
+            greeting.append(&mut out.to_client);
+        }
+        Self {
+            service,
+            client,
+            server: Some(server),
+            session,
+            registration,
+            real_server: Arc::clone(placement.real_server()),
+            placement: Some(placement),
+            facts: Facts { client: address, door: leg, user: None, gsi: None, transfers: 0 },
+            to_client: Backlog::new(greeting),
+            to_server: Backlog::default(),
+            unread: Vec::new(),
+            started,
+            login_due_from: started,
+            active: started,
+            state: State::Open,
+            draining: false,
+            client_is_done: false,
+        }
+    }
+
+    /// Brings the session forward until both peers have to be waited for, or it is over.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.registration.entry.set_waker(cx.waker());
+        let now = now();
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.out.clear();
+            let mut step = self.heed_signals(now, scratch);
+            loop {
+                match step {
+                    Step::Forward => {}
+                    Step::Blocked => {
+                        let patience = self.patience(now);
+                        self.registration.set_deadline(patience.until);
+                        return Poll::Pending;
+                    }
+                    Step::Over(ending) => {
+                        self.report(now, ending, &mut scratch.out);
+                        return Poll::Ready(());
+                    }
+                }
+                step = match self.state {
+                    State::Open => self.advance_open(cx, now, scratch),
+                    State::HalfClosed { .. } => self.advance_half_closed(cx, now, scratch),
+                    State::Closing { .. } => self.advance_closing(cx, scratch),
+                };
+                if matches!(step, Step::Forward) {
+                    self.active = now;
+                }
+            }
+        })
+    }
+
+    /// What came from outside the two connections: time, drain, shutdown.
+    fn heed_signals(&mut self, now: Instant, scratch: &mut Scratch) -> Step {
+        let signal = self.registration.signal();
+        if signal >= Signal::Drain && !self.draining {
+            self.draining = true;
+            self.session.handle_drain();
+        }
+        let ending = match self.state {
+            State::HalfClosed { .. } if signal == Signal::Shutdown => {
+                return Step::Over(Ending::ClientClosed);
+            }
+            State::Closing { ending, .. } if signal == Signal::Shutdown => return Step::Over(ending),
+            State::HalfClosed { .. } | State::Closing { .. } => return Step::Forward,
+            State::Open if signal == Signal::Shutdown => Ending::Shutdown,
+            State::Open if self.registration.is_overdue(now) => match self.patience(now).expired(now) {
+                Some(Verdict::End(ending)) => ending,
+                Some(Verdict::LookForClient) if sys::socket::is_closed_by_peer(&self.client) => {
+                    Ending::ClientClosed
+                }
+                Some(Verdict::LookForClient) => {
+                    self.active = now;
+                    return Step::Forward;
+                }
+                None => return Step::Forward,
+            },
+            State::Open => return Step::Forward,
+        };
+        self.session.handle_ending(ending, now, &mut scratch.out);
+        if ending == Ending::ClientStalled {
+            // What it has not taken for so long it will not take now.
+            return Step::Over(ending);
+        }
+        self.close(ending, scratch);
+        Step::Forward
+    }
+
+    fn advance_open(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
+        let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
+        if self.to_client.is_empty() {
+            forward |= self.read_server(cx, now, scratch);
+            if self.deliver(cx, scratch).is_err() {
+                return self.client_lost(now, scratch);
+            }
+        }
+        // A client that does not take its replies is not heard any further.
+        if self.to_client.is_empty() && self.to_server.is_empty() {
+            match self.read_client(cx, now, scratch) {
+                Ok(progress) => forward |= progress,
+                Err(_) => return self.client_lost(now, scratch),
+            }
+            if self.deliver(cx, scratch).is_err() {
+                return self.client_lost(now, scratch);
+            }
+        }
+        if let Some(ending) = self.session.ended() {
+            self.close(ending, scratch);
+            return Step::Forward;
+        }
+        if self.client_is_done {
+            self.state = State::HalfClosed { fin_sent: false, timer: Box::pin(sleep(HALF_CLOSED_FOR)) };
+            return Step::Forward;
+        }
+        if forward { Step::Forward } else { Step::Blocked }
+    }
+
+    /// The client has said all; its last commands and the server's last replies still pass.
+    fn advance_half_closed(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
+        let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
+        if self.to_server.is_empty()
+            && let State::HalfClosed { fin_sent, .. } = &mut self.state
+            && !*fin_sent
+            && let Some(server) = &mut self.server
+        {
+            // A connection that is gone already needs no FIN.
+            *fin_sent = Pin::new(server).poll_shutdown(cx).is_ready();
+        }
+        if self.to_client.is_empty() {
+            forward |= self.read_server(cx, now, scratch);
+            if self.deliver(cx, scratch).is_err() {
+                return self.client_lost(now, scratch);
+            }
+        }
+        if self.to_client.is_empty() && (self.server.is_none() || self.session.ended().is_some()) {
+            return Step::Over(Ending::ClientClosed);
+        }
+        if forward {
+            return Step::Forward;
+        }
+        let State::HalfClosed { timer, .. } = &mut self.state else { return Step::Forward };
+        if timer.as_mut().poll(cx).is_pending() {
+            return Step::Blocked;
+        }
+        // What the server still owes may take as long as it would with a client that listens.
+        if self.session.is_busy() && now < self.active + self.service.timeouts.idle {
+            timer.set(sleep(HALF_CLOSED_FOR));
+            return Step::Forward;
+        }
+        Step::Over(Ending::ClientClosed)
+    }
+
+    fn advance_closing(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Step {
+        let State::Closing { ending, timer } = &mut self.state else { return Step::Forward };
+        let ending = *ending;
+        if self.to_client.flush(&mut self.client, cx).is_err() {
+            return Step::Over(ending);
+        }
+        while self.to_client.is_empty() {
+            let mut buffer = ReadBuf::new(&mut scratch.bytes);
+            match Pin::new(&mut self.client).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                // Nothing unread, and nothing more to come: no RST can follow.
+                Poll::Pending if ending == Ending::Goodbye && self.session.has_quit() => {
+                    return Step::Over(ending);
+                }
+                Poll::Pending => {
+                    // A connection that is gone already needs no FIN.
+                    let _ = Pin::new(&mut self.client).poll_shutdown(cx);
+                    break;
+                }
+                Poll::Ready(_) => return Step::Over(ending),
+            }
+        }
+        // Last, for most sessions need no timer, and setting one is a system call.
+        if timer.as_mut().poll(cx).is_ready() { Step::Over(ending) } else { Step::Blocked }
+    }
+
+    fn client_lost(&mut self, now: Instant, scratch: &mut Scratch) -> Step {
+        self.session.handle_ending(Ending::ClientLost, now, &mut scratch.out);
+        Step::Over(Ending::ClientLost)
+    }
+
+    fn close(&mut self, ending: Ending, scratch: &mut Scratch) {
+        self.account_all(&mut scratch.out);
+        self.to_client.append(&mut scratch.out.to_client);
+        self.leave_server();
+        self.state = State::Closing { ending, timer: Box::pin(sleep(CLOSING_FOR)) };
+    }
+
+    fn patience(&mut self, now: Instant) -> Patience {
+        let tunnel = self.session.tunnel().is_some();
+        let before_login = self.session.login() == Login::No && !tunnel;
+        if !before_login {
+            self.login_due_from = now;
+        }
+        let limits = &self.service.timeouts;
+        let situation = Situation {
+            open: matches!(self.state, State::Open),
+            client_is_behind: !self.to_client.is_empty(),
+            server_is_behind: !self.to_server.is_empty(),
+            held_back: !tunnel && !self.session.accepts_client(),
+            busy: tunnel || self.session.is_busy(),
+            quiet: self.session.is_quiet(),
+            draining: self.draining,
+            login_due: before_login.then(|| self.login_due_from + limits.login),
+        };
+        situation.patience(self.active, limits.idle)
+    }
+
+    fn report(&mut self, now: Instant, ending: Ending, out: &mut Outbox) {
+        self.session.handle_ending(ending, now, out);
+        let ending = self.session.ended().unwrap_or(ending);
+        self.account_all(out);
+        journal::session_ended(
+            &self.service,
+            &self.real_server,
+            &self.facts,
+            self.session.commands(),
+            now.saturating_duration_since(self.started),
+            ending,
+        );
+    }
+}

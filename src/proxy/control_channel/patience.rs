@@ -1,0 +1,134 @@
+//! How long a session that waits may go on waiting, and what follows.
+use std::time::{Duration, Instant};
+
+use crate::proto::ftp::Ending;
+
+/// How long a session without a transfer may stay while the whole door is being drained: SIGTERM is to be quick.
+const DRAINED_IDLE: Duration = Duration::from_secs(5);
+
+/// How often to look whether a client is still there that is not read until the server answers. A silent transfer
+/// would hold the session of one that has long gone, for hours.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+
+/// What a waiting session waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Situation {
+    /// Neither side has closed. Afterwards a timer of its own counts, for seconds matter then.
+    pub(super) open: bool,
+    /// The client has not taken all that is meant for it.
+    pub(super) client_is_behind: bool,
+    /// The same of the server.
+    pub(super) server_is_behind: bool,
+    /// The client is not read until the server answers.
+    pub(super) held_back: bool,
+    /// The server owes a reply, or may, inside a tunnel.
+    pub(super) busy: bool,
+    /// No command, no open data address: nothing would be lost.
+    pub(super) quiet: bool,
+    pub(super) draining: bool,
+    /// Until when to log in, if that is still to come.
+    pub(super) login_due: Option<Instant>,
+}
+
+/// The end of patience.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Patience {
+    /// `None` for never.
+    pub(super) until: Option<Instant>,
+    then: Verdict,
+}
+
+/// What to do then.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    End(Ending),
+    LookForClient,
+}
+
+impl Patience {
+    /// What is to be done, if the time has come.
+    pub(super) fn expired(self, now: Instant) -> Option<Verdict> {
+        self.until.filter(|&until| until <= now).map(|_| self.then)
+    }
+}
+
+impl Situation {
+    /// `active` is when a byte last went anywhere, or the client was last looked for; `idle` the time-out for that.
+    pub(super) fn patience(self, active: Instant, idle: Duration) -> Patience {
+        let never = Patience { until: None, then: Verdict::End(Ending::IdleTimeout) };
+        if !self.open {
+            return never;
+        }
+        let end = |until, ending| Patience { until: Some(until), then: Verdict::End(ending) };
+        let patience = if self.client_is_behind {
+            end(active + idle, Ending::ClientStalled)
+        } else if self.server_is_behind {
+            end(active + idle, Ending::ServerStalled)
+        } else if self.draining && self.quiet {
+            end(active + DRAINED_IDLE, Ending::Draining)
+        } else if self.held_back {
+            Patience { until: Some(active + LOOK_AFTER), then: Verdict::LookForClient }
+        } else if self.busy {
+            never
+        } else {
+            end(active + idle, Ending::IdleTimeout)
+        };
+        match (self.login_due, patience.until) {
+            (Some(due), None) => end(due, Ending::LoginTimeout),
+            (Some(due), Some(until)) if due <= until => end(due, Ending::LoginTimeout),
+            _ => patience,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a starting point
+    fn every_wait_has_its_end() {
+        use Ending::{ClientStalled, Draining, IdleTimeout, LoginTimeout, ServerStalled};
+        use Verdict::{End, LookForClient};
+        const IDLE: Duration = Duration::from_secs(900);
+        let active = Instant::now();
+        let at = |seconds| Some(active + Duration::from_secs(seconds));
+        let idle = Situation {
+            open: true,
+            client_is_behind: false,
+            server_is_behind: false,
+            held_back: false,
+            busy: false,
+            quiet: true,
+            draining: false,
+            login_due: None,
+        };
+        let busy = Situation { busy: true, quiet: false, ..idle };
+        let address_open = Situation { quiet: false, ..idle };
+        #[rustfmt::skip]
+        let table: &[(&str, Situation, Option<Instant>, Verdict)] = &[
+            ("idle",                   idle,                                              at(900), End(IdleTimeout)),
+            ("a silent transfer",      busy,                                              None,    End(IdleTimeout)),
+            ("an unused address",      address_open,                                      at(900), End(IdleTimeout)),
+            ("drained",                Situation { draining: true, ..idle },              at(5),   End(Draining)),
+            ("drained in a transfer",  Situation { draining: true, ..busy },              None,    End(IdleTimeout)),
+            ("drained, address open",  Situation { draining: true, ..address_open },      at(900), End(IdleTimeout)),
+            ("client does not read",   Situation { client_is_behind: true, ..busy },      at(900), End(ClientStalled)),
+            ("server does not read",   Situation { server_is_behind: true, ..busy },      at(900), End(ServerStalled)),
+            ("held back",              Situation { held_back: true, ..busy },             at(5),   LookForClient),
+            ("before login",           Situation { login_due: at(120), ..idle },          at(120), End(LoginTimeout)),
+            ("before login, busy",     Situation { login_due: at(120), ..busy },          at(120), End(LoginTimeout)),
+            ("before login, drained",  Situation { login_due: at(120), draining: true, ..idle }, at(5), End(Draining)),
+            ("before login, deaf",     Situation { login_due: at(120), client_is_behind: true, ..busy }, at(120), End(LoginTimeout)),
+            ("closing",                Situation { open: false, ..idle },                 None,    End(IdleTimeout)),
+        ];
+        for &(name, situation, until, then) in table {
+            let patience = situation.patience(active, IDLE);
+            assert_eq!(patience.until, until, "{name}");
+            if let Some(until) = until {
+                assert_eq!(patience.expired(until - Duration::from_millis(1)), None, "{name}");
+                assert_eq!(patience.expired(until), Some(then), "{name}");
+            }
+        }
+    }
+}

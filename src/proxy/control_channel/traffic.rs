@@ -1,0 +1,172 @@
+//! Bytes between the two connections and the machine, and what the machine tells of them.
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead as _, ReadBuf};
+
+use super::super::backlog::Progress;
+use super::super::journal;
+use super::{ControlChannel, Scratch};
+use crate::proto::ftp::{Action, Ending, Outbox, ReplyCode};
+
+impl ControlChannel {
+    /// Reads the server once and hands it to the machine. Its end, in whatever way, ends the session.
+    pub(super) fn read_server(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Progress {
+        let Some(server) = &mut self.server else { return false };
+        let Scratch { bytes, out } = scratch;
+        let mut buffer = ReadBuf::new(bytes);
+        match Pin::new(server).poll_read(cx, &mut buffer) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                let input = buffer.filled();
+                let used = match self.session.tunnel() {
+                    Some(_) => 0,
+                    None => self.session.handle_server(now, input, out),
+                };
+                if self.session.tunnel().is_some() {
+                    out.to_client.extend_from_slice(&input[used..]);
+                }
+            }
+            // Both have said all: nobody is owed a word.
+            Poll::Ready(_) if self.client_is_done && !self.session.is_busy() => {
+                self.session.handle_ending(Ending::ClientClosed, now, out);
+                self.leave_server();
+            }
+            Poll::Ready(_) => {
+                self.session.handle_server_closed(now, out);
+                self.leave_server();
+            }
+        }
+        true
+    }
+
+    /// Reads the client once, or takes what was unread, and hands it to the machine.
+    pub(super) fn read_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> io::Result<Progress> {
+        let Scratch { bytes, out } = scratch;
+        let tunnel = self.session.tunnel().is_some();
+        if tunnel && !self.unread.is_empty() {
+            out.to_server.append(&mut self.unread);
+            self.unread = Vec::new();
+            return Ok(true);
+        }
+        if !tunnel {
+            if !self.session.accepts_client() {
+                return Ok(false);
+            }
+            if self.session.is_waiting() || !self.unread.is_empty() {
+                let unread = std::mem::take(&mut self.unread);
+                let used = self.session.handle_client(now, &unread, out);
+                self.unread = unread[used..].to_vec();
+                return Ok(true);
+            }
+        }
+        let mut buffer = ReadBuf::new(bytes);
+        match Pin::new(&mut self.client).poll_read(cx, &mut buffer) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(result) => result?,
+        }
+        let input = buffer.filled();
+        if input.is_empty() {
+            self.client_is_done = true;
+        } else if tunnel {
+            out.to_server.extend_from_slice(input);
+        } else {
+            let used = self.session.handle_client(now, input, out);
+            self.unread.extend_from_slice(&input[used..]);
+        }
+        Ok(true)
+    }
+
+    /// Writes what the machine has put out and counts what it has told.
+    pub(super) fn deliver(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> io::Result<()> {
+        let out = &mut scratch.out;
+        self.account_all(out);
+        if !out.to_server.is_empty() {
+            if let Some(server) = &mut self.server
+                && self.to_server.write(server, cx, &out.to_server).is_err()
+            {
+                self.to_server.abandon();
+            }
+            out.to_server.clear();
+        }
+        if !out.to_client.is_empty() {
+            let result = self.to_client.write(&mut self.client, cx, &out.to_client);
+            out.to_client.clear();
+            result?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> io::Result<Progress> {
+        let mut forward = false;
+        if !self.to_server.is_empty()
+            && let Some(server) = &mut self.server
+        {
+            match self.to_server.flush(server, cx) {
+                Ok(progress) => forward |= progress,
+                // What it still has to say is read all the same.
+                Err(_) => self.to_server.abandon(),
+            }
+        }
+        if !self.to_client.is_empty() {
+            forward |= self.to_client.flush(&mut self.client, cx)?;
+        }
+        Ok(forward)
+    }
+
+    pub(super) fn leave_server(&mut self) {
+        self.server = None;
+        self.placement = None;
+    }
+
+    pub(super) fn account_all(&mut self, out: &mut Outbox) {
+        // Nearly every time there is none.
+        if !out.actions.is_empty() {
+            for action in out.actions.drain(..) {
+                self.account(action);
+            }
+        }
+    }
+
+    fn account(&mut self, action: Action) {
+        let server = &self.real_server;
+        let stats = &server.stats;
+        match action {
+            Action::LoggedIn { user, .. } => {
+                stats.logins.fetch_add(1, Relaxed);
+                self.facts.user = Some(user);
+            }
+            Action::LoginFailed => {
+                stats.login_failures.fetch_add(1, Relaxed);
+            }
+            Action::Secured(handshake) => {
+                stats.count_gsi_login(handshake);
+                self.facts.gsi = Some(handshake);
+            }
+            Action::SecurityFailed => {
+                stats.gsi_failures.fetch_add(1, Relaxed);
+            }
+            Action::Transfer(record) => {
+                let done = record.reply.is_some_and(ReplyCode::is_success);
+                let counter = if done { &stats.transfers } else { &stats.transfer_failures };
+                counter.fetch_add(1, Relaxed);
+                self.facts.transfers += 1;
+                journal::transfer(&self.service, server, &self.facts, &record);
+            }
+            Action::Tunnel(_) => {}
+        }
+    }
+}

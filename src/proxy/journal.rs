@@ -1,0 +1,121 @@
+//! What the log says of sessions, transfers and servers: one line each, at the end.
+//!
+//! A session is reported once, so that its context costs nothing while it lives. The real servers see the door as
+//! their client; `door` is the address under which they know the session, and joins their logs with this one.
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::service::Service;
+use crate::balance::{HealthChange, RealServer};
+use crate::proto::ftp::{Ending, Fault, ReplyCode, TransferRecord};
+
+/// What is told of a session besides how it ended.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) client: SocketAddr,
+    pub(super) door: SocketAddr,
+    pub(super) user: Option<Box<str>>,
+    pub(super) gsi: Option<Duration>,
+    pub(super) transfers: u32,
+}
+
+pub(super) fn session_ended(
+    service: &Service,
+    server: &RealServer,
+    facts: &Facts,
+    commands: u32,
+    duration: Duration,
+    ending: Ending,
+) {
+    macro_rules! line {
+        ($level:ident) => {
+            $level!(
+                client = %facts.client,
+                virtual_server = service.virtual_server.name(),
+                real_server = server.name(),
+                door = %facts.door,
+                user = facts.user.as_deref(),
+                gsi_ms = facts.gsi.map(millis),
+                commands,
+                transfers = facts.transfers,
+                duration_ms = millis(duration),
+                reason = ending.word(),
+                "session ended"
+            )
+        };
+    }
+    match ending.fault() {
+        Fault::RealServer => line!(warn),
+        Fault::Client | Fault::Nobody => line!(info),
+    }
+}
+
+pub(super) fn transfer(service: &Service, server: &RealServer, facts: &Facts, record: &TransferRecord) {
+    let reply = record.reply.map(ReplyCode::number);
+    info!(
+        client = %facts.client,
+        virtual_server = service.virtual_server.name(),
+        real_server = server.name(),
+        door = %facts.door,
+        user = facts.user.as_deref(),
+        command = record.verb.name(),
+        path = &*record.path,
+        data_path = %record.data_path,
+        reply,
+        duration_ms = millis(record.duration),
+        "transfer"
+    );
+}
+
+/// A client that got no server; `refusal` says why, and what mends it.
+pub(super) fn refused(service: &Service, client: SocketAddr, refusal: &dyn std::fmt::Display) {
+    let reason = refusal.to_string();
+    warn!(%client, virtual_server = service.virtual_server.name(), reason, "session refused");
+}
+
+/// A server that did not take a session which another may still take.
+pub(super) fn passed_over(service: &Service, server: &RealServer, client: SocketAddr, reason: &str) {
+    warn!(
+        %client,
+        virtual_server = service.virtual_server.name(),
+        real_server = server.name(),
+        reason,
+        "real server passed over"
+    );
+}
+
+/// In the words of a check that finds the same (`checker`), so that one search finds both.
+pub(super) fn health(service: &Service, server: &RealServer, change: Option<HealthChange>) {
+    let virtual_server = service.virtual_server.name();
+    match change {
+        None => {}
+        Some(HealthChange::Up) => {
+            let reason = "greeted";
+            info!(virtual_server, real_server = server.name(), reason, "real server up");
+        }
+        Some(HealthChange::Down(reason)) => {
+            warn!(virtual_server, real_server = server.name(), reason, "real server down");
+        }
+    }
+}
+
+/// `accept` failed; said once until it works again.
+pub(super) fn cannot_accept(service: &Arc<Service>, error: &std::io::Error) {
+    error!(
+        virtual_server = service.virtual_server.name(),
+        %error,
+        "cannot accept connections; they wait. Raise LimitNOFILE if descriptors are short"
+    );
+}
+
+/// A bug of ours: the session is gone, the others are not.
+pub(super) fn panicked(service: &Service, client: SocketAddr) {
+    error!(%client, virtual_server = service.virtual_server.name(), "session ended by a bug in gridfront; please report it");
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,80 @@
+//! Accepting clients.
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::approach::ApproachError;
+use super::front_door::Phase;
+use super::journal;
+use super::served_session::ServedSession;
+use super::service::Service;
+use super::session_table::SessionTable;
+use crate::sys::socket::{BACKLOG, turn_away};
+
+/// How long to leave clients in the kernel's queue when a connection cannot be accepted: descriptors or memory are
+/// short, and trying again at once would only burn the processor that the running sessions need.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until the door drains; then takes what is left in the queue, for closing the listener would reset it.
+pub(super) async fn accept(
+    listener: TcpListener,
+    service: Arc<Service>,
+    table: Arc<SessionTable>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let mut closing = pin!(phase.wait_for(|phase| *phase != Phase::Open));
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut closing => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                failing = false;
+                admit(stream, client, &service, &table);
+            }
+            // The client has given up in the queue.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if !failing {
+                    journal::cannot_accept(&service, &error);
+                }
+                failing = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // Asked directly: tokio knows only what the kernel had told it when it looked last.
+    let Ok(listener) = listener.into_std() else { return };
+    // No more than the queue held: clients that go on coming must not keep the door. The sessions of this thread have
+    // their turn in between.
+    for _ in 0..BACKLOG {
+        match listener.accept() {
+            Ok((stream, client)) => {
+                turn_away(&stream, ApproachError::Draining.reply().as_bytes());
+                journal::refused(&service, client, &ApproachError::Draining);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn admit(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, table: &Arc<SessionTable>) {
+    let admission = match service.virtual_server.admit() {
+        Ok(admission) => admission,
+        Err(refusal) => {
+            turn_away(&stream, b"421 Service busy: too many sessions; please try again later.\r\n");
+            journal::refused(service, client, &refusal);
+            return;
+        }
+    };
+    tokio::spawn(ServedSession::new(Arc::clone(service), table, admission, stream, client));
+}

@@ -1,0 +1,120 @@
+//! A virtual server at work: its configuration, the policy that its sessions share, and its real servers.
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use crate::balance::{RealServer, RealServerSpec, VirtualServer};
+use crate::config;
+use crate::proto::ftp::{BouncePolicy, DataAddresses, SessionPolicy};
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Service {
+    /// Choice and counts.
+    pub virtual_server: Arc<VirtualServer>,
+    /// Where it listens.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// As configured.
+    pub(crate) data_path: crate::proto::ftp::DataPath,
+    pub(super) policy: Arc<SessionPolicy>,
+    /// In the order of the virtual server's real servers.
+    pub(super) data_addresses: Vec<Arc<DataAddresses>>,
+    pub(super) timeouts: Timeouts,
+    /// Sessions that ended by a panic of ours.
+    pub(crate) panics: AtomicU64,
+}
+
+/// How long a session may take over what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) greeting: Duration,
+    pub(super) login: Duration,
+    pub(super) idle: Duration,
+}
+
+impl Service {
+    /// Builds every virtual server of a configuration; they know each other's addresses, for third-party transfers
+    /// and for what no data connection may reach.
+    #[must_use]
+    pub fn from_model(model: &config::Model) -> Vec<Arc<Self>> {
+        let everything = &model.virtual_servers;
+        let servers: Vec<IpAddr> =
+            everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect();
+        let services: Vec<SocketAddr> = everything.iter().flat_map(service_addresses).collect();
+        everything.iter().map(|config| Arc::new(Self::new(config, &servers, &services))).collect()
+    }
+
+    fn new(config: &config::VirtualServer, servers: &[IpAddr], services: &[SocketAddr]) -> Self {
+        let real_servers = config.real_servers.iter().map(|server| {
+            Arc::new(RealServer::new(RealServerSpec {
+                name: server.name.clone(),
+                address: SocketAddr::new(server.address, server.port),
+                weight: server.weight,
+                max_connections: server.max_connections,
+                fall: config.check.fall(),
+                rise: config.check.rise,
+            }))
+        });
+        let virtual_server = VirtualServer::new(
+            config.name.clone(),
+            config.lb_algo,
+            config.max_sessions,
+            real_servers.collect(),
+        );
+        let bounce = BouncePolicy {
+            foreign: config.foreign_data_addresses,
+            trusted: config.trusted_networks.clone(),
+            servers: servers.to_vec(),
+            services: services.to_vec(),
+        };
+        let data_addresses = config.real_servers.iter().map(|server| {
+            let map = server.data_address_map.clone();
+            Arc::new(DataAddresses::new(server.address, &server.data_addresses, map))
+        });
+        Self {
+            virtual_server,
+            addresses: config.addresses.iter().map(|&ip| SocketAddr::new(ip, config.port)).collect(),
+            data_path: config.data_path,
+            policy: Arc::new(SessionPolicy { bounce }),
+            data_addresses: data_addresses.collect(),
+            timeouts: Timeouts {
+                connect: config.connect_timeout,
+                greeting: config.greeting_timeout,
+                login: config.login_timeout,
+                idle: config.idle_timeout,
+            },
+            panics: AtomicU64::new(0),
+        }
+    }
+
+    /// The shortest time-out that the sweep has to notice.
+    pub(super) fn shortest_timeout(&self) -> Duration {
+        self.timeouts.login.min(self.timeouts.idle)
+    }
+
+    /// The same of sessions that look for a server.
+    pub(super) fn shortest_beginning(&self) -> Duration {
+        self.timeouts.connect.min(self.timeouts.greeting)
+    }
+}
+
+/// Where a real server and its data nodes are reached for data.
+fn data_ips(server: &config::RealServer) -> impl Iterator<Item = IpAddr> {
+    let mapped = server.data_address_map.iter().flat_map(|&(from, to)| [from, to]);
+    std::iter::once(server.address)
+        .chain(server.data_addresses.iter().copied())
+        .chain(mapped)
+        .map(|ip| ip.to_canonical())
+}
+
+/// The control ports of a virtual server and of its real servers, on every address that is known of them.
+fn service_addresses(config: &config::VirtualServer) -> Vec<SocketAddr> {
+    let own = config.addresses.iter().map(|ip| SocketAddr::new(ip.to_canonical(), config.port));
+    let behind = config
+        .real_servers
+        .iter()
+        .flat_map(|server| data_ips(server).map(|ip| SocketAddr::new(ip, server.port)));
+    own.chain(behind).collect()
+}

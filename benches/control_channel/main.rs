@@ -1,0 +1,256 @@
+//! The door and haproxy (tcp mode) in front of the same real servers, on one core: CPU per operation, round trips,
+//! memory, system calls, balance.
+//!
+//! `cargo bench --bench control_channel [-- --quick]`; writes `benches/RESULTS.md` unless quick.
+//!
+//! ```text
+//!   load generator ──▶ haproxy 1 ─┐                 rounds: haproxy 1, door 1, haproxy 2, door 2, and again,
+//!                 ├──▶ haproxy 2 ─┤ stub            starting one further each time; CPU time of the one process
+//!                 ├──▶ door 1    ─┼▶ FTP servers    in use, as the kernel counts it in nanoseconds
+//!                 └──▶ door 2    ─┘
+//! ```
+//!
+//! All of it runs on one core. With the system under test on another one, waking a sleeping thread over there is most
+//! of what a lone command costs (on a virtual machine an exit to the hypervisor), and it varies; `--two-cores` shows.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a bench reads the clock and waits; there is no runtime to hold up"
+)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table is the product, progress goes to stderr"
+)]
+
+mod balancer;
+mod client;
+mod cores;
+mod idle;
+mod interrupt;
+mod kernel_objects;
+mod placement;
+mod processor;
+mod real_server;
+mod results;
+mod rounds;
+mod usage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use balancer::{Log, Product, Site};
+use processor::Fleet;
+use results::{Results, first_line};
+use rounds::Bounds;
+
+/// Errors end the bench with one line; nobody matches on them.
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Both ends of 9,000 sessions are in this process, and a balancer has as many: below the 20,000 that many machines
+/// allow at most.
+const DESCRIPTORS: u64 = 19_500;
+
+#[derive(Parser)]
+struct Options {
+    /// Under a minute, a tenth of the work: shows that the bench works, not how fast the door is
+    #[arg(long)]
+    quick: bool,
+    /// The door to measure
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_gridfront"))]
+    door: PathBuf,
+    /// The haproxy to measure
+    #[arg(long, default_value = "/usr/sbin/haproxy")]
+    haproxy: PathBuf,
+    /// haproxy against itself only
+    #[arg(long)]
+    no_door: bool,
+    /// Give the system under test a core to itself: every wake-up is then an interrupt to another core
+    #[arg(long)]
+    two_cores: bool,
+    /// Where the results go; with --quick nowhere unless given
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Only the parts named: cpu, log, idle, calls, held
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// What cargo bench says; without it this does nothing
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How much is done.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale {
+    /// Sessions in one sample.
+    pub(crate) sessions: usize,
+    /// Commands in one sample.
+    pub(crate) commands: usize,
+    /// Rounds of one series.
+    pub(crate) bounds: Bounds,
+    /// Sessions that idle at once.
+    pub(crate) idle_sessions: usize,
+    /// How long they idle: one interval of the health checks, so that these count as they should.
+    pub(crate) idle_window: Duration,
+}
+
+/// Many short samples rather than few long ones: what disturbs the machine lasts about as long as a sample, and a
+/// median drops it.
+const FULL: Scale = Scale {
+    sessions: 320,
+    commands: 5000,
+    bounds: Bounds { least: 21, most: 81, time: Duration::from_secs(40) },
+    idle_sessions: 9000,
+    idle_window: Duration::from_secs(10),
+};
+
+const QUICK: Scale = Scale {
+    sessions: 320,
+    commands: 5000,
+    bounds: Bounds { least: 3, most: 9, time: Duration::from_secs(4) },
+    idle_sessions: 3000,
+    idle_window: Duration::from_secs(1),
+};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if !options.bench {
+        // `cargo test --all-targets` runs benches too.
+        eprintln!(
+            "control_channel: nothing to do without --bench; run `cargo bench --bench control_channel`"
+        );
+        return ExitCode::SUCCESS;
+    }
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("control_channel: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Outcome<()> {
+    let start = Instant::now();
+    let scale = if options.quick { QUICK } else { FULL };
+    let products: &[Product] =
+        if options.no_door { &[Product::Haproxy] } else { &[Product::Haproxy, Product::Door] };
+    let wanted = |part: &str| options.only.is_empty() || options.only.iter().any(|only| only == part);
+    interrupt::catch()?;
+    raise_descriptor_limit()?;
+    let allowed = cores::allowed()?;
+    let (Some(first), Some(last)) = (allowed.first(), allowed.last()) else { return Err("no core".into()) };
+    let under_test = if options.two_cores { *first } else { *last };
+    // Before the stub servers start, whose thread inherits it.
+    cores::pin(*last)?;
+    let servers = real_server::RealServers::start(3)?;
+    let directory = tempfile::Builder::new().prefix("gridfront-bench-").tempdir()?;
+    let site = Site {
+        haproxy: options.haproxy.clone(),
+        door: options.door.clone(),
+        directory: directory.path(),
+        core: under_test,
+        real_servers: servers.addresses().to_vec(),
+    };
+    let mut results = Results::default();
+    let mut how = circumstances(options, under_test, *last);
+    {
+        let progress = |part: &str| eprintln!("{:4} s  {part}", start.elapsed().as_secs());
+        progress("starting two of each");
+        let fleet = Fleet::start(&site, products, Log::Nowhere)?;
+        if wanted("cpu") {
+            progress("CPU per operation, round trips");
+            processor::measure(&fleet, &scale, servers.addresses()[0], &mut results)?;
+        }
+        if wanted("log") {
+            progress("the same with a log");
+            processor::measure_logged(&site, products, &scale, &mut results)?;
+        }
+        if wanted("calls") {
+            progress("system calls");
+            if let Err(error) = placement::measure_system_calls(&site, &fleet, &mut results) {
+                interrupt::check()?;
+                results.missing.push(format!("system calls: {error}"));
+            }
+        }
+        drop(fleet);
+        if wanted("held") {
+            progress("held sessions");
+            placement::measure_held(&site, products, &servers, &mut results)?;
+        }
+        if wanted("idle") {
+            progress("idle sessions");
+            idle::measure(&site, products, &scale, &mut results)?;
+        }
+        progress("done");
+    }
+    how.push(format!("load average {} at the end, after {} s", load_average(), start.elapsed().as_secs()));
+    results.missing.extend(not_measured());
+    println!("{}", results.table());
+    for note in results.notes.iter().chain(&how) {
+        println!("{note}");
+    }
+    let standard = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md").into();
+    let output = options.output.clone().or(if options.quick { None } else { Some(standard) });
+    if let Some(output) = output {
+        std::fs::write(&output, results.document(&how))?;
+    }
+    Ok(())
+}
+
+fn raise_descriptor_limit() -> Outcome<()> {
+    let now = getrlimit(Resource::Nofile);
+    if now.maximum.is_some_and(|maximum| maximum < DESCRIPTORS) {
+        return Err(format!(
+            "at most {:?} open files allowed, {DESCRIPTORS} needed: raise `ulimit -Hn`",
+            now.maximum
+        )
+        .into());
+    }
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum: now.maximum })?)
+}
+
+/// Where and how these numbers came about.
+fn circumstances(options: &Options, under_test: usize, load: usize) -> Vec<String> {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|words| words.1);
+    let dirty =
+        if first_line("git", &["status", "--porcelain", "-uno"]).is_empty() { "" } else { ", with changes" };
+    let haproxy = options.haproxy.to_string_lossy();
+    let door = options.door.to_string_lossy();
+    vec![
+        format!("commit {}{dirty}", first_line("git", &["rev-parse", "HEAD"])),
+        first_line("date", &["-u", "+%F %H:%M UTC"]),
+        format!("Linux {}, {}", first_line("uname", &["-rm"]), model.unwrap_or("unknown CPU")),
+        format!("door: {}, threads = 1, data_path = \"direct\", ftp checks every 10 s, log lines to /dev/null",
+            first_line(&door, &["--version"])),
+        format!("haproxy: {}, mode tcp, nbthread 1, leastconn, `check inter 10s`, `option tcplog` off",
+            first_line(&haproxy, &["-v"])),
+        format!("core {under_test} for what is measured, core {load} for clients and stub servers"),
+        "CPU: first word of /proc/PID/task/*/schedstat, in ns, user and kernel; taken when the process has gone to sleep".into(),
+        "user memory: `Anonymous` of /proc/PID/smaps_rollup, full less empty after 200 sessions; resident: `Rss`".into(),
+        "kernel memory: the process's sockets and epoll watches, counted in /proc/PID/fd and fdinfo, times their sizes in /proc/slabinfo; buffers in use and the table of descriptors are not in it. cgroup v1 charges the TCP socket that a connection arrives on to nobody (`__inet_accept` does it for v2 only), so sums made with it are lower by that".into(),
+        "system calls: strace -c -f, apart from the rest".into(),
+        format!("load average {} at the start", load_average()),
+    ]
+}
+
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// The lines of the design's table that wait for other parts of the product.
+fn not_measured() -> impl Iterator<Item = String> {
+    [
+        "CPU per session and per command against ProFTPD mod_proxy: it is not set up by this bench",
+        "direct data throughput with and without the door: data never passes the door on the direct path",
+        "relayed data, CPU per GiB against haproxy with splice: there is no relay yet",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+}

@@ -1,0 +1,235 @@
+//! What the fuzz targets assert; also run on stable by `integration/corpus.rs`.
+#![allow(dead_code)] // each target uses its own part
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use gridfront::proto::ftp::{
+    AddressList, BouncePolicy, Command, DataAddresses, ForeignDataAddresses, Greeting, HELD_LINE,
+    LineSplitter, Login, Outbox, Piece, ReplyCode, ReplyFramer, Session, SessionPolicy, parse_eprt,
+    parse_port, parse_spor, rewrite_address_line,
+};
+
+/// The first byte says how the rest is cut up.
+fn cut(data: &[u8]) -> (usize, &[u8]) {
+    match data {
+        [first, rest @ ..] => (usize::from(*first).max(1), rest),
+        [] => (1, data),
+    }
+}
+
+/// No byte is lost, and lines end at CR LF only.
+pub fn line(data: &[u8]) {
+    let (chunk, data) = cut(data);
+    let mut splitter = LineSplitter::default();
+    let mut all = Vec::new();
+    for mut part in data.chunks(chunk) {
+        loop {
+            match splitter.next(&mut part) {
+                Ok(Some(Piece::Line(line) | Piece::Tail(line))) => {
+                    assert!(line.ends_with(b"\n"));
+                    all.extend_from_slice(line);
+                    assert!(all.ends_with(b"\r\n"));
+                }
+                Ok(Some(Piece::Head(bytes))) => {
+                    assert!(bytes.len() >= HELD_LINE);
+                    all.extend_from_slice(bytes);
+                }
+                Ok(Some(Piece::Middle(bytes))) => all.extend_from_slice(bytes),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        splitter.release();
+    }
+    all.extend(splitter.into_remainder());
+    assert_eq!(all, data);
+}
+
+/// Reading a command never fails, and what is read is part of the line.
+pub fn command(data: &[u8]) {
+    let command = Command::parse(data);
+    let (word, rest) = command.sub_command();
+    assert!(word.len() + rest.len() <= command.arguments().len());
+    assert!(command.start() + command.arguments().len() <= data.len());
+}
+
+/// Replies and greetings: what is said does not depend on how it arrives.
+pub fn reply(data: &[u8]) {
+    let (chunk, data) = cut(data);
+    let mut framer = ReplyFramer::default();
+    for line in data.split_inclusive(|&byte| byte == b'\n') {
+        framer.classify(line);
+        if let Some(code) = ReplyCode::parse(line) {
+            assert!((100..700).contains(&code.number()));
+        }
+    }
+    let read = |chunk: usize| {
+        let mut greeting = Greeting::default();
+        let mut taken = 0;
+        for part in data.chunks(chunk) {
+            match greeting.handle(part) {
+                Ok(Some((code, used))) => return Some((code, taken + used)),
+                Ok(None) => taken += part.len(),
+                Err(_) => return None,
+            }
+            let _ = greeting.last_line();
+        }
+        None
+    };
+    if let (Some(one), Some(other)) = (read(chunk), read(data.len().max(1))) {
+        assert_eq!(one, other);
+    }
+}
+
+/// A rewritten line is still one line, names the public address and is rewritten only once.
+pub fn passive_address(data: &[u8]) {
+    let (choice, line) = cut(data);
+    let kind = match choice % 4 {
+        0 => AddressList::HostPort,
+        1 => AddressList::Extended { ipv6: false },
+        2 => AddressList::Extended { ipv6: true },
+        _ => AddressList::Striped,
+    };
+    let addresses = addresses();
+    if let Some(rewritten) = rewrite_address_line(kind, line, &addresses) {
+        let ends = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(ends(line), ends(&rewritten));
+        let again = rewrite_address_line(kind, &rewritten, &addresses);
+        assert_eq!(again.map(|line| line.escape_ascii().to_string()), None, "{}", rewritten.escape_ascii());
+    }
+    let _ = (parse_port(line), parse_eprt(line), parse_spor(line));
+}
+
+fn addresses() -> DataAddresses {
+    let public: [IpAddr; 2] = [[198, 51, 100, 11].into(), [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11].into()];
+    DataAddresses::new([10, 0, 0, 11].into(), &public, Vec::new())
+}
+
+/// Any text is a configuration or a list of problems.
+pub fn config(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Err(problems) = gridfront::config::toml::parse(Path::new("gridfront.toml"), text)
+    {
+        assert!(!problems.is_empty());
+        for problem in problems {
+            assert!(!problem.to_string().is_empty());
+        }
+    }
+}
+
+/// A whole session with a client and a server that say anything: nothing panics, memory stays bounded, and no server
+/// that we know of reads an address that the door has not allowed.
+#[allow(clippy::disallowed_methods)] // a starting point in time; nothing waits
+pub fn session(data: &[u8]) {
+    let client: IpAddr = [192, 0, 2, 7].into();
+    let bounce = BouncePolicy { foreign: ForeignDataAddresses::Deny, ..BouncePolicy::default() };
+    let policy = Arc::new(SessionPolicy { bounce: bounce.clone() });
+    let mut session = Session::new(policy, Arc::new(addresses()), client);
+    let (mut out, now) = (Outbox::default(), Instant::now());
+    let mut stash = Vec::new();
+    let mut readers = Readers::default();
+    let mut rest = data;
+    while let [head, tail @ ..] = rest {
+        let (said, tail) = tail.split_at(usize::from(head & 0x7f).min(tail.len()));
+        rest = tail;
+        if head & 0x80 != 0 {
+            let used = session.handle_server(now, said, &mut out);
+            assert!(used <= said.len());
+            assert!(used == said.len() || session.ended().is_some() || session.tunnel().is_some());
+        } else {
+            stash.extend_from_slice(said);
+        }
+        if session.tunnel().is_some() {
+            return;
+        }
+        let used = session.handle_client(now, &stash, &mut out);
+        stash.drain(..used);
+        assert!(stash.is_empty() || !session.accepts_client());
+        assert!(!session.is_quiet() || !session.is_busy());
+        for line in readers.hear(&out.to_server) {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            for address in named(&line).unwrap_or_else(|| panic!("an address nobody can check: {text:?}")) {
+                assert_eq!(bounce.check(client, Login::No, address), Ok(()), "{text:?}");
+            }
+        }
+        out.clear();
+        if session.ended().is_some() {
+            return;
+        }
+    }
+    session.handle_server_closed(now, &mut out);
+    assert!(session.ended().is_some() && !session.accepts_client());
+}
+
+/// The addresses of a line that some server may take for PORT, EPRT or SPOR: dCache looks at four letters only.
+fn named(line: &[u8]) -> Option<Vec<std::net::SocketAddr>> {
+    let line = line.trim_ascii_start();
+    let (Some(verb), Some(arguments)) = (line.get(..4), line.get(4..)) else { return Some(Vec::new()) };
+    let arguments = arguments.trim_ascii();
+    match &verb.to_ascii_uppercase()[..] {
+        b"PORT" => parse_port(arguments).map(|address| vec![address]),
+        b"EPRT" => parse_eprt(arguments).map(|address| vec![address]),
+        b"SPOR" => parse_spor(arguments),
+        _ => Some(Vec::new()),
+    }
+}
+
+/// How servers find lines in what they receive.
+#[derive(Default)]
+struct Readers {
+    globus: Globus,
+    /// Of servers that end a line at LF, whatever comes before it.
+    open: Vec<u8>,
+}
+
+impl Readers {
+    fn hear(&mut self, segment: &[u8]) -> Vec<Vec<u8>> {
+        let mut lines = self.globus.hear(segment);
+        for byte in segment {
+            if *byte == b'\n' {
+                lines.push(std::mem::take(&mut self.open));
+            } else {
+                self.open.push(*byte);
+            }
+        }
+        lines
+    }
+}
+
+/// The telnet layer of a Globus server: whatever is left of an unfinished line is read again with each segment, with
+/// the last byte of the segment before in mind.
+#[derive(Default)]
+struct Globus {
+    buffer: Vec<u8>,
+    last: u8,
+}
+
+impl Globus {
+    fn hear(&mut self, segment: &[u8]) -> Vec<Vec<u8>> {
+        self.buffer.extend_from_slice(segment);
+        let mut lines = Vec::new();
+        let mut kept = Vec::new();
+        for byte in std::mem::take(&mut self.buffer) {
+            // IAC takes one byte with it, WILL, WONT and DO (even without IAC) another.
+            let eaten = matches!(self.last, 251..=253 | 255);
+            let last = std::mem::replace(&mut self.last, byte);
+            if eaten {
+                continue;
+            }
+            match byte {
+                b'\n' if last == b'\r' => {
+                    kept.pop();
+                    lines.push(std::mem::take(&mut kept));
+                    self.last = 0;
+                }
+                32..=126 | 0 | 7..=9 | 11..=13 => kept.push(byte),
+                _ => {}
+            }
+        }
+        self.buffer = kept;
+        lines
+    }
+}

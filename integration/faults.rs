@@ -1,0 +1,17 @@
+//! Bad input and faults: what clients, real servers and the machine may do wrong, one test a case.
+//!
+//! The door is the real program on loopback; the real servers are stubs, because real ones cannot be made to show most
+//! of this. Every test ends with all counts back at zero.
+
+mod admin;
+mod admission;
+mod bytes;
+mod death;
+mod descriptors;
+mod farewell;
+mod greeting;
+mod instances;
+mod log_reader;
+mod long_lines;
+mod pace;
+mod shutdown;

@@ -1,0 +1,30 @@
+//! Gridfront against real programs.
+//!
+//! `integration/run` installs them and runs everything; `cargo nextest run --test integration` runs what this machine can, as root.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test program: modules share one harness, a failure is a panic, tables go to the terminal"
+)]
+
+mod architecture;
+mod availability;
+mod balance;
+mod corpus;
+mod data_addresses;
+mod documentation;
+mod example_certificates;
+mod faults;
+mod idle_memory;
+mod matrix;
+mod passthrough;
+mod support;
+
+/// Every test pays two additions for each allocation, so that one can count them.
+#[global_allocator]
+static ALLOCATOR: idle_memory::Counting = idle_memory::Counting;

@@ -1,0 +1,15 @@
+//! What every test stands on: namespaces, real Globus servers, clients with a deadline, the door itself.
+
+pub mod certificates;
+pub mod client;
+pub mod control_connection;
+pub mod deadline;
+pub mod door;
+pub mod grid;
+pub mod interfaces;
+pub mod local_door;
+pub mod netns;
+pub mod process;
+pub mod server;
+pub mod skip;
+pub mod stub_server;

@@ -1,0 +1,197 @@
+//! The door itself: the real binary on its machine, with a configuration of the test's.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::deadline;
+use super::grid::{EXTENDED_PORT, PORT, REAL_SERVERS, Site, path_text};
+use super::process::{Process, tail};
+
+/// Where the striped front-end is served.
+pub const STRIPED_PORT: u16 = 2831;
+/// Ready in some 10 ms here.
+const START: Duration = Duration::from_secs(20);
+/// `status` asks over a Unix socket.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A running `gridfront run`. Dropping it kills it; [`Door::stop`] ends it as an operator does.
+#[derive(Debug)]
+pub struct Door {
+    process: Process,
+    configuration: PathBuf,
+}
+
+/// A configuration in the words of the design, written for a test.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    text: String,
+    addresses: String,
+}
+
+impl Configuration {
+    /// A `[global]` part for the machine `door` of the site.
+    pub fn new(site: &Site) -> Self {
+        let socket = site.scratch("admin.sock");
+        let [v4, v6] = site.machine("door").addresses();
+        Self {
+            text: format!(
+                "[global]\nrouter_id = \"door.grid.test\"\nadmin_socket = \"{}\"\ndrain_timeout = \"5s\"\n",
+                path_text(&socket)
+            ),
+            addresses: format!("[\"{v4}\", \"{v6}\"]"),
+        }
+    }
+
+    /// A virtual server on the door's two addresses; `settings` are further lines of its table.
+    #[must_use]
+    pub fn virtual_server(mut self, name: &str, port: u16, settings: &str) -> Self {
+        writeln!(
+            self.text,
+            "\n[[virtual_server]]\nname = \"{name}\"\naddresses = {}\nport = {port}\n{settings}",
+            self.addresses
+        )
+        .expect("a string takes lines");
+        self
+    }
+
+    /// The checks of the virtual server named last.
+    #[must_use]
+    pub fn check(mut self, settings: &str) -> Self {
+        writeln!(self.text, "\n[virtual_server.check]\n{settings}").expect("a string takes lines");
+        self
+    }
+
+    /// A real server of the virtual server named last.
+    #[must_use]
+    pub fn real_server(mut self, name: &str, address: &str, port: u16, settings: &str) -> Self {
+        writeln!(
+            self.text,
+            "\n[[virtual_server.real_server]]\nname = \"{name}\"\naddress = \"{address}\"\nport = {port}\n{settings}"
+        )
+        .expect("a string takes lines");
+        self
+    }
+
+    /// The three ordinary real servers of the site.
+    #[must_use]
+    pub fn three(self, site: &Site, port: u16) -> Self {
+        REAL_SERVERS.iter().fold(self, |configuration, role| {
+            let [v4, v6] = site.machine(role).addresses();
+            let settings = format!("data_addresses = [\"{v4}\", \"{v6}\"]");
+            configuration.real_server(role, &v4.to_string(), port, &settings)
+        })
+    }
+
+    /// Everything that a site of all servers has: `gridftp`, `extended` and `striped`.
+    pub fn everything(site: &Site) -> Self {
+        let front = site.machine("front").v4().to_string();
+        Self::new(site)
+            .virtual_server("gridftp", PORT, "")
+            .three(site, PORT)
+            .virtual_server("extended", EXTENDED_PORT, "")
+            .three(site, EXTENDED_PORT)
+            .virtual_server("striped", STRIPED_PORT, "")
+            .real_server("front", &front, PORT, "")
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Door {
+    /// Starts the door with this configuration on the site's machine `door`, and waits until it answers `status`.
+    ///
+    /// # Errors
+    /// Its log, when it does not come up.
+    pub fn start(site: &Site, configuration: &Configuration) -> Result<Self, String> {
+        let file = site.scratch("gridfront.toml");
+        std::fs::write(&file, configuration.text())
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        let mut command = site.machine("door").command(None, program());
+        command.arg("run").arg("-c").arg(&file);
+        let mut door = Self {
+            process: Process::spawn(command, &site.directory().join("log/door.log")),
+            configuration: file,
+        };
+        let ready = deadline::until("the door's readiness", START, || {
+            if let Some(status) = door.process.ended() {
+                return Err(format!("it ended: {status}"));
+            }
+            door.status().map(drop)
+        });
+        match ready {
+            Ok(()) => Ok(door),
+            Err(why) => Err(format!("{why}\n{}\n{}", door.log(), configuration.text())),
+        }
+    }
+
+    /// What `gridfront status --json` prints.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub fn status(&self) -> Result<Value, String> {
+        let mut command = Command::new(program());
+        command.args(["status", "--json", "-c"]).arg(&self.configuration);
+        let output = self.configuration.with_extension("status");
+        let _ = std::fs::remove_file(&output);
+        let mut process = Process::spawn(command, &output);
+        let status = process.wait(ANSWER).ok_or("`gridfront status` did not end")?;
+        let text = process.output();
+        if !status.success() {
+            return Err(format!("`gridfront status`: {status}: {text}"));
+        }
+        serde_json::from_str(&text).map_err(|error| format!("`gridfront status --json`: {error}: {text}"))
+    }
+
+    /// Every real server: virtual server, name, and its object in `status`.
+    ///
+    /// # Errors
+    /// As [`Door::status`].
+    pub fn real_servers(&self) -> Result<Vec<(String, String, Value)>, String> {
+        let status = self.status()?;
+        let mut found = Vec::new();
+        for virtual_server in status["virtual_servers"].as_array().into_iter().flatten() {
+            for server in virtual_server["real_servers"].as_array().into_iter().flatten() {
+                let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                found.push((word(&virtual_server["name"]), word(&server["name"]), server.clone()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The process id, for /proc and signals.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Everything it logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// The last of it, for messages.
+    pub fn log_tail(&self) -> String {
+        tail(&self.log(), 40)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// SIGTERM, and how it ended; none when it still ran after `limit`.
+    pub fn stop(mut self, limit: Duration) -> Option<ExitStatus> {
+        self.process.signal(Signal::TERM);
+        self.process.wait(limit)
+    }
+}
+
+/// The binary that Cargo built for these tests.
+pub fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_gridfront")
+}

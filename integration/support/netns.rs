@@ -1,0 +1,204 @@
+//! A little network on this machine: one namespace a machine, all on one bridge.
+//!
+//! Loopback lies about GridFTP: a Globus data listener binds 0.0.0.0, so on one host a connection to a wrong address
+//! succeeds as well. Here every machine has an address of its own and nothing else answers at it.
+//!
+//! Each [`Lab`] has its own bridge, so labs use the same addresses and never meet. Names carry the process id and a
+//! number; what a killed test process left behind is removed by the next lab.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Where ip(8) keeps named namespaces.
+const NAMED: &str = "/run/netns";
+/// First letters of every namespace of ours.
+const OURS: &str = "gfl";
+/// The namespace that has only the bridge.
+const HUB: &str = "hub";
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// The network of one test. Dropping it kills what still runs in it and removes it.
+#[derive(Debug)]
+pub struct Lab {
+    machines: Vec<Machine>,
+    hub: String,
+}
+
+/// One namespace with an interface `eth0` on the bridge, `10.77.0.N/24` and `fd77::N/64`.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    role: String,
+    namespace: String,
+    /// Last part of both addresses.
+    number: u8,
+}
+
+impl Lab {
+    /// One machine for each role, with the last part of its addresses (written the same in both: `.11` and `::11`).
+    ///
+    /// # Panics
+    /// When ip(8) fails.
+    pub fn new(roles: &[(&str, u8)]) -> Self {
+        remove_abandoned();
+        let prefix = format!("{OURS}{}-{}-", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
+        let hub = format!("{prefix}{HUB}");
+        // Made bit by bit, so that a failure half way removes what is there.
+        let mut lab = Self { machines: Vec::new(), hub: hub.clone() };
+        ip(&["netns", "add", &hub]);
+        // No snooping: without a querier the bridge would lose neighbour solicitations.
+        batch(&hub, "link set lo up\nlink add br0 type bridge mcast_snooping 0\nlink set br0 up\n");
+        for (index, (role, number)) in roles.iter().enumerate() {
+            let machine =
+                Machine { role: (*role).to_owned(), namespace: format!("{prefix}{role}"), number: *number };
+            ip(&["netns", "add", &machine.namespace]);
+            lab.machines.push(machine.clone());
+            let (v4, v6) = (machine.v4(), machine.v6());
+            batch(
+                &machine.namespace,
+                &format!(
+                    "link add eth0 type veth peer name p{index} netns {hub}\nlink set lo up\n\
+                     addr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\nlink set eth0 up\n"
+                ),
+            );
+            batch(&hub, &format!("link set p{index} master br0\nlink set p{index} up\n"));
+        }
+        lab
+    }
+
+    /// The machine that has this role.
+    ///
+    /// # Panics
+    /// When the lab was made without it.
+    pub fn machine(&self, role: &str) -> &Machine {
+        self.machines
+            .iter()
+            .find(|machine| machine.role == role)
+            .unwrap_or_else(|| panic!("no machine {role}"))
+    }
+
+    /// All of them.
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let names = self.machines.iter().map(|machine| machine.namespace.as_str());
+        for namespace in names.chain([self.hub.as_str()]) {
+            remove(namespace);
+        }
+    }
+}
+
+impl Machine {
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
+    pub fn v4(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, 0, self.number)
+    }
+
+    pub fn v6(&self) -> Ipv6Addr {
+        // The number is read as hexadecimal, so that both addresses look alike.
+        let last = u16::from_str_radix(&self.number.to_string(), 16).expect("decimal digits are hexadecimal");
+        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last)
+    }
+
+    /// Both addresses.
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        [self.v4().into(), self.v6().into()]
+    }
+
+    /// A command that runs `program` on this machine, with `hosts` in place of /etc/hosts if given.
+    pub fn command(&self, hosts: Option<&Path>, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.file().display()));
+        if let Some(hosts) = hosts {
+            // A mount namespace of the program's own; all of these exec, so the child is the program itself.
+            command.args(["unshare", "--mount", "--propagation", "private", "sh", "-c"]);
+            command.arg(r#"mount --bind "$0" /etc/hosts && exec "$@""#).arg(hosts);
+        }
+        command.arg(program);
+        command
+    }
+
+    /// Runs `work` on a thread that is on this machine: sockets that it opens belong here, also after it has returned.
+    ///
+    /// # Panics
+    /// When the namespace is gone, or `work` panics.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    let file = std::fs::File::open(self.file()).expect("the namespace is there");
+                    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                        .expect("root may enter it");
+                    work()
+                })
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn file(&self) -> PathBuf {
+        Path::new(NAMED).join(&self.namespace)
+    }
+}
+
+/// Removes the labs of test processes that are no more.
+fn remove_abandoned() {
+    let Ok(entries) = std::fs::read_dir(NAMED) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_abandoned(&name, OURS) {
+            remove(&name);
+        }
+    }
+}
+
+/// Whether a name is `prefix`, the id of a process that is no more, `-` and anything.
+pub fn is_abandoned(name: &str, prefix: &str) -> bool {
+    let owner = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next()).map(str::parse::<u32>);
+    matches!(owner, Some(Ok(owner)) if !Path::new("/proc").join(owner.to_string()).exists())
+}
+
+/// Kills what runs in a namespace and deletes it. Errors are of no use to a caller that is cleaning up.
+fn remove(namespace: &str) {
+    if let Ok(listed) = Command::new("ip").args(["netns", "pids", namespace]).stderr(Stdio::null()).output() {
+        for line in String::from_utf8_lossy(&listed.stdout).lines() {
+            if let Some(pid) = line.trim().parse().ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+    let _ = Command::new("ip").args(["netns", "delete", namespace]).stderr(Stdio::null()).status();
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("ip(8) runs");
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Several ip(8) commands in a namespace by one call.
+fn batch(namespace: &str, commands: &str) {
+    use std::io::Write as _;
+    let mut child = Command::new("ip")
+        .args(["-n", namespace, "-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ip(8) runs");
+    child.stdin.take().expect("a pipe").write_all(commands.as_bytes()).expect("ip(8) reads");
+    let output = child.wait_with_output().expect("ip(8) ends");
+    assert!(output.status.success(), "{commands}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gridfront::proto::ftp::{
-    AddressList, BouncePolicy, Command, DataAddresses, ForeignDataAddresses, Greeting, HELD_LINE,
-    LineSplitter, Login, Outbox, Piece, ReplyCode, ReplyFramer, Session, SessionPolicy, parse_eprt,
-    parse_port, parse_spor, rewrite_address_line,
+    AddressList, BouncePolicy, Command, DataAddresses, DataPath, ForeignDataAddresses, Greeting, HELD_LINE,
+    LineSplitter, Login, Outbox, Piece, ReplyCode, ReplyFramer, ServerData, Session, SessionPolicy,
+    parse_eprt, parse_port, parse_spor, rewrite_address_line,
 };
 
 /// The first byte says how the rest is cut up.
@@ -126,8 +126,13 @@ pub fn config(data: &[u8]) {
 pub fn session(data: &[u8]) {
     let client: IpAddr = [192, 0, 2, 7].into();
     let bounce = BouncePolicy { foreign: ForeignDataAddresses::Deny, ..BouncePolicy::default() };
-    let policy = Arc::new(SessionPolicy { bounce: bounce.clone() });
-    let mut session = Session::new(policy, Arc::new(addresses()), client);
+    let policy = Arc::new(SessionPolicy {
+        bounce: bounce.clone(),
+        data_path: DataPath::Direct,
+        ..SessionPolicy::default()
+    });
+    let mut session =
+        Session::new(policy, Arc::new(ServerData { addresses: addresses(), constraint: None }), client);
     let (mut out, now) = (Outbox::default(), Instant::now());
     let mut stash = Vec::new();
     let mut readers = Readers::default();

@@ -18,5 +18,6 @@ pub mod toml;
 
 pub use error::{Problem, Severity, TooFewDescriptors, report};
 pub use model::{
-    Check, CheckKind, Global, Model, RealServer, VirtualServer, check_descriptors, descriptors_needed,
+    Check, CheckKind, Global, Model, ProxyProtocol, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer,
+    check_descriptors, descriptors_needed,
 };

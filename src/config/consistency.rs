@@ -176,9 +176,8 @@ fn overlaps(
     places: &RealServerPlaces,
     findings: &Findings,
 ) {
-    let (Some(relay), Some(data), Some(at)) =
-        (&server.relay_ports, &real_server.data_ports, places.data_ports)
-    else {
+    let relay = &server.relay_ports;
+    let (Some(data), Some(at)) = (&real_server.data_ports, places.data_ports) else {
         return;
     };
     if relay.start() <= data.end() && data.start() <= relay.end() {
@@ -191,11 +190,10 @@ fn overlaps(
 }
 
 fn relay_ports_hold_no_service(server: &VirtualServer, places: &VirtualServerPlaces, findings: &Findings) {
-    if let (Some(relay), Some(at)) = (&server.relay_ports, places.relay_ports)
-        && relay.contains(&server.port)
-    {
+    let relay = &server.relay_ports;
+    if relay.contains(&server.port) {
         findings.error(
-            at,
+            places.relay_ports.unwrap_or(places.header),
             format!("`relay_ports` {} contain the control port {}", shown(relay), server.port),
             "choose a range without it",
         );
@@ -229,15 +227,13 @@ fn likely_not_meant(server: &VirtualServer, places: &VirtualServerPlaces, findin
             "start the real servers with -epsv-ip",
         );
     }
-    let relay_ports = places.relay_ports.filter(|_| server.relay_ports.is_some());
     let real_servers = server.real_servers.iter().zip(&places.real_servers);
     let data_ports =
         real_servers.filter_map(|(real, places)| real.data_ports.as_ref().and(places.data_ports));
-    if let Some(first) = relay_ports.into_iter().chain(data_ports).min() {
+    if let Some(first) = data_ports.min() {
         findings.warning(
             first,
-            "`relay_ports` and `data_ports` are checked but not used: in this version clients and real servers \
-             exchange data directly",
+            "`data_ports` are checked but not used: this version has no kernel path",
             "remove them, or leave them for a later version",
         );
     }

@@ -44,7 +44,13 @@ pub struct VirtualServer {
     /// Who carries the bytes of data connections.
     pub data_path: DataPath,
     /// Ports of the virtual address that the door itself may open, 1024 or above.
-    pub relay_ports: Option<RangeInclusive<u16>>,
+    pub relay_ports: RangeInclusive<u16>,
+    /// What clients are told of the virtual address where they reach it under another (1:1 NAT), at most one of each family.
+    pub announce_address: Vec<IpAddr>,
+    /// Whose connections begin with a PROXY protocol header.
+    pub proxy_protocol_from: Vec<ipnet::IpNet>,
+    /// The door's own TLS, for clients with AUTH TLS.
+    pub tls: Option<Tls>,
     /// Which addresses a session may name in PORT, EPRT and SPOR.
     pub foreign_data_addresses: ForeignDataAddresses,
     /// Networks that every session may name in PORT, EPRT and SPOR.
@@ -63,6 +69,50 @@ pub struct VirtualServer {
     pub check: Check,
     /// At least one.
     pub real_servers: Vec<RealServer>,
+}
+
+/// TLS that ends at the door: `[virtual_server.tls]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tls {
+    /// The certificate and its chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM; may be the same file.
+    pub key: PathBuf,
+    /// The port where sessions begin with TLS (`ftps`, 990), on every address.
+    pub implicit_port: Option<u16>,
+    /// Whether a login needs TLS (or GSI).
+    pub required: bool,
+}
+
+/// The version of the PROXY protocol in which a real server is told who the client is (`send_proxy_protocol`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// TLS between door and real server, control and data: `tls` of a real server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerTls {
+    /// How it begins.
+    pub mode: ServerTlsMode,
+    /// Certificates that may have signed the server's, PEM; not needed where it is not verified.
+    pub trust_anchors: Option<PathBuf>,
+    /// The name in its certificate; its address when not set.
+    pub name: Option<String>,
+    /// Whether the certificate is verified.
+    pub verify: bool,
+}
+
+/// How TLS to a real server begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ServerTlsMode {
+    /// With AUTH TLS after the greeting.
+    Explicit,
+    /// Before the greeting.
+    Implicit,
 }
 
 /// How health is found out: `[virtual_server.check]`, in keepalived's words.
@@ -114,6 +164,10 @@ pub struct RealServer {
     pub data_ports: Option<RangeInclusive<u16>>,
     /// Whether it refuses data connections that do not come from the control connection's address.
     pub checks_data_peer: bool,
+    /// Whether it is told who the client is, and how.
+    pub send_proxy_protocol: Option<ProxyProtocol>,
+    /// TLS to it.
+    pub tls: Option<ServerTls>,
 }
 
 /// The port that IANA assigns to GridFTP (`gsiftp`).
@@ -168,7 +222,10 @@ impl VirtualServer {
             port: GSIFTP_PORT,
             lb_algo: LbAlgo::default(),
             data_path: DataPath::default(),
-            relay_ports: None,
+            relay_ports: 52000..=53000,
+            announce_address: Vec::new(),
+            proxy_protocol_from: Vec::new(),
+            tls: None,
             foreign_data_addresses: ForeignDataAddresses::default(),
             trusted_networks: Vec::new(),
             max_sessions: 10_000,
@@ -217,6 +274,8 @@ impl RealServer {
             data_address_map: Vec::new(),
             data_ports: None,
             checks_data_peer: false,
+            send_proxy_protocol: None,
+            tls: None,
         }
     }
 }

@@ -11,6 +11,7 @@ mod greeting;
 mod line;
 mod passive;
 mod policy;
+mod relay;
 mod reply;
 mod session;
 
@@ -23,7 +24,10 @@ pub use passive::{
     rewrite_address_line,
 };
 pub use policy::{DataPath, ForeignDataAddresses, UnknownWord};
+pub use relay::{
+    Connections, DataConstraint, Direction, Peers, RelayAnswer, RelayId, RelayRequest, ServerData, Side,
+};
 pub use reply::{ReplyCode, ReplyFramer, ReplyLine};
 pub use session::{
-    Action, Ending, Fault, MAX_PENDING, Outbox, Session, SessionPolicy, TransferRecord, Tunnel,
+    Action, Ending, Fault, MAX_PENDING, Outbox, Session, SessionPolicy, TlsPolicy, TransferRecord, Tunnel,
 };

@@ -104,8 +104,8 @@ impl ControlChannel {
         started: Instant,
     ) -> Self {
         let Approached { server, placement, leg, mut greeting, rest } = approached;
-        let addresses = Arc::clone(&service.data_addresses[placement.index()]);
-        let mut session = Session::new(Arc::clone(&service.policy), addresses, address.ip());
+        let data = Arc::clone(&service.server_data[placement.index()]);
+        let mut session = Session::new(Arc::clone(&service.policy), data, address.ip());
         if !rest.is_empty() {
             let mut out = Outbox::default();
             session.handle_server(started, &rest, &mut out);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
-use crate::proto::ftp::{BouncePolicy, DataAddresses, SessionPolicy};
+use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Service {
     pub(crate) data_path: crate::proto::ftp::DataPath,
     pub(super) policy: Arc<SessionPolicy>,
     /// In the order of the virtual server's real servers.
-    pub(super) data_addresses: Vec<Arc<DataAddresses>>,
+    pub(super) server_data: Vec<Arc<ServerData>>,
     pub(super) timeouts: Timeouts,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
@@ -69,16 +69,23 @@ impl Service {
             servers: servers.to_vec(),
             services: services.to_vec(),
         };
-        let data_addresses = config.real_servers.iter().map(|server| {
+        let server_data = config.real_servers.iter().map(|server| {
             let map = server.data_address_map.clone();
-            Arc::new(DataAddresses::new(server.address, &server.data_addresses, map))
+            Arc::new(ServerData {
+                addresses: DataAddresses::new(server.address, &server.data_addresses, map),
+                constraint: server.checks_data_peer.then_some(DataConstraint::ChecksPeer),
+            })
         });
         Self {
             virtual_server,
             addresses: config.addresses.iter().map(|&ip| SocketAddr::new(ip, config.port)).collect(),
             data_path: config.data_path,
-            policy: Arc::new(SessionPolicy { bounce }),
-            data_addresses: data_addresses.collect(),
+            policy: Arc::new(SessionPolicy {
+                bounce,
+                data_path: config.data_path,
+                ..SessionPolicy::default()
+            }),
+            server_data: server_data.collect(),
             timeouts: Timeouts {
                 connect: config.connect_timeout,
                 greeting: config.greeting_timeout,

@@ -50,17 +50,7 @@ fn read_real_server(section: &Section<'_>) -> Option<(RealServer, RealServerPlac
     let name_field = section.field("name");
     let name = name_field.and_then(|field| field.name());
     let data_addresses = section.field("data_addresses");
-    let checks_data_peer = section.field("checks_data_peer").and_then(|field| {
-        let checks = field.boolean()?;
-        if checks {
-            field.error(
-                "`checks_data_peer = true` is not in this version",
-                "remove it and let the server take data connections from any address \
-                 (proftpd `AllowForeignAddress on`, vsftpd `pasv_promiscuous=YES`)",
-            );
-        }
-        Some(checks)
-    });
+    let checks_data_peer = section.field("checks_data_peer").and_then(|field| field.boolean());
     // What does not depend on the address is read without it, too: all problems at once.
     let default = RealServer::new(address.unwrap_or(IpAddr::from([0, 0, 0, 0])));
     let (listed, data_address_places) =
@@ -78,6 +68,8 @@ fn read_real_server(section: &Section<'_>) -> Option<(RealServer, RealServerPlac
         data_address_map: section.field("data_address_map").map(read_address_map).unwrap_or_default(),
         data_ports: section.field("data_ports").and_then(|field| field.data_ports()),
         checks_data_peer: checks_data_peer.unwrap_or(default.checks_data_peer),
+        send_proxy_protocol: default.send_proxy_protocol,
+        tls: default.tls,
     };
     let places = RealServerPlaces {
         header: section.at,

@@ -78,6 +78,8 @@ fn a_minimal_file_gets_the_documented_defaults() {
         data_address_map: vec![],
         data_ports: None,
         checks_data_peer: false,
+        send_proxy_protocol: None,
+        tls: None,
     };
     let virtual_server = VirtualServer {
         name: "gridftp".into(),
@@ -85,7 +87,10 @@ fn a_minimal_file_gets_the_documented_defaults() {
         port: 2811,
         lb_algo: LbAlgo::Wlc,
         data_path: DataPath::Auto,
-        relay_ports: None,
+        relay_ports: 52000..=53000,
+        announce_address: vec![],
+        proxy_protocol_from: vec![],
+        tls: None,
         foreign_data_addresses: ForeignDataAddresses::ThirdParty,
         trusted_networks: vec![],
         max_sessions: 10_000,
@@ -149,7 +154,7 @@ fn every_key_that_is_set_arrives() {
     assert_eq!(server.port, 2812);
     assert_eq!(server.lb_algo, LbAlgo::Sh);
     assert_eq!(server.data_path, DataPath::Direct);
-    assert_eq!(server.relay_ports, Some(52000..=53000));
+    assert_eq!(server.relay_ports, 52000..=53000);
     assert_eq!(server.foreign_data_addresses, ForeignDataAddresses::Deny);
     assert_eq!(
         format!("{:?}", server.trusted_networks),

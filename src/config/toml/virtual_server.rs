@@ -91,9 +91,15 @@ pub(super) fn read_virtual_server(
             .unwrap_or(default.lb_algo),
         data_path: section
             .field("data_path")
-            .and_then(|field| field.word(&["auto", "direct"], &["kernel", "relay"]))
+            .and_then(|field| field.word(&["auto", "direct", "relay"], &["kernel"]))
             .unwrap_or(default.data_path),
-        relay_ports: section.field("relay_ports").and_then(|field| field.data_ports()),
+        relay_ports: section
+            .field("relay_ports")
+            .and_then(|field| field.data_ports())
+            .unwrap_or(default.relay_ports),
+        announce_address: default.announce_address,
+        proxy_protocol_from: default.proxy_protocol_from,
+        tls: default.tls,
         foreign_data_addresses: section
             .field("foreign_data_addresses")
             .and_then(|field| field.word(&["deny", "third-party", "allow"], &[]))

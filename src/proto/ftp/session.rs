@@ -28,7 +28,8 @@ use std::time::Instant;
 use super::bounce::{BouncePolicy, Login};
 use super::command::has_unclear_bytes;
 use super::line::{HELD_LINE, LineSplitter, Piece};
-use super::passive::DataAddresses;
+use super::policy::DataPath;
+use super::relay::{RelayAnswer, RelayId, ServerData};
 use super::reply::ReplyFramer;
 pub use ending::{Ending, Fault};
 use outbox::OpenTransfer;
@@ -44,13 +45,31 @@ const TLS_HANDSHAKE: u8 = 0x16;
 pub struct SessionPolicy {
     /// Which addresses clients may name.
     pub bounce: BouncePolicy,
+    /// Who carries the bytes of data connections.
+    pub data_path: DataPath,
+    /// What clients are told of the door's own address, where it is not the one that they reach (1:1 NAT): one of a family.
+    pub announce: Vec<IpAddr>,
+    /// What is done with AUTH TLS.
+    pub tls: TlsPolicy,
+}
+
+/// What the door does with AUTH TLS (RFC 4217).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum TlsPolicy {
+    /// There is no certificate: the real server may take it, and bytes pass unread from there on.
+    #[default]
+    Off,
+    /// The door ends it.
+    Offered,
+    /// The door ends it, and no login goes without; AUTH GSSAPI is as good.
+    Required,
 }
 
 /// The machine. See the module's text.
 #[derive(Debug)]
 pub struct Session {
     policy: Arc<SessionPolicy>,
-    addresses: Arc<DataAddresses>,
+    server: Arc<ServerData>,
     client: IpAddr,
     client_lines: LineSplitter,
     server_lines: LineSplitter,
@@ -97,10 +116,10 @@ pub struct Session {
 impl Session {
     /// A session whose greeting has passed.
     #[must_use]
-    pub fn new(policy: Arc<SessionPolicy>, addresses: Arc<DataAddresses>, client: IpAddr) -> Self {
+    pub fn new(policy: Arc<SessionPolicy>, server: Arc<ServerData>, client: IpAddr) -> Self {
         Self {
             policy,
-            addresses,
+            server,
             client: client.to_canonical(),
             client_lines: LineSplitter::default(),
             server_lines: LineSplitter::default(),
@@ -197,6 +216,9 @@ impl Session {
         }
         input.len() - rest.len()
     }
+
+    /// What became of a [`RelayRequest`].
+    pub fn handle_relay(&mut self, _now: Instant, _id: RelayId, _answer: RelayAnswer, _out: &mut Outbox) {}
 
     /// The real server closed its side, or its connection broke.
     pub fn handle_server_closed(&mut self, now: Instant, out: &mut Outbox) {

@@ -166,7 +166,7 @@ impl ControlChannel {
                 self.facts.transfers += 1;
                 journal::transfer(&self.service, server, &self.facts, &record);
             }
-            Action::Tunnel(_) => {}
+            Action::Relay(_) | Action::StartTls | Action::Tunnel(_) => {}
         }
     }
 }

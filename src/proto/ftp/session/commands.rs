@@ -143,12 +143,12 @@ impl Session {
             self.pass(Kind::Other, line, out);
             return Ok(());
         }
-        let leg = self.addresses.dialled_is_ipv6();
+        let leg = self.server.addresses.dialled_is_ipv6();
         let (ipv6, line): (bool, &[u8]) = match argument {
             b"1" => (false, line),
             b"2" => (true, line),
             // The server would listen in the family of the door's connection to it, not of the client's.
-            b"" if self.client.is_ipv6() != leg && self.addresses.has_family(!leg) => {
+            b"" if self.client.is_ipv6() != leg && self.server.addresses.has_family(!leg) => {
                 (!leg, if leg { b"EPSV 1\r\n" } else { b"EPSV 2\r\n" })
             }
             _ => (leg, line),

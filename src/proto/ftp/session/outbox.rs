@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::super::command::Verb;
 use super::super::policy::DataPath;
+use super::super::relay::RelayRequest;
 use super::super::reply::ReplyCode;
 
 /// Where the machine writes; owned by the driver, used for many sessions in turn.
@@ -41,6 +42,11 @@ pub enum Action {
     SecurityFailed,
     /// A transfer or listing ended.
     Transfer(TransferRecord),
+    /// Data connections that cross the door.
+    Relay(RelayRequest),
+    /// What is in [`Outbox::to_client`] goes out in the clear, and then begins TLS with the door as its server; bytes of the
+    /// client that were not used belong to it. `Session::handle_secured` says that it stands.
+    StartTls,
     /// From here on bytes pass unread in both directions; the machine takes no more input.
     Tunnel(Tunnel),
 }

@@ -27,7 +27,8 @@ impl Session {
             self.hiding = head.is_some_and(|pending| pending.hidden) && !is_farewell(code);
         }
         let list = head.and_then(|pending| self.address_list(pending.kind, code, begins && ends));
-        match list.filter(|_| whole).and_then(|kind| rewrite_address_line(kind, line, &self.addresses)) {
+        match list.filter(|_| whole).and_then(|kind| rewrite_address_line(kind, line, &self.server.addresses))
+        {
             Some(rewritten) => self.show(&rewritten, out),
             None => self.show(line, out),
         }

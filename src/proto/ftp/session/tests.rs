@@ -16,6 +16,7 @@ use ipnet::IpNet;
 
 use super::super::bounce::BouncePolicy;
 use super::super::command::Verb;
+use super::super::passive::DataAddresses;
 use super::super::policy::ForeignDataAddresses;
 use super::super::reply::{ReplyCode, ReplyLine};
 use super::*;
@@ -67,8 +68,13 @@ impl Site {
             servers: public,
             services: vec![SocketAddr::new(server, 2811), "192.0.2.7:2811".parse().unwrap()],
         };
-        let policy = Arc::new(SessionPolicy { bounce });
-        let session = Session::new(policy, Arc::new(addresses), self.client.parse().unwrap());
+        let policy =
+            Arc::new(SessionPolicy { bounce, data_path: DataPath::Direct, ..SessionPolicy::default() });
+        let session = Session::new(
+            policy,
+            Arc::new(ServerData { addresses, constraint: None }),
+            self.client.parse().unwrap(),
+        );
         Rig { session, out: Outbox::default(), now: Instant::now(), stash: Vec::new() }
     }
 }

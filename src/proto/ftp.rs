@@ -23,7 +23,7 @@ pub use passive::{
     AddressList, DataAddresses, Extended, find_extended, find_host_port, parse_eprt, parse_port, parse_spor,
     rewrite_address_line,
 };
-pub use policy::{DataPath, ForeignDataAddresses, UnknownWord};
+pub use policy::{DataPath, ForeignDataAddresses, PathReason, UnknownWord};
 pub use relay::{
     Connections, DataConstraint, Direction, Peers, RelayAnswer, RelayId, RelayRequest, ServerData, Side,
 };

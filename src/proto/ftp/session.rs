@@ -31,6 +31,7 @@ use std::time::Instant;
 use super::bounce::{BouncePolicy, Login};
 use super::command::has_unclear_bytes;
 use super::line::{HELD_LINE, LineSplitter, Piece};
+use super::own_ports::OwnPorts;
 use super::policy::{DataPath, PathReason};
 use super::relay::{RelayAnswer, RelayId, ServerData};
 use super::reply::ReplyFramer;
@@ -55,6 +56,9 @@ pub struct SessionPolicy {
     pub announce: Vec<IpAddr>,
     /// What is done with AUTH TLS.
     pub tls: TlsPolicy,
+    /// The ports of the door's own that sessions have told their clients. One list for all virtual servers, also after
+    /// a reload: clients copy from one to another.
+    pub own_ports: Arc<OwnPorts>,
 }
 
 /// What the door does with AUTH TLS (RFC 4217).

@@ -2,13 +2,13 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::super::bounce::Login;
+use super::super::bounce::{BounceRefusal, Login};
 use super::super::command::{Command, Verb};
 use super::super::passive::host_port;
 use super::super::policy::{DataPath, PathReason};
 use super::super::relay::DataConstraint;
 use super::commands::{Taken, is_printable, starts_with_ignoring_case};
-use super::data_connection::{Asked, PassiveForm, Step};
+use super::data_connection::{Asked, PassiveForm, Step, public};
 use super::pending::{Gate, Kind};
 use super::{Outbox, Session};
 
@@ -30,7 +30,12 @@ impl Session {
         }
         match self.policy.data_path {
             DataPath::Relay => (DataPath::Relay, PathReason::Configured),
-            _ => (DataPath::Direct, PathReason::Configured),
+            DataPath::Direct => (DataPath::Direct, PathReason::Configured),
+            // curl and Python ignore an announced address, lftp does at times, and a 229 has none.
+            DataPath::Auto | DataPath::Kernel if self.is_globus => {
+                (DataPath::Direct, PathReason::GlobusClient)
+            }
+            DataPath::Auto | DataPath::Kernel => (DataPath::Relay, PathReason::OtherClient),
         }
     }
 
@@ -148,7 +153,8 @@ impl Session {
                     data.step = Step::Open;
                 }
                 self.address_open = true;
-                let reply = self.data.as_ref().map(|data| data.striped_reply(|port| self.public(port)));
+                let reply =
+                    self.data.as_ref().map(|data| data.striped_reply(|port| public(&self.policy, port)));
                 out.to_client.extend_from_slice(&reply.unwrap_or_default());
                 Ok(())
             }
@@ -225,7 +231,7 @@ impl Session {
         out: &mut Outbox,
     ) {
         let class = if with_transfer { 1 } else { 2 };
-        let public = self.public(port);
+        let public = public(&self.policy, port);
         let text = match (form, public) {
             (PassiveForm::HostPort, SocketAddr::V4(v4)) => {
                 format!("{class}27 Entering Passive Mode ({})\r\n", host_port(*v4.ip(), v4.port()))
@@ -234,14 +240,6 @@ impl Session {
             _ => format!("{class}29 Entering Extended Passive Mode (|||{}|)\r\n", public.port()),
         };
         out.to_client.extend_from_slice(text.as_bytes());
-    }
-
-    /// Under which address the client reaches a port of the door.
-    fn public(&self, port: SocketAddr) -> SocketAddr {
-        let bound = port.ip().to_canonical();
-        let announced = self.policy.announce.iter().map(|ip| ip.to_canonical());
-        let ip = announced.into_iter().find(|ip| ip.is_ipv4() == bound.is_ipv4()).unwrap_or(bound);
-        SocketAddr::new(ip, port.port())
     }
 
     /// 425 for a set-up that has not come about.
@@ -289,10 +287,12 @@ impl Session {
     ) -> Taken {
         self.wait_until(Gate::Settled)?;
         let Some(addresses) = addresses else { return self.answer(UNREADABLE, out) };
-        if let Some(refusal) = self.refusal(&addresses) {
-            return self.answer(&refusal, out);
-        }
-        if let Some(reason) = self.relay_reason() {
+        let Named { addresses, own_port } = match self.judge(addresses) {
+            Ok(named) => named,
+            Err(refusal) => return self.answer(&refusal, out),
+        };
+        let own_port = own_port.then_some(PathReason::OwnRelayNamed);
+        if let Some(reason) = own_port.or_else(|| self.relay_reason()) {
             return self.relayed_active(now, addresses, command.verb, reason, out);
         }
         self.go_direct(out)?;
@@ -332,8 +332,31 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn refusal(&self, addresses: &[SocketAddr]) -> Option<String> {
-        let check = |&address| self.policy.bounce.check(self.client, self.login, address).err();
-        addresses.iter().find_map(check).map(|refusal| format!("504 Data address refused: {refusal}."))
+    /// Whether this session may name these addresses; a port of the door itself is replaced by where it listens.
+    pub(super) fn judge(&self, mut addresses: Vec<SocketAddr>) -> Result<Named, String> {
+        let mut own_port = false;
+        for address in &mut addresses {
+            let refusal = if let Some(port) = self.policy.own_ports.find(*address) {
+                // The door is let in there, so it must not go for anybody who would not be.
+                let foreign = BounceRefusal::Foreign(*address);
+                own_port = true;
+                *address = port.bound;
+                let allowed = self.policy.bounce.check_peer(port.client, port.login, self.client);
+                (!allowed).then_some(foreign)
+            } else {
+                self.policy.bounce.check(self.client, self.login, *address).err()
+            };
+            if let Some(refusal) = refusal {
+                return Err(format!("504 Data address refused: {refusal}."));
+            }
+        }
+        Ok(Named { addresses, own_port })
     }
+}
+
+/// Addresses that the client may name.
+pub(super) struct Named {
+    pub(super) addresses: Vec<SocketAddr>,
+    /// One of them is a port of the door.
+    pub(super) own_port: bool,
 }

@@ -14,10 +14,11 @@
 //!
 //! The server is asked only when a transfer begins, for what a Globus server does with the bytes depends on the TYPE in
 //! force at that moment. SPAS has to be asked at once: the count of the addresses must be known.
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Instant;
 
+use super::super::own_ports::{Enlisted, OwnPorts};
 use super::super::passive::{
     DataAddresses, MAX_STRIPES, find_extended, find_host_port, find_striped, in_form_of,
 };
@@ -26,7 +27,7 @@ use super::super::relay::{Connections, Direction, Peers, RelayAnswer, RelayId, R
 use super::super::reply::ReplyCode;
 use super::pending::{Gate, Kind};
 use super::replies::is_farewell;
-use super::{Action, Outbox, Session};
+use super::{Action, Outbox, Session, SessionPolicy};
 
 /// Most of a server's or the driver's words that a 425 repeats, in bytes: one line of a terminal.
 const MAX_REASON: usize = 200;
@@ -43,6 +44,8 @@ pub(super) struct SetUp {
     pub(super) step: Step,
     /// What the driver listens on.
     pub(super) ports: Vec<SocketAddr>,
+    /// Other sessions know these ports while this lives.
+    pub(super) enlisted: Option<Enlisted>,
     /// Where the door connects to: what the server has announced, or the client has named.
     pub(super) targets: Vec<SocketAddr>,
     /// When the transfer command came.
@@ -166,6 +169,7 @@ impl Session {
             reason,
             step: Step::Open,
             ports: Vec::new(),
+            enlisted: None,
             targets: Vec::new(),
             since: now,
             direction: Direction::Download,
@@ -204,10 +208,15 @@ impl Session {
     }
 
     pub(super) fn on_relay_answer(&mut self, id: RelayId, answer: RelayAnswer) {
+        let (policy, client, login) = (&self.policy, self.client, self.login);
         let Some(data) = self.data.as_mut().filter(|data| data.id == id) else { return };
         match (&data.step, answer) {
             (Step::Binding, RelayAnswer::Listening(ports)) => {
                 debug_assert!(!ports.is_empty(), "a relay listens somewhere");
+                if data.side() == Side::Client {
+                    let names = ports.iter().map(|&port| (port, public(policy, port)));
+                    data.enlisted = Some(OwnPorts::enlist(&policy.own_ports, client, login, names));
+                }
                 data.ports = ports;
                 data.step = Step::Bound;
             }
@@ -360,12 +369,20 @@ impl Session {
         let once = data.connections == Connections::One;
         if once {
             data.step = Step::Spent;
+            data.enlisted = None;
         }
         // Connections that are kept are not touched by a file that is missing.
         if once || has_begun || code.is_success() {
             out.actions.push(Action::Relay(RelayRequest::Finish { id, complete: code.is_success() }));
         }
     }
+}
+
+/// Under which address clients reach a port of the door.
+pub(super) fn public(policy: &SessionPolicy, port: SocketAddr) -> SocketAddr {
+    let bound = port.ip().to_canonical();
+    let mut announced = policy.announce.iter().map(IpAddr::to_canonical);
+    SocketAddr::new(announced.find(|ip| ip.is_ipv4() == bound.is_ipv4()).unwrap_or(bound), port.port())
 }
 
 /// What tells the server where to connect to.

@@ -38,18 +38,20 @@ impl Session {
         self.wait_until(Gate::Settled)?;
         let options = || command.arguments().split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let mut has_own_address = options().any(|option| starts_with_ignoring_case(option, b"pasv"));
+        let mut own_port = false;
         for option in options().filter(|option| starts_with_ignoring_case(option, b"port")) {
             has_own_address = true;
             let value = option.splitn(2, |&byte| byte == b'=').nth(1).unwrap_or_default();
             let Some(address) = parse_port(value.trim_ascii()) else {
                 return self.answer("501 Cannot read the address; port=h1,h2,h3,h4,p1,p2 (GFD.47).", out);
             };
-            if let Some(refusal) = self.refusal(&[address]) {
-                return self.answer(&refusal, out);
+            match self.judge(vec![address]) {
+                Ok(named) => own_port |= named.own_port,
+                Err(refusal) => return self.answer(&refusal, out),
             }
         }
         if has_own_address {
-            if self.relay_reason().is_some() {
+            if own_port || self.relay_reason().is_some() {
                 return self.answer(
                     "504 GET and PUT with pasv or port are not available on this path; \
                      use PASV or PORT, then RETR or STOR.",

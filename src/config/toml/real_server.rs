@@ -4,8 +4,9 @@ use super::{KINDS, MAX_SESSIONS, located, port};
 use crate::config::address;
 use crate::config::consistency::RealServerPlaces;
 use crate::config::error::Findings;
-use crate::config::model::{ProxyProtocol, RealServer};
+use crate::config::model::RealServer;
 use crate::config::reader::{Field, Kind, Section};
+use crate::proto::proxy_protocol::Version;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -93,9 +94,9 @@ fn read_real_server(section: &Section<'_>, findings: &Findings) -> Option<(RealS
     address.map(|_| (server, places))
 }
 
-fn read_proxy_protocol(field: Field<'_>) -> Option<ProxyProtocol> {
+fn read_proxy_protocol(field: Field<'_>) -> Option<Version> {
     let version: String = field.word(&["v1", "v2"], &[])?;
-    Some(if version == "v1" { ProxyProtocol::V1 } else { ProxyProtocol::V2 })
+    Some(if version == "v1" { Version::V1 } else { Version::V2 })
 }
 
 fn read_address_map(field: Field<'_>) -> Vec<(IpAddr, IpAddr)> {

@@ -5,10 +5,11 @@ mod whole_file;
 use super::*;
 use crate::balance::LbAlgo;
 use crate::config::{
-    CheckKind, ProxyProtocol, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors,
+    CheckKind, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors,
     descriptors_needed, report,
 };
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
+use crate::proto::proxy_protocol::Version;
 
 const MINIMAL: &str = include_str!("../../../docs/examples/minimal.toml");
 const EVERY_KEY: &str = include_str!("../../../docs/examples/gridfront.toml");
@@ -213,7 +214,7 @@ fn every_key_that_is_set_arrives() {
     );
     assert_eq!(real_server.data_ports, Some(50000..=50999));
     assert!(!real_server.checks_data_peer);
-    assert_eq!(real_server.send_proxy_protocol, Some(ProxyProtocol::V1));
+    assert_eq!(real_server.send_proxy_protocol, Some(Version::V1));
     assert_eq!(
         real_server.tls,
         Some(ServerTls {
@@ -225,7 +226,7 @@ fn every_key_that_is_set_arrives() {
     );
     assert_eq!(server.real_servers[1].name, "2001:db8::12");
     assert!(server.real_servers[1].checks_data_peer);
-    assert_eq!(server.real_servers[2].send_proxy_protocol, Some(ProxyProtocol::V2));
+    assert_eq!(server.real_servers[2].send_proxy_protocol, Some(Version::V2));
     assert_eq!(
         server.real_servers[2].tls,
         Some(ServerTls { mode: ServerTlsMode::Explicit, trust_anchors: None, name: None, verify: false })

@@ -302,7 +302,7 @@ impl Session {
         match kind {
             Kind::LateSpas if code.number() == 229 && place.whole => data.hold(line, place.single, addresses),
             Kind::LateSpas if code.number() == 229 => {
-                data.fail("a line of the server's addresses has no end")
+                data.fail("a line of the server's addresses has no end");
             }
             Kind::LatePassive if matches!(code.number(), 227 | 229) && place.whole => {
                 let extended = find_extended(line).map(|(_, found)| (found.address, found.port));

@@ -15,14 +15,14 @@ use super::{Action, Outbox, Session, TransferRecord};
 
 impl Session {
     pub(super) fn restart(&mut self, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
-        // Which of two the server has taken would not be known.
-        if self.pending.contains(|kind| kind == Kind::Rest) {
-            self.wait_until(Gate::Empty)?;
+        if self.policy.data_path != DataPath::Direct || self.relay_reason().is_some() {
+            // Which of two the server has taken would not be known.
+            if self.pending.contains(|kind| kind == Kind::Rest) {
+                self.wait_until(Gate::Empty)?;
+            }
+            // What is too long to be kept can only have come to a server that keeps it itself: Globus'.
+            self.rest = (line.len() <= HELD_LINE).then(|| command.arguments().into());
         }
-        // What is too long to be kept can only have come to a server that keeps it itself: Globus'.
-        let offset = command.arguments();
-        let keeps = self.policy.data_path != DataPath::Direct || self.relay_reason().is_some();
-        self.rest = (keeps && line.len() <= HELD_LINE).then(|| offset.into());
         self.pass(Kind::Rest, line, out);
         Ok(())
     }
@@ -51,6 +51,7 @@ impl Session {
             }
         }
         if has_own_address {
+            self.is_globus = true;
             if own_port || self.relay_reason().is_some() {
                 return self.answer(
                     "504 GET and PUT with pasv or port are not available on this path; \

@@ -119,6 +119,14 @@ pub struct Peers {
     pub server: Option<Arc<ServerData>>,
 }
 
+impl Peers {
+    /// Whether a connection from this address is let in.
+    #[must_use]
+    pub fn accepts(&self, peer: IpAddr) -> bool {
+        self.client.to_canonical() == peer.to_canonical() || self.server.is_some()
+    }
+}
+
 impl PartialEq for Peers {
     fn eq(&self, other: &Self) -> bool {
         (self.client, self.login, self.server.is_some())

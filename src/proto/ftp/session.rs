@@ -218,7 +218,7 @@ impl Session {
     }
 
     /// What became of a [`RelayRequest`].
-    pub fn handle_relay(&mut self, _now: Instant, _id: RelayId, _answer: RelayAnswer, _out: &mut Outbox) {}
+    pub fn handle_relay(&mut self, _id: RelayId, _answer: RelayAnswer) {}
 
     /// The real server closed its side, or its connection broke.
     pub fn handle_server_closed(&mut self, now: Instant, out: &mut Outbox) {

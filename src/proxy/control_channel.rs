@@ -213,7 +213,7 @@ impl ControlChannel {
 
     fn advance_open(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
         let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
-        forward |= self.hear_relays();
+        forward |= self.hear_relays(now, &mut scratch.out);
         if self.to_client.is_empty() {
             forward |= self.read_server(cx, now, scratch);
             if self.deliver(cx, scratch).is_err() {
@@ -244,7 +244,7 @@ impl ControlChannel {
     /// The client has said all; its last commands and the server's last replies still pass.
     fn advance_half_closed(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
         let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
-        forward |= self.hear_relays();
+        forward |= self.hear_relays(now, &mut scratch.out);
         if self.to_server.is_empty()
             && let State::HalfClosed { fin_sent, .. } = &mut self.state
             && !*fin_sent

@@ -71,9 +71,11 @@ pub(super) fn transfer(
         command = record.verb.name(),
         path = &*record.path,
         data_path = %record.data_path,
+        reason = %record.reason,
         reply,
         bytes_in = carried.map(|carried| carried.to_server),
         bytes_out = carried.map(|carried| carried.to_client),
+        failure = record.failure.as_deref(),
         data_end = carried.and_then(|carried| carried.end.as_deref()),
         duration_ms = millis(record.duration),
         "transfer"

@@ -123,7 +123,13 @@ impl Peers {
     /// Whether a connection from this address is let in.
     #[must_use]
     pub fn accepts(&self, peer: IpAddr) -> bool {
-        self.client.to_canonical() == peer.to_canonical() || self.server.is_some()
+        match &self.server {
+            None => self.policy.bounce.check_peer(self.client, self.login, peer),
+            // A striped server connects from its data nodes.
+            Some(server) => {
+                server.addresses.contains(peer) || self.policy.bounce.servers.contains(&peer.to_canonical())
+            }
+        }
     }
 }
 

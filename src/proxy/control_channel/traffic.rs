@@ -144,11 +144,11 @@ impl ControlChannel {
     }
 
     /// What data connections that cross the door have come to meanwhile.
-    pub(super) fn hear_relays(&mut self) -> Progress {
+    pub(super) fn hear_relays(&mut self, now: Instant, out: &mut Outbox) -> Progress {
         let Some(relays) = &mut self.relays else { return false };
         let mut forward = false;
         while let Some((id, answer)) = relays.take_answer() {
-            self.session.handle_relay(id, answer);
+            self.session.handle_relay(now, id, answer, out);
             forward = true;
         }
         while let Some((record, carried)) = relays.take_ended() {

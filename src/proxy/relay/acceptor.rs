@@ -142,7 +142,7 @@ async fn join(accepted: TcpStream, dialled: TcpStream, plan: &Plan, ticket: &mut
 async fn reach(state: &State, plan: &Plan, port: usize) -> Result<TcpStream, String> {
     let Some(&target) = plan.targets.get(port) else { return Err("no address to connect to".into()) };
     let live = state.service.relaying.ports.live();
-    let reached = dial(plan.source, target, live, state.service.timeouts.connect).await;
+    let reached = dial(plan.peers.client, plan.source, target, live, state.service.timeouts.connect).await;
     reached.map_err(|why| match plan.side {
         Side::Client => {
             state.server.stats.data_failures.fetch_add(1, Relaxed);
@@ -163,7 +163,7 @@ impl Listeners {
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok((stream, peer, port)) => {
-                    if self.0[port].1.guests.admit(peer) || peers.accepts(peer.ip()) {
+                    if peers.accepts(self.0[port].1.guests.visitor(peer)) {
                         return (stream, port);
                     }
                     state.service.relaying.strangers.fetch_add(1, Relaxed);

@@ -1,6 +1,6 @@
 //! Connecting to whoever waits for a data connection of the door's.
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -9,8 +9,10 @@ use tokio::time::timeout;
 use super::ports::LivePorts;
 use crate::sys::data_socket;
 
-/// Connects from `source`, under which the peer knows the session, whatever port that has.
+/// Connects from `source`, under which the peer knows the session, whatever port that has. `client` is whose session it
+/// is.
 pub(super) async fn dial(
+    client: IpAddr,
     source: SocketAddr,
     target: SocketAddr,
     live: &LivePorts,
@@ -18,7 +20,7 @@ pub(super) async fn dial(
 ) -> Result<TcpStream, String> {
     let target = SocketAddr::new(target.ip().to_canonical(), target.port());
     let failed = |error: &dyn std::fmt::Display| format!("cannot connect to {target}: {error}");
-    let socket = open(source, target, live).map_err(|error| failed(&error))?;
+    let socket = open(client, source, target, live).map_err(|error| failed(&error))?;
     match timeout(limit, socket.connect(target)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(&error)),
@@ -26,7 +28,12 @@ pub(super) async fn dial(
     }
 }
 
-fn open(mut source: SocketAddr, target: SocketAddr, live: &LivePorts) -> io::Result<TcpSocket> {
+fn open(
+    client: IpAddr,
+    mut source: SocketAddr,
+    target: SocketAddr,
+    live: &LivePorts,
+) -> io::Result<TcpSocket> {
     source.set_port(0);
     let socket = if source.is_ipv4() == target.is_ipv4() {
         let guests = live.guests(target);
@@ -34,7 +41,7 @@ fn open(mut source: SocketAddr, target: SocketAddr, live: &LivePorts) -> io::Res
         if let Some(guests) = guests
             && let Some(own) = socket.local_addr()?.as_socket()
         {
-            guests.expect(own);
+            guests.expect(own, client);
         }
         socket
     } else {

@@ -44,9 +44,9 @@ struct Ports {
 #[derive(Debug, Default)]
 pub(crate) struct LivePorts(DashMap<(IpAddr, u16), Arc<Guests>>);
 
-/// The door's own ends of connections to one of its ports.
+/// The door's own ends of connections to one of its ports, with the client of the session that sends each.
 #[derive(Debug, Default)]
-pub(super) struct Guests(Mutex<Vec<SocketAddr>>);
+pub(super) struct Guests(Mutex<Vec<(SocketAddr, IpAddr)>>);
 
 /// A port as long as somebody listens there; dropped, it is closed and given back.
 #[derive(Debug)]
@@ -189,35 +189,30 @@ impl Ports {
 }
 
 impl LivePorts {
-    /// Whether a relay of the door listens there.
-    pub(crate) fn contains(&self, address: SocketAddr) -> bool {
-        self.0.contains_key(&key(address))
-    }
-
     pub(super) fn guests(&self, address: SocketAddr) -> Option<Arc<Guests>> {
         self.0.get(&key(address)).map(|guests| Arc::clone(&guests))
     }
 }
 
 impl Guests {
-    /// Lets a connection in that is about to come from there.
-    pub(super) fn expect(&self, address: SocketAddr) {
+    /// A connection is about to come from `address` on behalf of `client`.
+    pub(super) fn expect(&self, address: SocketAddr, client: IpAddr) {
         let mut expected = self.lock();
         if expected.len() == MAX_GUESTS {
             // Whoever has not come by now has failed.
             expected.remove(0);
         }
-        expected.push(address);
+        expected.push((address, client));
     }
 
-    /// Whether this is one of them; asked once for each.
-    pub(super) fn admit(&self, address: SocketAddr) -> bool {
+    /// On whose behalf a connection comes: its own, but for what the door itself has sent, once.
+    pub(super) fn visitor(&self, address: SocketAddr) -> IpAddr {
         let mut expected = self.lock();
-        let found = expected.iter().position(|&guest| key(guest) == key(address));
-        found.map(|index| expected.swap_remove(index)).is_some()
+        let found = expected.iter().position(|&(guest, _)| key(guest) == key(address));
+        found.map_or(address.ip(), |index| expected.swap_remove(index).1)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(SocketAddr, IpAddr)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -246,10 +241,6 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn local() -> SocketAddr {
-        "127.0.0.1:0".parse().unwrap()
-    }
-
     /// A pool over ports that nobody listened on a moment ago, on an address of this test's own.
     fn pool(ports: u16) -> (Arc<PortPool>, SocketAddr) {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
@@ -268,7 +259,7 @@ mod tests {
         let refused = pool.listen(address).unwrap_err();
         assert_eq!(refused, "no free port in relay_ports 21000-21069; 70 are in use");
         assert_eq!(pool.exhausted(), 1);
-        assert!(held.iter().all(|port| pool.live().contains(port.address)));
+        assert!(held.iter().all(|port| pool.live().guests(port.address).is_some()));
         drop(held);
         assert_eq!((pool.in_use(), pool.live().0.len()), (0, 0));
         assert!(pool.listen(address).is_ok());
@@ -314,14 +305,15 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_let_in_once() {
+    fn a_guest_comes_once_on_behalf_of_its_sessions_client() {
         let guests = Guests::default();
-        guests.expect("127.0.0.1:4000".parse().unwrap());
-        assert!(!guests.admit("127.0.0.1:4001".parse().unwrap()));
-        assert!(guests.admit("[::ffff:127.0.0.1]:4000".parse().unwrap()));
-        assert!(!guests.admit("127.0.0.1:4000".parse().unwrap()));
+        let (client, door): (IpAddr, IpAddr) = ("192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap());
+        guests.expect("127.0.0.1:4000".parse().unwrap(), client);
+        assert_eq!(guests.visitor("127.0.0.1:4001".parse().unwrap()), door);
+        assert_eq!(guests.visitor("[::ffff:127.0.0.1]:4000".parse().unwrap()), client);
+        assert_eq!(guests.visitor("127.0.0.1:4000".parse().unwrap()), door);
         for _ in 0..2 * MAX_GUESTS {
-            guests.expect(local());
+            guests.expect("127.0.0.1:4000".parse().unwrap(), client);
         }
         assert_eq!(guests.lock().len(), MAX_GUESTS);
     }

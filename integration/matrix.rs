@@ -182,22 +182,17 @@ fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload) -> Li
         }
         _ => ("(no door)".to_owned(), Ok(())),
     };
-    let copied = verdict::copied(row, &finished, &source, &destination);
-    let result = if door.is_none() && row.is_corrupted_without_door() {
-        match copied {
-            Ok(()) => Err("the server no longer corrupts it".to_owned()),
-            Err(why) if finished.success() && why.contains("differs") => Ok("corrupted, as known"),
-            Err(why) => Err(why),
+    let known = door.is_none() && row.fails_without_door();
+    let result = match verdict::copied(row, &finished, &source, &destination) {
+        Ok(()) if known => Err("it works without the door, too".to_owned()),
+        Err(_) if known => Ok("fails, as known"),
+        copied => {
+            copied.and_then(|()| verdict::crossed(row, bytes, door.is_some())).and(logged).map(|()| "ok")
         }
-    } else {
-        copied.map(|()| "ok")
     };
-    let result = result
-        .and_then(|remark| verdict::crossed(row, bytes, door.is_some()).map(|()| remark))
-        .and_then(|remark| logged.map(|()| remark))
-        .map_err(|why| {
-            format!("{why}\n  {}\n  {}\n{}", words.join(" "), finished.outcome(), tail(&finished.output, 25))
-        });
+    let result = result.map_err(|why| {
+        format!("{why}\n  {}\n  {}\n{}", words.join(" "), finished.outcome(), tail(&finished.output, 25))
+    });
     payload::remove(source);
     payload::remove(destination);
     Line { row: row.clone(), result, elapsed: finished.elapsed, retries, bytes, served_by }

@@ -34,8 +34,13 @@ pub(super) fn copied(row: &Row, finished: &Finished, source: &File, copy: &File)
     }
     match row.operation {
         Operation::List => {
-            let listed =
-                |name: &String| finished.output.lines().any(|line| line.trim().trim_end_matches('/') == name);
+            let listed = |name: &String| {
+                finished.output.lines().any(|line| line.trim_matches(' ').trim_end_matches('/') == name)
+            };
+            // What CR CR LF becomes in a client's hands.
+            if !row.client.is_globus() && finished.output.lines().any(str::is_empty) {
+                return Err("the listing has empty lines".to_owned());
+            }
             match payload::names(source)?.iter().find(|name| !listed(name)) {
                 Some(name) => Err(format!("{name} is not in the listing")),
                 None => Ok(()),
@@ -55,11 +60,11 @@ pub(super) fn crossed(row: &Row, bytes: Bytes, with_door: bool) -> Result<(), St
         return Ok(());
     }
     let Bytes { moved, through_door, through_client } = bytes;
-    let expected = match row.path {
-        _ if !with_door => through_door * SHARE < moved,
-        Path::Direct => through_door * SHARE < moved,
-        // In by one interface and out by another, or by the same.
-        Path::Relay => through_door >= 2 * moved,
+    let expected = if row.path == Path::Relay && with_door {
+        // Once in, once out.
+        through_door >= 2 * moved
+    } else {
+        through_door * SHARE < moved
     };
     if !expected {
         return Err(format!(
@@ -95,7 +100,7 @@ pub(super) fn logged(row: &Row, site: &Site, door: &Door, from: usize, sessions:
         return Err(format!("a session is not of {address} {line}"));
     }
     // Of a GSI session the door knows no transfers.
-    if row.mode != Mode::Anonymous || !row.operation.moves_data() {
+    if row.mode != Mode::Anonymous || row.operation == Operation::Sum {
         return Ok(());
     }
     let path = format!(" data_path={} ", row.path);

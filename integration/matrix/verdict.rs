@@ -79,22 +79,30 @@ pub(super) fn crossed(row: &Row, bytes: Bytes, with_door: bool) -> Result<(), St
     Ok(())
 }
 
-/// Waits until as many `sessions` have ended by the door's log since `from`, and checks what it says of them: their address family
-/// (a host name leaves the choice to the client) and the path of every transfer.
-pub(super) fn logged(row: &Row, site: &Site, door: &Door, from: usize, sessions: u64) -> Result<(), String> {
+/// Waits until every session that the door has taken has ended, by its counts and by its log: a client may be gone before the door
+/// has found a server for its last connection.
+pub(super) fn settled(door: &Door) -> Result<Sessions, String> {
+    deadline::until("the end of its sessions", LOGGED, || {
+        let servers = door.real_servers()?;
+        let open: u64 = servers.iter().filter_map(|(_, _, server)| server["sessions"].as_u64()).sum();
+        let sessions = count(servers);
+        let (taken, log) = (sessions.values().sum::<u64>(), door.log());
+        let ended = log.lines().filter(|line| line.contains(" session ended ")).count() as u64;
+        if open == 0 && ended == taken {
+            return Ok(sessions);
+        }
+        Err(format!("{open} open, {ended} of {taken} ended"))
+    })
+}
+
+/// Checks what the door's log says of the row's sessions, in `log`: their address family (a host name leaves the choice to
+/// the client) and the path of every transfer.
+pub(super) fn logged(row: &Row, site: &Site, log: &str) -> Result<(), String> {
     let client = site.machine("client");
     let address = match row.family {
         Family::V4 => format!("client={}:", client.v4()),
         Family::V6 => format!("client=[{}]:", client.v6()),
     };
-    let log = deadline::until("the log of its sessions", LOGGED, || {
-        let log = door.log();
-        let ended = log[from..].lines().filter(|line| line.contains("session ended")).count();
-        if (ended as u64) < sessions {
-            return Err(format!("{ended} of {sessions} sessions ended:\n{}", &log[from..]));
-        }
-        Ok(log[from..].to_owned())
-    })?;
     let told = |what: &'static str| log.lines().filter(move |line| line.contains(what));
     if let Some(line) = told(" session ended ").find(|line| !line.contains(&address)) {
         return Err(format!("a session is not of {address} {line}"));
@@ -116,27 +124,20 @@ pub(super) fn logged(row: &Row, site: &Site, door: &Door, from: usize, sessions:
 /// Sessions of real servers by virtual server and name, since the door started.
 pub(super) type Sessions = BTreeMap<(String, String), u64>;
 
-/// All of them now.
-pub(super) fn sessions(door: &Door) -> Sessions {
-    let servers = door.real_servers().unwrap_or_else(|why| panic!("{why}\n{}", door.log_tail()));
-    servers
-        .into_iter()
-        .map(|(virtual_server, name, counts)| {
-            ((virtual_server, name), counts["total_sessions"].as_u64().expect("a count of sessions"))
-        })
-        .collect()
+fn count(servers: Vec<(String, String, serde_json::Value)>) -> Sessions {
+    let total = |counts: &serde_json::Value| counts["total_sessions"].as_u64().expect("a count of sessions");
+    servers.into_iter().map(|(service, name, counts)| ((service, name), total(&counts))).collect()
 }
 
-/// Who got new ones, as `s1 s2:3`, and how many they are.
-pub(super) fn served(row: &Row, before: &Sessions, after: &Sessions) -> (String, u64) {
-    let (mut words, mut all) = (Vec::new(), 0);
+/// Who got new ones, as `s1 s2:3`.
+pub(super) fn served(row: &Row, before: &Sessions, after: &Sessions) -> String {
+    let mut words = Vec::new();
     let ends = [row.servers, row.servers.destination()].map(super::row::ServerSet::virtual_server);
     for ((virtual_server, name), count) in after {
         let new = count - before.get(&(virtual_server.clone(), name.clone())).unwrap_or(&0);
-        all += new;
         if new > 0 && ends.contains(&virtual_server.as_str()) {
             words.push(if new == 1 { name.clone() } else { format!("{name}:{new}") });
         }
     }
-    (words.join(" "), all)
+    words.join(" ")
 }

@@ -179,7 +179,7 @@ fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload, sessi
             Ok(now) => {
                 let served_by = verdict::served(row, sessions, &now);
                 *sessions = now;
-                let logged = verdict::logged(row, site, &door.log()[from..]);
+                let logged = verdict::logged(row, site, moved, &door.log()[from..]);
                 let served =
                     if served_by.is_empty() { Err("no real server served it".to_owned()) } else { Ok(()) };
                 (served_by, served.and(logged))

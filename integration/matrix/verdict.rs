@@ -96,8 +96,8 @@ pub(super) fn settled(door: &Door) -> Result<Sessions, String> {
 }
 
 /// Checks what the door's log says of the row's sessions, in `log`: their address family (a host name leaves the choice to
-/// the client) and the path of every transfer.
-pub(super) fn logged(row: &Row, site: &Site, log: &str) -> Result<(), String> {
+/// the client), the path of every transfer, and the bytes of those that crossed the door.
+pub(super) fn logged(row: &Row, site: &Site, moved: u64, log: &str) -> Result<(), String> {
     let client = site.machine("client");
     let address = match row.family {
         Family::V4 => format!("client={}:", client.v4()),
@@ -118,7 +118,19 @@ pub(super) fn logged(row: &Row, site: &Site, log: &str) -> Result<(), String> {
     if told(" transfer ").next().is_none() {
         return Err(format!("no transfer is logged:\n{log}"));
     }
+    // Of data that goes round it the door knows no bytes.
+    let counted: u64 =
+        told(" transfer ").flat_map(|line| ["bytes_in=", "bytes_out="].map(|name| number(line, name))).sum();
+    if row.path == Path::Relay && row.operation.moves_data() && counted < moved {
+        return Err(format!("the log counts {counted} bytes of {moved}:\n{log}"));
+    }
     Ok(())
+}
+
+/// The number behind `name` in a line of the log; 0 where it is not told.
+fn number(line: &str, name: &str) -> u64 {
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+    word.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// Sessions of real servers by virtual server and name, since the door started.

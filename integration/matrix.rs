@@ -15,7 +15,7 @@ use std::time::Duration;
 use command::{Commands, Places};
 use payload::Payload;
 use row::{Mode, Operation, Path, Row};
-use verdict::{Bytes, Sessions};
+use verdict::{Bytes, Tally};
 
 use crate::support::client;
 use crate::support::deadline::Stopwatch;
@@ -117,13 +117,13 @@ fn run_mode(mode: Mode, rows: &[&Row], payloads: &Payloads, without_door: bool, 
     }
     let door = (!without_door)
         .then(|| Door::start(&site, &configuration).unwrap_or_else(|why| panic!("the door: {why}")));
-    let mut sessions = Sessions::new();
+    let mut known = Tally::new();
     for row in rows {
         let payload = match row.path {
             Path::Direct => &payloads.direct,
             Path::Relay => &payloads.relay,
         };
-        let line = run_row(row, &site, door.as_ref(), payload, &mut sessions);
+        let line = run_row(row, &site, door.as_ref(), payload, &mut known);
         if let Err(why) = &line.result {
             let log = door.as_ref().map(Door::log_tail).unwrap_or_default();
             println!(
@@ -142,8 +142,8 @@ fn run_mode(mode: Mode, rows: &[&Row], payloads: &Payloads, without_door: bool, 
     }
 }
 
-/// `sessions` are those of all rows before, and then of this one, too.
-fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload, sessions: &mut Sessions) -> Line {
+/// `known` is what the real servers have had in all rows before, and then in this one, too.
+fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload, known: &mut Tally) -> Line {
     let places = Places { source: format!("{}.from", row.id), destination: format!("{}.to", row.id) };
     let (source, destination) = ends(row, site, &places);
     let tree = matches!(row.operation, Operation::GetTree | Operation::PutTree | Operation::List);
@@ -177,12 +177,13 @@ fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload, sessi
         // Waited for whatever the client did, or a late line would count as the next row's.
         Some(door) => match verdict::settled(door) {
             Ok(now) => {
-                let served_by = verdict::served(row, sessions, &now);
-                *sessions = now;
+                let served_by = verdict::served(row, known, &now);
+                let counted = verdict::counted(row, known, &now, moved);
+                *known = now;
                 let logged = verdict::logged(row, site, moved, &door.log()[from..]);
                 let served =
                     if served_by.is_empty() { Err("no real server served it".to_owned()) } else { Ok(()) };
-                (served_by, served.and(logged))
+                (served_by, served.and(logged).and(counted))
             }
             Err(why) => (String::new(), Err(why)),
         },

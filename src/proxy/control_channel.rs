@@ -13,9 +13,9 @@ mod traffic;
 
 use std::cell::RefCell;
 use std::future::Future as _;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::approach::Approached;
+use super::arrival::Arrival;
 use super::backlog::Backlog;
 use super::journal::{self, Facts};
 use super::now;
@@ -98,14 +99,14 @@ impl ControlChannel {
     pub(super) fn new(
         service: Arc<Service>,
         client: TcpStream,
-        address: SocketAddr,
+        arrival: Arrival,
         approached: Approached,
         registration: Registration,
         started: Instant,
     ) -> Self {
         let Approached { server, placement, leg, mut greeting, rest } = approached;
         let data = Arc::clone(&service.server_data[placement.index()]);
-        let mut session = Session::new(Arc::clone(&service.policy), data, address.ip());
+        let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
         if !rest.is_empty() {
             let mut out = Outbox::default();
             session.handle_server(started, &rest, &mut out);
@@ -119,7 +120,14 @@ impl ControlChannel {
             registration,
             real_server: Arc::clone(placement.real_server()),
             placement: Some(placement),
-            facts: Facts { client: address, door: leg, user: None, gsi: None, transfers: 0 },
+            facts: Facts {
+                client: arrival.client,
+                proxy: arrival.proxy.map(Box::new),
+                door: leg,
+                user: None,
+                gsi: None,
+                transfers: 0,
+            },
             to_client: Backlog::new(greeting),
             to_server: Backlog::default(),
             unread: Vec::new(),
@@ -326,6 +334,9 @@ impl ControlChannel {
         self.session.handle_ending(ending, now, out);
         let ending = self.session.ended().unwrap_or(ending);
         self.account_all(out);
+        if ending == Ending::ProxyHeader {
+            self.service.proxy_header_failures.fetch_add(1, Relaxed);
+        }
         journal::session_ended(
             &self.service,
             &self.real_server,

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::approach::{ApproachError, approach};
+use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
@@ -88,30 +89,68 @@ async fn begin(
     address: SocketAddr,
 ) -> Option<ControlChannel> {
     let started = now();
-    let approached = {
-        let mut approaching = pin!(approach(&service, address, &registration));
-        poll_fn(|cx| {
-            registration.entry.set_waker(cx.waker());
-            // Nothing was said to the client yet: another door may serve it.
-            if registration.signal() != Signal::None {
-                return Poll::Ready(Err(ApproachError::Draining));
-            }
-            approaching.as_mut().poll(cx)
-        })
-        .await
-    };
+    let mut arrival = Arrival::direct(address);
+    let approached = unless_draining(&registration, async {
+        if service.expects_header(address.ip()) {
+            arrival = heed_header(&client, address, &registration).await?;
+        }
+        if arrival.reached.is_none() && service.sends_headers() {
+            arrival.reached = client.local_addr().ok();
+        }
+        Ok(approach(&service, &arrival, &registration).await?)
+    })
+    .await
+    .unwrap_or(Err(Refusal::Approach(ApproachError::Draining)));
     registration.has_begun();
     match approached {
         Ok(approached) => {
-            Some(ControlChannel::new(service, client, address, approached, registration, started))
+            Some(ControlChannel::new(service, client, arrival, approached, registration, started))
         }
-        Err(refusal) => {
+        Err(Refusal::Arrival(ArrivalError::Nothing)) => None,
+        Err(Refusal::Arrival(refusal)) => {
+            service.proxy_header_failures.fetch_add(1, Relaxed);
             journal::refused(&service, address, &refusal);
+            None
+        }
+        Err(Refusal::Approach(refusal)) => {
+            journal::refused(&service, arrival.client, &refusal);
             // A client that is gone already needs no reply, and one that stays for ever gets no more.
             let _ = timeout(CLOSING_FOR, say_last(&mut client, refusal.reply())).await;
             None
         }
     }
+}
+
+/// Why there is no session.
+enum Refusal {
+    Arrival(ArrivalError),
+    Approach(ApproachError),
+}
+
+impl From<ArrivalError> for Refusal {
+    fn from(error: ArrivalError) -> Self {
+        Self::Arrival(error)
+    }
+}
+
+impl From<ApproachError> for Refusal {
+    fn from(error: ApproachError) -> Self {
+        Self::Approach(error)
+    }
+}
+
+/// What comes of it, or nothing where the door is to be left: to this client nothing was said yet, and another door may
+/// serve it.
+async fn unless_draining<F: Future>(registration: &Registration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        registration.entry.set_waker(cx.waker());
+        if registration.signal() != Signal::None {
+            return Poll::Ready(None);
+        }
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
 }
 
 /// Says it and waits until the client closes, for the reason that `control_channel` gives.

@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
 use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy, TlsPolicy};
+use crate::proto::proxy_protocol;
+
+use super::arrival::HEADER_FOR;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -20,7 +25,14 @@ pub struct Service {
     pub(super) policy: Arc<SessionPolicy>,
     /// In the order of the virtual server's real servers.
     pub(super) server_data: Vec<Arc<ServerData>>,
+    /// Whether a real server is told who the client is; in the same order.
+    pub(super) proxy_protocol: Vec<Option<proxy_protocol::Version>>,
+    /// Whose connections begin with a PROXY protocol header.
+    proxy_protocol_from: Vec<IpNet>,
     pub(super) timeouts: Timeouts,
+    /// Connections that were closed because of their PROXY protocol header: it was missing or broken, or there was one
+    /// from where none is believed.
+    pub(crate) proxy_header_failures: AtomicU64,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
 }
@@ -101,6 +113,9 @@ impl Service {
                 login: config.login_timeout,
                 idle: config.idle_timeout,
             },
+            proxy_protocol: config.real_servers.iter().map(|server| server.send_proxy_protocol).collect(),
+            proxy_protocol_from: config.proxy_protocol_from.clone(),
+            proxy_header_failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }
     }
@@ -112,7 +127,19 @@ impl Service {
 
     /// The same of sessions that look for a server.
     pub(super) fn shortest_beginning(&self) -> Duration {
-        self.timeouts.connect.min(self.timeouts.greeting)
+        let shortest = self.timeouts.connect.min(self.timeouts.greeting);
+        if self.proxy_protocol_from.is_empty() { shortest } else { shortest.min(HEADER_FOR) }
+    }
+
+    /// Whether connections from there begin with a PROXY protocol header.
+    pub(super) fn expects_header(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_protocol_from.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whether some real server is told who the client is.
+    pub(super) fn sends_headers(&self) -> bool {
+        self.proxy_protocol.iter().any(Option::is_some)
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Ending {
     ReplyTooLong,
     /// The client began with TLS.
     TlsHello,
+    /// The client began with a PROXY protocol header, and is none of those that may.
+    ProxyHeader,
 }
 
 /// Who has to mend it.
@@ -44,6 +46,8 @@ pub enum Fault {
     Client,
     /// The real server.
     RealServer,
+    /// Whoever has put a proxy in front of the door and not told the door, unless somebody claims to be another.
+    Administrator,
 }
 
 impl Ending {
@@ -68,6 +72,9 @@ impl Ending {
             Self::TlsHello => {
                 "500 This port speaks FTP, not TLS: connect in the clear and send AUTH; closing control connection.\r\n"
             }
+            Self::ProxyHeader => {
+                "500 This address may not send a PROXY protocol header: closing control connection.\r\n"
+            }
         }
     }
 
@@ -90,6 +97,7 @@ impl Ending {
             Self::UnclearCommand => "unclear command",
             Self::ReplyTooLong => "reply too long",
             Self::TlsHello => "TLS instead of FTP",
+            Self::ProxyHeader => "a PROXY protocol header from an address outside of proxy_protocol_from",
         }
     }
 
@@ -104,6 +112,7 @@ impl Ending {
             | Self::TlsHello
             | Self::LoginTimeout
             | Self::ClientStalled => Fault::Client,
+            Self::ProxyHeader => Fault::Administrator,
             _ => Fault::Nobody,
         }
     }

@@ -31,7 +31,6 @@ use super::line::{HELD_LINE, LineSplitter, Piece};
 use super::policy::DataPath;
 use super::relay::{RelayAnswer, RelayId, ServerData};
 use super::reply::ReplyFramer;
-use crate::proto::proxy_protocol;
 pub use ending::{Ending, Fault};
 use outbox::OpenTransfer;
 pub use outbox::{Action, Outbox, TransferRecord, Tunnel};
@@ -161,13 +160,15 @@ impl Session {
                 self.end(Ending::TlsHello, now, out);
                 break;
             }
-            if self.commands == 0 && lines.at_line_start() && proxy_protocol::is_begun(rest) {
+            if self.commands == 0 && lines.at_line_start() && super::super::proxy_protocol::is_begun(rest) {
                 self.end(Ending::ProxyHeader, now, out);
                 break;
             }
             match lines.next(&mut rest) {
                 // Its signature has two empty lines.
-                Ok(Some(Piece::Line(line))) if self.commands <= 2 && proxy_protocol::is_line_of(line) => {
+                Ok(Some(Piece::Line(line)))
+                    if self.commands <= 2 && super::super::proxy_protocol::is_line_of(line) =>
+                {
                     self.end(Ending::ProxyHeader, now, out);
                 }
                 Ok(Some(Piece::Line(line))) => {

@@ -171,11 +171,15 @@ const DESCRIPTORS_OF_THE_PROCESS: u64 = 64;
 /// One to the client and one to the real server.
 const DESCRIPTORS_OF_A_SESSION: u64 = 2;
 
-/// How many file descriptors the process needs when every virtual server is full.
+/// While its data crosses the door in one stream: two connections, and a pipe between them.
+const DESCRIPTORS_OF_A_RELAY: u64 = 4;
+
+/// How many file descriptors the process needs when every virtual server is full and every session that may relays.
 #[must_use]
 pub fn descriptors_needed(model: &Model) -> u64 {
-    let sessions: u64 = model.virtual_servers.iter().map(|server| u64::from(server.max_sessions)).sum();
-    sessions * DESCRIPTORS_OF_A_SESSION + DESCRIPTORS_OF_THE_PROCESS
+    let of_server =
+        |server: &VirtualServer| u64::from(server.max_sessions) * server.descriptors_of_a_session();
+    model.virtual_servers.iter().map(of_server).sum::<u64>() + DESCRIPTORS_OF_THE_PROCESS
 }
 
 /// Compares the process's limit of file descriptors (`RLIMIT_NOFILE`) with what the configuration may need.
@@ -189,7 +193,10 @@ pub fn check_descriptors(model: &Model, limit: u64) -> Result<(), TooFewDescript
     if limit >= needed {
         return Ok(());
     }
-    let sessions = limit.saturating_sub(DESCRIPTORS_OF_THE_PROCESS) / DESCRIPTORS_OF_A_SESSION;
+    let of_all: u64 = model.virtual_servers.iter().map(|server| u64::from(server.max_sessions)).sum();
+    // Between virtual servers whose sessions need more and less, the limit is shared as they share the need.
+    let sessions =
+        limit.saturating_sub(DESCRIPTORS_OF_THE_PROCESS) * of_all / (needed - DESCRIPTORS_OF_THE_PROCESS);
     Err(TooFewDescriptors { limit, needed, sessions })
 }
 
@@ -228,6 +235,13 @@ impl VirtualServer {
             check: Check::default(),
             real_servers: Vec::new(),
         }
+    }
+
+    fn descriptors_of_a_session(&self) -> u64 {
+        let never_relays = self.data_path == DataPath::Direct
+            && self.tls.is_none()
+            && self.real_servers.iter().all(|server| !server.checks_data_peer && server.tls.is_none());
+        DESCRIPTORS_OF_A_SESSION + if never_relays { 0 } else { DESCRIPTORS_OF_A_RELAY }
     }
 }
 

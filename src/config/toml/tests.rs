@@ -335,14 +335,21 @@ fn a_file_that_is_too_long_is_not_read() {
 #[test]
 fn descriptors_are_counted_over_all_virtual_servers() {
     let mut model = accepted(MINIMAL).model;
-    assert_eq!(descriptors_needed(&model), 20_064);
-    model.virtual_servers.push(VirtualServer { max_sessions: 8, ..VirtualServer::new("b".into()) });
-    assert_eq!(descriptors_needed(&model), 20_080);
-    assert_eq!(check_descriptors(&model, 20_080), Ok(()));
+    assert_eq!(descriptors_needed(&model), 60_064);
+    model.virtual_servers.push(VirtualServer {
+        max_sessions: 8,
+        data_path: DataPath::Direct,
+        ..VirtualServer::new("b".into())
+    });
+    assert_eq!(descriptors_needed(&model), 60_080, "those that never relay need two");
+    model.virtual_servers[1].real_servers =
+        vec![RealServer { checks_data_peer: true, ..RealServer::new([192, 0, 2, 21].into()) }];
+    assert_eq!(descriptors_needed(&model), 60_112);
+    assert_eq!(check_descriptors(&model, 60_112), Ok(()));
     assert_eq!(
         check_descriptors(&model, 1024).unwrap_err().to_string(),
-        "the limit of 1024 file descriptors is enough for 480 sessions, and the `max_sessions` of all virtual servers \
-         together need 20080; raise the limit (`LimitNOFILE=` in the unit, `ulimit -n` in a shell) or lower \
+        "the limit of 1024 file descriptors is enough for 160 sessions, and the `max_sessions` of all virtual servers \
+         together need 60112; raise the limit (`LimitNOFILE=` in the unit, `ulimit -n` in a shell) or lower \
          `max_sessions`"
     );
     assert!(check_descriptors(&model, 3).unwrap_err().to_string().contains("enough for 0 sessions"));

@@ -33,6 +33,8 @@ pub enum Ending {
     ReplyTooLong,
     /// The client began with TLS.
     TlsHello,
+    /// The TLS handshake with the client did not come to its end.
+    HandshakeFailed,
 }
 
 /// Who has to mend it.
@@ -51,7 +53,11 @@ impl Ending {
     #[must_use]
     pub fn reply(self) -> &'static str {
         match self {
-            Self::ClientClosed | Self::ClientLost | Self::Goodbye | Self::ClientStalled => "",
+            Self::ClientClosed
+            | Self::ClientLost
+            | Self::Goodbye
+            | Self::ClientStalled
+            | Self::HandshakeFailed => "",
             Self::ServerStalled => "421 Service not available: the server takes no more commands.\r\n",
             Self::ServerLost | Self::ClosedByCommand => {
                 "421 Service not available: the server closed the control connection.\r\n"
@@ -90,6 +96,7 @@ impl Ending {
             Self::UnclearCommand => "unclear command",
             Self::ReplyTooLong => "reply too long",
             Self::TlsHello => "TLS instead of FTP",
+            Self::HandshakeFailed => "TLS handshake failed",
         }
     }
 
@@ -102,6 +109,7 @@ impl Ending {
             | Self::CommandTooLong
             | Self::UnclearCommand
             | Self::TlsHello
+            | Self::HandshakeFailed
             | Self::LoginTimeout
             | Self::ClientStalled => Fault::Client,
             _ => Fault::Nobody,

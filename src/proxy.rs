@@ -11,6 +11,7 @@
 mod approach;
 mod backlog;
 mod control_channel;
+mod control_stream;
 mod front_door;
 mod journal;
 mod listener;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::control_stream::ControlStream;
 use super::service::Service;
 use super::session_table::Registration;
 use super::{journal, now};
@@ -24,7 +25,7 @@ use crate::sys;
 
 /// A real server that took the session.
 pub(super) struct Approached {
-    pub(super) server: TcpStream,
+    pub(super) server: ControlStream,
     pub(super) placement: Placement,
     /// The door's own address on that connection, under which the server knows the session.
     pub(super) leg: SocketAddr,
@@ -92,7 +93,8 @@ pub(super) async fn approach(
             Ok((stream, leg, greeting, rest)) => {
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
-                return Ok(Approached { server: stream, placement, leg, greeting, rest });
+                let server = ControlStream::Plain(stream);
+                return Ok(Approached { server, placement, leg, greeting, rest });
             }
             // Local ports are counted for each destination: towards the next server there may be some.
             Err(AttemptError::Local(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -141,7 +143,11 @@ async fn attempt(
 
 /// `tokio::time::timeout` by the session table's clock. A timer of the runtime's would wake its thread by a system call
 /// each time it is the first to fire, which with one session at a time is always.
-async fn within<F: Future>(registration: &Registration, limit: Duration, future: F) -> Option<F::Output> {
+pub(super) async fn within<F: Future>(
+    registration: &Registration,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
     registration.set_deadline(Some(now() + limit));
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {

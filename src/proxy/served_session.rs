@@ -12,8 +12,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::approach::{ApproachError, approach};
+use super::approach::{ApproachError, approach, within};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
+use super::control_stream::ControlStream;
+use super::listener::Entrance;
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
 use super::{journal, now};
@@ -40,12 +42,13 @@ enum Stage {
 impl ServedSession {
     pub(super) fn new(
         service: Arc<Service>,
+        entrance: Entrance,
         table: &Arc<SessionTable>,
         admission: Admission,
         client: TcpStream,
         address: SocketAddr,
     ) -> Self {
-        let approaching = begin(Arc::clone(&service), table.register(), client, address);
+        let approaching = begin(Arc::clone(&service), entrance, table.register(), client, address);
         Self {
             service,
             client: address,
@@ -83,23 +86,27 @@ impl Future for ServedSession {
 
 async fn begin(
     service: Arc<Service>,
+    entrance: Entrance,
     mut registration: Registration,
-    mut client: TcpStream,
+    client: TcpStream,
     address: SocketAddr,
 ) -> Option<ControlChannel> {
     let started = now();
-    let approached = {
-        let mut approaching = pin!(approach(&service, address, &registration));
-        poll_fn(|cx| {
-            registration.entry.set_waker(cx.waker());
-            // Nothing was said to the client yet: another door may serve it.
-            if registration.signal() != Signal::None {
-                return Poll::Ready(Err(ApproachError::Draining));
+    let mut client = ControlStream::Plain(client);
+    if entrance == Entrance::ImplicitTls {
+        let secured = unless_signalled(&registration, secure(&service, &mut client, &registration)).await;
+        match secured {
+            Some(Ok(())) => {}
+            Some(Err(reason)) => {
+                journal::not_secured(&service, address, &reason);
+                return None;
             }
-            approaching.as_mut().poll(cx)
-        })
-        .await
-    };
+            // Without TLS nothing can be said to it.
+            None => return None,
+        }
+    }
+    let approached = unless_signalled(&registration, approach(&service, address, &registration)).await;
+    let approached = approached.unwrap_or(Err(ApproachError::Draining));
     registration.has_begun();
     match approached {
         Ok(approached) => {
@@ -114,8 +121,36 @@ async fn begin(
     }
 }
 
+/// Nothing was said to the client yet: when this door drains, another may serve it.
+async fn unless_signalled<F: Future>(registration: &Registration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        registration.entry.set_waker(cx.waker());
+        if registration.signal() != Signal::None {
+            return Poll::Ready(None);
+        }
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// The handshake before the greeting. It has as long as a login.
+async fn secure(
+    service: &Service,
+    client: &mut ControlStream,
+    registration: &Registration,
+) -> Result<(), String> {
+    let Some(acceptor) = &service.acceptor else { return Err("there is no certificate".into()) };
+    client.start_tls(acceptor, Vec::new());
+    let limit = service.timeouts.login;
+    match within(registration, limit, poll_fn(|cx| client.poll_handshake(cx))).await {
+        Some(result) => result.map_err(|error| error.to_string()),
+        None => Err(format!("not complete within {limit:?}")),
+    }
+}
+
 /// Says it and waits until the client closes, for the reason that `control_channel` gives.
-async fn say_last(client: &mut TcpStream, reply: &str) -> io::Result<()> {
+async fn say_last(client: &mut ControlStream, reply: &str) -> io::Result<()> {
     client.write_all(reply.as_bytes()).await?;
     client.shutdown().await?;
     let mut bytes = [0; 512];

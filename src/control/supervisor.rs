@@ -300,18 +300,20 @@ impl Drop for AdminSocket {
 }
 
 fn probes(model: &config::Model, services: &[Arc<Service>]) -> Vec<checker::Probe> {
-    let of_service = |(config, service): (&config::VirtualServer, &Arc<Service>)| {
-        let servers = service.virtual_server.real_servers().to_vec();
-        let (name, check) = (config.name.clone(), config.check.clone());
-        let greeting_timeout = config.greeting_timeout;
-        servers.into_iter().map(move |server| checker::Probe {
-            greeting_timeout,
-            virtual_server: name.clone(),
-            server,
-            check: check.clone(),
-        })
+    let everything = model.virtual_servers.iter().zip(services);
+    everything.flat_map(|(config, service)| probes_of(config, service)).collect()
+}
+
+fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<checker::Probe> {
+    let servers = service.virtual_server.real_servers().iter().zip(&config.real_servers);
+    let probe = |(server, of_server): (&Arc<_>, &config::RealServer)| checker::Probe {
+        virtual_server: config.name.clone(),
+        server: Arc::clone(server),
+        check: config.check.clone(),
+        greeting_timeout: config.greeting_timeout,
+        proxy_protocol: of_server.send_proxy_protocol,
     };
-    model.virtual_servers.iter().zip(services).flat_map(of_service).collect()
+    servers.map(probe).collect()
 }
 
 fn log_start(model: &config::Model, door: &FrontDoor, threads: NonZeroUsize) {

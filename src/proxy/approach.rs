@@ -12,14 +12,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::arrival::Arrival;
 use super::control_stream::ControlStream;
 use super::service::Service;
 use super::session_table::Registration;
 use super::{journal, now};
-use crate::balance::{NoServer, Placement, RealServer, Tried};
+use crate::balance::{NoServer, Placement, Tried};
 use crate::proto::ftp::{Ending, Greeting};
 use crate::sys;
 
@@ -78,9 +79,10 @@ enum AttemptError {
 /// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once.
 pub(super) async fn approach(
     service: &Arc<Service>,
-    client: SocketAddr,
+    arrival: &Arrival,
     registration: &Registration,
 ) -> Result<Approached, ApproachError> {
+    let client = arrival.client;
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
@@ -89,7 +91,7 @@ pub(super) async fn approach(
             Err(none) => return Err(shortage.map_or(none.into(), ApproachError::Local)),
         };
         let server = placement.real_server();
-        match attempt(service, server, registration).await {
+        match attempt(service, &placement, arrival, registration).await {
             Ok((stream, leg, greeting, rest)) => {
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
@@ -122,10 +124,11 @@ type Greeted = (TcpStream, SocketAddr, Vec<u8>, Vec<u8>);
 
 async fn attempt(
     service: &Service,
-    server: &RealServer,
+    placement: &Placement,
+    arrival: &Arrival,
     registration: &Registration,
 ) -> Result<Greeted, AttemptError> {
-    let limits = &service.timeouts;
+    let (server, limits) = (placement.real_server(), &service.timeouts);
     let mut stream = match within(registration, limits.connect, TcpStream::connect(server.address())).await {
         Some(Ok(stream)) => stream,
         Some(Err(error)) if sys::socket::is_local_shortage(&error) => return Err(AttemptError::Local(error)),
@@ -134,7 +137,16 @@ async fn attempt(
     };
     let leg = stream.local_addr().map_err(AttemptError::Local)?;
     sys::socket::tune_control_connection(&stream).map_err(AttemptError::Local)?;
-    let (greeting, rest) = match within(registration, limits.greeting, read_greeting(&mut stream)).await {
+    let header = service.proxy_protocol[placement.index()].map(|version| arrival.header().write(version));
+    let greeted = async {
+        if let Some(header) = header {
+            stream.write_all(&header).await.map_err(|error| {
+                AttemptError::Failed(format!("cannot send it a PROXY protocol header: {error}"))
+            })?;
+        }
+        read_greeting(&mut stream).await
+    };
+    let (greeting, rest) = match within(registration, limits.greeting, greeted).await {
         Some(result) => result?,
         None => return Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
     };

@@ -14,9 +14,9 @@ mod traffic;
 use std::cell::RefCell;
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::approach::Approached;
+use super::arrival::Arrival;
 use super::backlog::{Backlog, Progress};
 use super::control_stream::ControlStream;
 use super::journal::{self, Facts};
@@ -101,14 +102,14 @@ impl ControlChannel {
     pub(super) fn new(
         service: Arc<Service>,
         client: ControlStream,
-        address: SocketAddr,
+        arrival: Arrival,
         approached: Approached,
         registration: Registration,
         started: Instant,
     ) -> Self {
         let Approached { server, placement, leg, mut greeting, rest } = approached;
         let data = Arc::clone(&service.server_data[placement.index()]);
-        let mut session = Session::new(Arc::clone(&service.policy), data, address.ip());
+        let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
         let tls = client.tls_version();
         if tls.is_some() {
             session = session.with_implicit_tls();
@@ -126,7 +127,15 @@ impl ControlChannel {
             registration,
             real_server: Arc::clone(placement.real_server()),
             placement: Some(placement),
-            facts: Facts { client: address, door: leg, user: None, gsi: None, tls, transfers: 0 },
+            facts: Facts {
+                client: arrival.client,
+                proxy: arrival.proxy.map(Box::new),
+                door: leg,
+                user: None,
+                gsi: None,
+                tls,
+                transfers: 0,
+            },
             to_client: Backlog::new(greeting),
             to_server: Backlog::default(),
             unread: Vec::new(),
@@ -373,6 +382,9 @@ impl ControlChannel {
         self.session.handle_ending(ending, now, out);
         let ending = self.session.ended().unwrap_or(ending);
         self.account_all(out);
+        if ending == Ending::ProxyHeader {
+            self.service.proxy_header_failures.fetch_add(1, Relaxed);
+        }
         journal::session_ended(
             &self.service,
             &self.real_server,

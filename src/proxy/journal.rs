@@ -16,6 +16,8 @@ use crate::proto::ftp::{Ending, Fault, ReplyCode, TransferRecord};
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) client: SocketAddr,
+    /// The load balancer that named the client. Boxed, for most sessions have none.
+    pub(super) proxy: Option<Box<SocketAddr>>,
     pub(super) door: SocketAddr,
     pub(super) user: Option<Box<str>>,
     pub(super) gsi: Option<Duration>,
@@ -36,6 +38,7 @@ pub(super) fn session_ended(
         ($level:ident) => {
             $level!(
                 client = %facts.client,
+                proxy = facts.proxy.as_ref().map(tracing::field::display),
                 virtual_server = service.virtual_server.name(),
                 real_server = server.name(),
                 door = %facts.door,
@@ -51,7 +54,7 @@ pub(super) fn session_ended(
         };
     }
     match ending.fault() {
-        Fault::RealServer => line!(warn),
+        Fault::RealServer | Fault::Administrator => line!(warn),
         Fault::Client | Fault::Nobody => line!(info),
     }
 }
@@ -60,6 +63,7 @@ pub(super) fn transfer(service: &Service, server: &RealServer, facts: &Facts, re
     let reply = record.reply.map(ReplyCode::number);
     info!(
         client = %facts.client,
+        proxy = facts.proxy.as_ref().map(tracing::field::display),
         virtual_server = service.virtual_server.name(),
         real_server = server.name(),
         door = %facts.door,

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::approach::{ApproachError, approach, within};
+use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
 use super::control_stream::ControlStream;
 use super::listener::Entrance;
@@ -92,28 +93,45 @@ async fn begin(
     address: SocketAddr,
 ) -> Option<ControlChannel> {
     let started = now();
+    let mut arrival = Arrival::direct(address);
     let mut client = ControlStream::Plain(client);
-    if entrance == Entrance::ImplicitTls {
-        let secured = unless_signalled(&registration, secure(&service, &mut client, &registration)).await;
-        match secured {
-            Some(Ok(())) => {}
-            Some(Err(reason)) => {
-                journal::not_secured(&service, address, &reason);
-                return None;
+    let approached = unless_draining(&registration, async {
+        if let Some(stream) = client.tcp() {
+            if service.expects_header(address.ip()) {
+                arrival = heed_header(stream, address, &registration).await?;
             }
-            // Without TLS nothing can be said to it.
-            None => return None,
+            if arrival.reached.is_none() && service.sends_headers() {
+                arrival.reached = stream.local_addr().ok();
+            }
         }
-    }
-    let approached = unless_signalled(&registration, approach(&service, address, &registration)).await;
-    let approached = approached.unwrap_or(Err(ApproachError::Draining));
+        if entrance == Entrance::ImplicitTls {
+            secure(&service, &mut client, &registration).await.map_err(Refusal::Handshake)?;
+        }
+        Ok(approach(&service, &arrival, &registration).await?)
+    })
+    .await
+    .unwrap_or(Err(Refusal::Approach(ApproachError::Draining)));
     registration.has_begun();
     match approached {
         Ok(approached) => {
-            Some(ControlChannel::new(service, client, address, approached, registration, started))
+            Some(ControlChannel::new(service, client, arrival, approached, registration, started))
         }
-        Err(refusal) => {
+        Err(Refusal::Arrival(ArrivalError::Nothing)) => None,
+        Err(Refusal::Arrival(refusal)) => {
+            service.proxy_header_failures.fetch_add(1, Relaxed);
             journal::refused(&service, address, &refusal);
+            None
+        }
+        Err(Refusal::Handshake(reason)) => {
+            journal::not_secured(&service, arrival.client, &reason);
+            None
+        }
+        Err(Refusal::Approach(refusal)) => {
+            journal::refused(&service, arrival.client, &refusal);
+            // Before the end of a handshake nothing can be said.
+            if client.is_in_handshake() {
+                return None;
+            }
             // A client that is gone already needs no reply, and one that stays for ever gets no more.
             let _ = timeout(CLOSING_FOR, say_last(&mut client, refusal.reply())).await;
             None
@@ -121,8 +139,29 @@ async fn begin(
     }
 }
 
-/// Nothing was said to the client yet: when this door drains, another may serve it.
-async fn unless_signalled<F: Future>(registration: &Registration, future: F) -> Option<F::Output> {
+/// Why there is no session.
+enum Refusal {
+    Arrival(ArrivalError),
+    /// No TLS came about.
+    Handshake(String),
+    Approach(ApproachError),
+}
+
+impl From<ArrivalError> for Refusal {
+    fn from(error: ArrivalError) -> Self {
+        Self::Arrival(error)
+    }
+}
+
+impl From<ApproachError> for Refusal {
+    fn from(error: ApproachError) -> Self {
+        Self::Approach(error)
+    }
+}
+
+/// What comes of it, or nothing where the door is to be left: to this client nothing was said yet, and another door may
+/// serve it.
+async fn unless_draining<F: Future>(registration: &Registration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         registration.entry.set_waker(cx.waker());

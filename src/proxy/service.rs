@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
+use ipnet::IpNet;
+
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
 use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy, TlsPolicy};
+use crate::proto::proxy_protocol;
 use crate::tls::{Acceptor, CredentialProblem};
+
+use super::arrival::HEADER_FOR;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -25,7 +30,14 @@ pub struct Service {
     pub(super) policy: Arc<SessionPolicy>,
     /// In the order of the virtual server's real servers.
     pub(super) server_data: Vec<Arc<ServerData>>,
+    /// Whether a real server is told who the client is; in the same order.
+    pub(super) proxy_protocol: Vec<Option<proxy_protocol::Version>>,
+    /// Whose connections begin with a PROXY protocol header.
+    proxy_protocol_from: Vec<IpNet>,
     pub(super) timeouts: Timeouts,
+    /// Connections that were closed because of their PROXY protocol header: it was missing or broken, or there was one
+    /// from where none is believed.
+    pub(crate) proxy_header_failures: AtomicU64,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
 }
@@ -104,7 +116,11 @@ impl Service {
             let map = server.data_address_map.clone();
             Arc::new(ServerData {
                 addresses: DataAddresses::new(server.address, &server.data_addresses, map),
-                constraint: server.checks_data_peer.then_some(DataConstraint::ChecksPeer),
+                constraint: match (&server.tls, server.checks_data_peer) {
+                    (Some(_), _) => Some(DataConstraint::Tls),
+                    (None, true) => Some(DataConstraint::ChecksPeer),
+                    (None, false) => None,
+                },
             })
         });
         Self {
@@ -116,12 +132,12 @@ impl Service {
             policy: Arc::new(SessionPolicy {
                 bounce,
                 data_path: config.data_path,
+                announce: config.announce_address.clone(),
                 tls: match &config.tls {
                     None => TlsPolicy::Off,
                     Some(tls) if tls.required => TlsPolicy::Required,
                     Some(_) => TlsPolicy::Offered,
                 },
-                ..SessionPolicy::default()
             }),
             server_data: server_data.collect(),
             timeouts: Timeouts {
@@ -130,6 +146,9 @@ impl Service {
                 login: config.login_timeout,
                 idle: config.idle_timeout,
             },
+            proxy_protocol: config.real_servers.iter().map(|server| server.send_proxy_protocol).collect(),
+            proxy_protocol_from: config.proxy_protocol_from.clone(),
+            proxy_header_failures: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }
     }
@@ -141,7 +160,19 @@ impl Service {
 
     /// The same of sessions that look for a server.
     pub(super) fn shortest_beginning(&self) -> Duration {
-        self.timeouts.connect.min(self.timeouts.greeting)
+        let shortest = self.timeouts.connect.min(self.timeouts.greeting);
+        if self.proxy_protocol_from.is_empty() { shortest } else { shortest.min(HEADER_FOR) }
+    }
+
+    /// Whether connections from there begin with a PROXY protocol header.
+    pub(super) fn expects_header(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_protocol_from.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whether some real server is told who the client is.
+    pub(super) fn sends_headers(&self) -> bool {
+        self.proxy_protocol.iter().any(Option::is_some)
     }
 }
 
@@ -165,10 +196,9 @@ fn data_ips(server: &config::RealServer) -> impl Iterator<Item = IpAddr> {
 
 /// The control ports of a virtual server and of its real servers, on every address that is known of them.
 fn service_addresses(config: &config::VirtualServer) -> Vec<SocketAddr> {
-    let own = [Some(config.port), implicit_port(config)]
-        .into_iter()
-        .flat_map(|port| own_addresses(config, port))
-        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+    let ports = std::iter::once(config.port).chain(implicit_port(config));
+    let known_as = || config.addresses.iter().chain(&config.announce_address);
+    let own = ports.flat_map(|port| known_as().map(move |ip| SocketAddr::new(ip.to_canonical(), port)));
     let behind = config
         .real_servers
         .iter()

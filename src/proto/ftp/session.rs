@@ -169,7 +169,17 @@ impl Session {
                 self.end(Ending::TlsHello, now, out);
                 break;
             }
+            if self.commands == 0 && lines.at_line_start() && super::super::proxy_protocol::is_begun(rest) {
+                self.end(Ending::ProxyHeader, now, out);
+                break;
+            }
             match lines.next(&mut rest) {
+                // Its signature has two empty lines.
+                Ok(Some(Piece::Line(line)))
+                    if self.commands <= 2 && super::super::proxy_protocol::is_line_of(line) =>
+                {
+                    self.end(Ending::ProxyHeader, now, out);
+                }
                 Ok(Some(Piece::Line(line))) => {
                     // However it arrived, a line this long is one that may be unfinished.
                     let whole = line.len() <= HELD_LINE;

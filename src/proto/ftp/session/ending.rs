@@ -35,6 +35,8 @@ pub enum Ending {
     TlsHello,
     /// The TLS handshake with the client did not come to its end.
     HandshakeFailed,
+    /// The client began with a PROXY protocol header, and is none of those that may.
+    ProxyHeader,
 }
 
 /// Who has to mend it.
@@ -46,6 +48,8 @@ pub enum Fault {
     Client,
     /// The real server.
     RealServer,
+    /// Whoever has put a proxy in front of the door and not told the door, unless somebody claims to be another.
+    Administrator,
 }
 
 impl Ending {
@@ -74,6 +78,9 @@ impl Ending {
             Self::TlsHello => {
                 "500 This port speaks FTP, not TLS: connect in the clear and send AUTH; closing control connection.\r\n"
             }
+            Self::ProxyHeader => {
+                "500 This address may not send a PROXY protocol header: closing control connection.\r\n"
+            }
         }
     }
 
@@ -97,6 +104,7 @@ impl Ending {
             Self::ReplyTooLong => "reply too long",
             Self::TlsHello => "TLS instead of FTP",
             Self::HandshakeFailed => "TLS handshake failed",
+            Self::ProxyHeader => "a PROXY protocol header from an address outside of proxy_protocol_from",
         }
     }
 
@@ -112,6 +120,7 @@ impl Ending {
             | Self::HandshakeFailed
             | Self::LoginTimeout
             | Self::ClientStalled => Fault::Client,
+            Self::ProxyHeader => Fault::Administrator,
             _ => Fault::Nobody,
         }
     }

@@ -12,6 +12,7 @@ mod approach;
 mod arrival;
 mod backlog;
 mod control_channel;
+mod control_stream;
 mod front_door;
 mod journal;
 mod listener;

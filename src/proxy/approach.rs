@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::arrival::Arrival;
+use super::control_stream::ControlStream;
 use super::service::Service;
 use super::session_table::Registration;
 use super::{journal, now};
@@ -25,7 +26,7 @@ use crate::sys;
 
 /// A real server that took the session.
 pub(super) struct Approached {
-    pub(super) server: TcpStream,
+    pub(super) server: ControlStream,
     pub(super) placement: Placement,
     /// The door's own address on that connection, under which the server knows the session.
     pub(super) leg: SocketAddr,
@@ -94,7 +95,8 @@ pub(super) async fn approach(
             Ok((stream, leg, greeting, rest)) => {
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
-                return Ok(Approached { server: stream, placement, leg, greeting, rest });
+                let server = ControlStream::Plain(stream);
+                return Ok(Approached { server, placement, leg, greeting, rest });
             }
             // Local ports are counted for each destination: towards the next server there may be some.
             Err(AttemptError::Local(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {

@@ -21,6 +21,8 @@ pub(super) struct Facts {
     pub(super) door: SocketAddr,
     pub(super) user: Option<Box<str>>,
     pub(super) gsi: Option<Duration>,
+    /// The version, where it ends at the door.
+    pub(super) tls: Option<&'static str>,
     pub(super) transfers: u32,
 }
 
@@ -42,6 +44,7 @@ pub(super) fn session_ended(
                 door = %facts.door,
                 user = facts.user.as_deref(),
                 gsi_ms = facts.gsi.map(millis),
+                tls = facts.tls,
                 commands,
                 transfers = facts.transfers,
                 duration_ms = millis(duration),
@@ -78,6 +81,12 @@ pub(super) fn transfer(service: &Service, server: &RealServer, facts: &Facts, re
 pub(super) fn refused(service: &Service, client: SocketAddr, refusal: &dyn std::fmt::Display) {
     let reason = refusal.to_string();
     warn!(%client, virtual_server = service.virtual_server.name(), reason, "session refused");
+}
+
+/// A client with which no TLS came about.
+pub(super) fn not_secured(service: &Service, client: SocketAddr, reason: &dyn std::fmt::Display) {
+    let reason = reason.to_string();
+    info!(%client, virtual_server = service.virtual_server.name(), reason, "TLS handshake failed");
 }
 
 /// A server that did not take a session which another may still take.

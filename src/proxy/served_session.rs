@@ -12,9 +12,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::approach::{ApproachError, approach};
+use super::approach::{ApproachError, approach, within};
 use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
+use super::control_stream::ControlStream;
+use super::listener::Entrance;
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
 use super::{journal, now};
@@ -41,12 +43,13 @@ enum Stage {
 impl ServedSession {
     pub(super) fn new(
         service: Arc<Service>,
+        entrance: Entrance,
         table: &Arc<SessionTable>,
         admission: Admission,
         client: TcpStream,
         address: SocketAddr,
     ) -> Self {
-        let approaching = begin(Arc::clone(&service), table.register(), client, address);
+        let approaching = begin(Arc::clone(&service), entrance, table.register(), client, address);
         Self {
             service,
             client: address,
@@ -84,18 +87,25 @@ impl Future for ServedSession {
 
 async fn begin(
     service: Arc<Service>,
+    entrance: Entrance,
     mut registration: Registration,
-    mut client: TcpStream,
+    client: TcpStream,
     address: SocketAddr,
 ) -> Option<ControlChannel> {
     let started = now();
     let mut arrival = Arrival::direct(address);
+    let mut client = ControlStream::Plain(client);
     let approached = unless_draining(&registration, async {
-        if service.expects_header(address.ip()) {
-            arrival = heed_header(&client, address, &registration).await?;
+        if let Some(stream) = client.tcp() {
+            if service.expects_header(address.ip()) {
+                arrival = heed_header(stream, address, &registration).await?;
+            }
+            if arrival.reached.is_none() && service.sends_headers() {
+                arrival.reached = stream.local_addr().ok();
+            }
         }
-        if arrival.reached.is_none() && service.sends_headers() {
-            arrival.reached = client.local_addr().ok();
+        if entrance == Entrance::ImplicitTls {
+            secure(&service, &mut client, &registration).await.map_err(Refusal::Handshake)?;
         }
         Ok(approach(&service, &arrival, &registration).await?)
     })
@@ -112,8 +122,16 @@ async fn begin(
             journal::refused(&service, address, &refusal);
             None
         }
+        Err(Refusal::Handshake(reason)) => {
+            journal::not_secured(&service, arrival.client, &reason);
+            None
+        }
         Err(Refusal::Approach(refusal)) => {
             journal::refused(&service, arrival.client, &refusal);
+            // Before the end of a handshake nothing can be said.
+            if client.is_in_handshake() {
+                return None;
+            }
             // A client that is gone already needs no reply, and one that stays for ever gets no more.
             let _ = timeout(CLOSING_FOR, say_last(&mut client, refusal.reply())).await;
             None
@@ -124,6 +142,8 @@ async fn begin(
 /// Why there is no session.
 enum Refusal {
     Arrival(ArrivalError),
+    /// No TLS came about.
+    Handshake(String),
     Approach(ApproachError),
 }
 
@@ -153,8 +173,23 @@ async fn unless_draining<F: Future>(registration: &Registration, future: F) -> O
     .await
 }
 
+/// The handshake before the greeting. It has as long as a login.
+async fn secure(
+    service: &Service,
+    client: &mut ControlStream,
+    registration: &Registration,
+) -> Result<(), String> {
+    let Some(acceptor) = &service.acceptor else { return Err("there is no certificate".into()) };
+    client.start_tls(acceptor, Vec::new());
+    let limit = service.timeouts.login;
+    match within(registration, limit, poll_fn(|cx| client.poll_handshake(cx))).await {
+        Some(result) => result.map_err(|error| error.to_string()),
+        None => Err(format!("not complete within {limit:?}")),
+    }
+}
+
 /// Says it and waits until the client closes, for the reason that `control_channel` gives.
-async fn say_last(client: &mut TcpStream, reply: &str) -> io::Result<()> {
+async fn say_last(client: &mut ControlStream, reply: &str) -> io::Result<()> {
     client.write_all(reply.as_bytes()).await?;
     client.shutdown().await?;
     let mut bytes = [0; 512];

@@ -2,7 +2,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
@@ -10,6 +10,7 @@ use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
 use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy, TlsPolicy};
 use crate::proto::proxy_protocol;
+use crate::tls::{Acceptor, CredentialProblem};
 
 use super::arrival::HEADER_FOR;
 
@@ -20,6 +21,10 @@ pub struct Service {
     pub virtual_server: Arc<VirtualServer>,
     /// Where it listens.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where sessions begin with TLS.
+    pub(super) implicit_addresses: Vec<SocketAddr>,
+    /// The door's own TLS.
+    pub(crate) acceptor: Option<Arc<Acceptor>>,
     /// As configured.
     pub(crate) data_path: crate::proto::ftp::DataPath,
     pub(super) policy: Arc<SessionPolicy>,
@@ -49,16 +54,42 @@ pub(super) struct Timeouts {
 impl Service {
     /// Builds every virtual server of a configuration; they know each other's addresses, for third-party transfers
     /// and for what no data connection may reach.
-    #[must_use]
-    pub fn from_model(model: &config::Model) -> Vec<Arc<Self>> {
+    ///
+    /// Reads the certificates; what is likely not meant with them comes beside.
+    ///
+    /// # Errors
+    ///
+    /// A certificate or a key that cannot be used.
+    pub fn from_model(
+        model: &config::Model,
+        today: SystemTime,
+    ) -> Result<(Vec<Arc<Self>>, Vec<CredentialProblem>), CredentialProblem> {
         let everything = &model.virtual_servers;
         let servers: Vec<IpAddr> =
             everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect();
         let services: Vec<SocketAddr> = everything.iter().flat_map(service_addresses).collect();
-        everything.iter().map(|config| Arc::new(Self::new(config, &servers, &services))).collect()
+        let mut warnings = Vec::new();
+        let mut built = Vec::new();
+        for config in everything {
+            let acceptor = match &config.tls {
+                None => None,
+                Some(tls) => {
+                    let (acceptor, more) = Acceptor::open(tls, today)?;
+                    warnings.extend(more);
+                    Some(Arc::new(acceptor))
+                }
+            };
+            built.push(Arc::new(Self::new(config, acceptor, &servers, &services)));
+        }
+        Ok((built, warnings))
     }
 
-    fn new(config: &config::VirtualServer, servers: &[IpAddr], services: &[SocketAddr]) -> Self {
+    fn new(
+        config: &config::VirtualServer,
+        acceptor: Option<Arc<Acceptor>>,
+        servers: &[IpAddr],
+        services: &[SocketAddr],
+    ) -> Self {
         let real_servers = config.real_servers.iter().map(|server| {
             Arc::new(RealServer::new(RealServerSpec {
                 name: server.name.clone(),
@@ -94,7 +125,9 @@ impl Service {
         });
         Self {
             virtual_server,
-            addresses: config.addresses.iter().map(|&ip| SocketAddr::new(ip, config.port)).collect(),
+            addresses: own_addresses(config, Some(config.port)).collect(),
+            implicit_addresses: own_addresses(config, implicit_port(config)).collect(),
+            acceptor,
             data_path: config.data_path,
             policy: Arc::new(SessionPolicy {
                 bounce,
@@ -143,6 +176,15 @@ impl Service {
     }
 }
 
+/// Every address of a virtual server with this port, if there is one.
+fn own_addresses(config: &config::VirtualServer, port: Option<u16>) -> impl Iterator<Item = SocketAddr> {
+    port.into_iter().flat_map(|port| config.addresses.iter().map(move |&ip| SocketAddr::new(ip, port)))
+}
+
+fn implicit_port(config: &config::VirtualServer) -> Option<u16> {
+    config.tls.as_ref().and_then(|tls| tls.implicit_port)
+}
+
 /// Where a real server and its data nodes are reached for data.
 fn data_ips(server: &config::RealServer) -> impl Iterator<Item = IpAddr> {
     let mapped = server.data_address_map.iter().flat_map(|&(from, to)| [from, to]);
@@ -154,7 +196,7 @@ fn data_ips(server: &config::RealServer) -> impl Iterator<Item = IpAddr> {
 
 /// The control ports of a virtual server and of its real servers, on every address that is known of them.
 fn service_addresses(config: &config::VirtualServer) -> Vec<SocketAddr> {
-    let ports = std::iter::once(config.port).chain(config.tls.as_ref().and_then(|tls| tls.implicit_port));
+    let ports = std::iter::once(config.port).chain(implicit_port(config));
     let known_as = || config.addresses.iter().chain(&config.announce_address);
     let own = ports.flat_map(|port| known_as().map(move |ip| SocketAddr::new(ip.to_canonical(), port)));
     let behind = config

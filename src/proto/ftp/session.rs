@@ -14,9 +14,11 @@
 //! What is not understood passes byte for byte.
 mod commands;
 mod ending;
+mod features;
 mod outbox;
 mod pending;
 mod replies;
+mod security;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,7 @@ use outbox::OpenTransfer;
 pub use outbox::{Action, Outbox, TransferRecord, Tunnel};
 pub use pending::MAX_PENDING;
 use pending::{Gate, Kind, PendingQueue};
+use security::Protection;
 
 /// First byte of a TLS record that carries a handshake, RFC 8446 section 5.1.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -97,6 +100,10 @@ pub struct Session {
     listens_on_ipv6: bool,
     /// An address was given and no transfer has used it.
     address_open: bool,
+    /// How far TLS between client and door has come.
+    protection: Protection,
+    /// PROT P is in force between client and door.
+    is_private: bool,
     /// The reply that is being read answers a command of the door's own.
     hiding: bool,
     /// A reply line is passing in pieces; nothing may be put between them.
@@ -137,6 +144,8 @@ impl Session {
             type_at_address: None,
             listens_on_ipv6: false,
             address_open: false,
+            protection: Protection::default(),
+            is_private: false,
             hiding: false,
             reply_in_pieces: false,
             command_after_cr: false,
@@ -260,6 +269,7 @@ impl Session {
     pub fn accepts_client(&self) -> bool {
         self.ended.is_none()
             && self.tunnel.is_none()
+            && self.protection != Protection::Handshake
             && !self.pending.is_full()
             && self.wait.is_none_or(|gate| self.is_open(gate))
     }
@@ -348,7 +358,8 @@ impl Session {
         while let Some(transfer) = self.transfers.pop_front() {
             out.actions.push(Action::Transfer(transfer.finish(None, now)));
         }
-        if self.tunnel.is_none() {
+        // In the middle of a handshake nobody would understand it.
+        if self.tunnel.is_none() && self.protection != Protection::Handshake {
             if self.reply_in_pieces && !self.hiding && !ending.reply().is_empty() {
                 out.to_client.extend_from_slice(b"\r\n");
             }

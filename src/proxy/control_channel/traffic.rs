@@ -166,7 +166,8 @@ impl ControlChannel {
                 self.facts.transfers += 1;
                 journal::transfer(&self.service, server, &self.facts, &record);
             }
-            Action::Relay(_) | Action::StartTls | Action::Tunnel(_) => {}
+            Action::StartTls => self.starts_tls = true,
+            Action::Relay(_) | Action::Tunnel(_) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Ending, OpenTransfer, Outbox, Session};
 const MAX_LOGGED: usize = 512;
 
 /// Whether the command was taken; if not, what it waits for.
-type Taken = Result<(), Gate>;
+pub(super) type Taken = Result<(), Gate>;
 
 impl Session {
     /// `whole` is false for the first part of a line that is too long to be kept; it can only pass.
@@ -37,6 +37,9 @@ impl Session {
     }
 
     fn dispatch(&mut self, now: Instant, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
+        if let Some(taken) = self.security(command, out) {
+            return taken;
+        }
         match command.verb {
             Verb::User => {
                 let name = command.arguments();
@@ -68,6 +71,7 @@ impl Session {
                 self.is_globus |= passive && starts_with_ignoring_case(options, b"AllowDelayed");
                 self.pass(Kind::Other, line, out);
             }
+            Verb::Feat => self.pass(Kind::Feat, line, out),
             Verb::Site => self.site(line, command, out)?,
             Verb::Pasv => self.passive(Kind::Pasv, line, out)?,
             Verb::Spas => {
@@ -240,14 +244,14 @@ impl Session {
     }
 
     /// Answers in the server's place; waits for its turn.
-    fn answer(&mut self, text: &str, out: &mut Outbox) -> Taken {
+    pub(super) fn answer(&mut self, text: &str, out: &mut Outbox) -> Taken {
         self.wait_until(Gate::Empty)?;
         out.to_client.extend_from_slice(text.as_bytes());
         out.to_client.extend_from_slice(b"\r\n");
         Ok(())
     }
 
-    fn wait_until(&self, gate: Gate) -> Taken {
+    pub(super) fn wait_until(&self, gate: Gate) -> Taken {
         if self.is_open(gate) { Ok(()) } else { Err(gate) }
     }
 }

@@ -33,6 +33,8 @@ pub enum Ending {
     ReplyTooLong,
     /// The client began with TLS.
     TlsHello,
+    /// The TLS handshake with the client did not come to its end.
+    HandshakeFailed,
     /// The client began with a PROXY protocol header, and is none of those that may.
     ProxyHeader,
 }
@@ -55,7 +57,11 @@ impl Ending {
     #[must_use]
     pub fn reply(self) -> &'static str {
         match self {
-            Self::ClientClosed | Self::ClientLost | Self::Goodbye | Self::ClientStalled => "",
+            Self::ClientClosed
+            | Self::ClientLost
+            | Self::Goodbye
+            | Self::ClientStalled
+            | Self::HandshakeFailed => "",
             Self::ServerStalled => "421 Service not available: the server takes no more commands.\r\n",
             Self::ServerLost | Self::ClosedByCommand => {
                 "421 Service not available: the server closed the control connection.\r\n"
@@ -97,6 +103,7 @@ impl Ending {
             Self::UnclearCommand => "unclear command",
             Self::ReplyTooLong => "reply too long",
             Self::TlsHello => "TLS instead of FTP",
+            Self::HandshakeFailed => "TLS handshake failed",
             Self::ProxyHeader => "a PROXY protocol header from an address outside of proxy_protocol_from",
         }
     }
@@ -110,6 +117,7 @@ impl Ending {
             | Self::CommandTooLong
             | Self::UnclearCommand
             | Self::TlsHello
+            | Self::HandshakeFailed
             | Self::LoginTimeout
             | Self::ClientStalled => Fault::Client,
             Self::ProxyHeader => Fault::Administrator,

@@ -26,6 +26,7 @@ pub(super) enum Kind {
         gssapi: bool,
     },
     Adat,
+    Feat,
     /// With its first letter.
     Type(u8),
     Pasv,
@@ -62,7 +63,10 @@ pub(super) struct PendingQueue {
 
 impl Kind {
     fn changes_state(self) -> bool {
-        !matches!(self, Self::Other | Self::Adat | Self::Transfer | Self::Quit | Self::Abor | Self::Blank)
+        !matches!(
+            self,
+            Self::Other | Self::Adat | Self::Feat | Self::Transfer | Self::Quit | Self::Abor | Self::Blank
+        )
     }
 }
 

@@ -26,6 +26,16 @@ impl Session {
             // A server that takes its leave speaks to the client, whatever was asked.
             self.hiding = head.is_some_and(|pending| pending.hidden) && !is_farewell(code);
         }
+        if whole
+            && head.is_some_and(|pending| pending.kind == Kind::Feat)
+            && let Some(edited) = self.edit_features(code, line, begins, ends)
+        {
+            self.show(&edited, out);
+            if ends {
+                self.on_reply(now, code, out);
+            }
+            return;
+        }
         let list = head.and_then(|pending| self.address_list(pending.kind, code, begins && ends));
         match list.filter(|_| whole).and_then(|kind| rewrite_address_line(kind, line, &self.server.addresses))
         {
@@ -44,7 +54,7 @@ impl Session {
         self.goodbye = is_farewell(code) || code.number() == 221;
         let Some(kind) = self.pending.pop() else { return };
         match kind {
-            Kind::Other | Kind::Abor | Kind::Blank => {}
+            Kind::Other | Kind::Feat | Kind::Abor | Kind::Blank => {}
             // Not all say 221: Globus in a handshake says 211.
             Kind::Quit => self.goodbye |= code.is_success(),
             Kind::User | Kind::Pass => self.on_login(code, out),

@@ -1,12 +1,14 @@
 mod active;
 mod bounce;
 mod endings;
+mod features;
 mod limits;
 mod lines;
 mod order;
 mod passive;
 mod properties;
 mod security;
+mod tls;
 mod transfer_type;
 
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use super::super::bounce::BouncePolicy;
 use super::super::command::Verb;
 use super::super::passive::DataAddresses;
 use super::super::policy::ForeignDataAddresses;
+use super::super::relay::DataConstraint;
 use super::super::reply::{ReplyCode, ReplyLine};
 use super::*;
 
@@ -42,6 +45,9 @@ struct Site {
     public: &'static [&'static str],
     foreign: ForeignDataAddresses,
     trusted: &'static [&'static str],
+    path: DataPath,
+    constraint: Option<DataConstraint>,
+    tls: TlsPolicy,
 }
 
 impl Default for Site {
@@ -52,6 +58,9 @@ impl Default for Site {
             public: &["198.51.100.11"],
             foreign: ForeignDataAddresses::ThirdParty,
             trusted: &[],
+            path: DataPath::Direct,
+            constraint: None,
+            tls: TlsPolicy::Off,
         }
     }
 }
@@ -68,11 +77,15 @@ impl Site {
             servers: public,
             services: vec![SocketAddr::new(server, 2811), "192.0.2.7:2811".parse().unwrap()],
         };
-        let policy =
-            Arc::new(SessionPolicy { bounce, data_path: DataPath::Direct, ..SessionPolicy::default() });
+        let policy = Arc::new(SessionPolicy {
+            bounce,
+            data_path: self.path,
+            tls: self.tls,
+            ..SessionPolicy::default()
+        });
         let session = Session::new(
             policy,
-            Arc::new(ServerData { addresses, constraint: None }),
+            Arc::new(ServerData { addresses, constraint: self.constraint }),
             self.client.parse().unwrap(),
         );
         Rig { session, out: Outbox::default(), now: Instant::now(), stash: Vec::new() }

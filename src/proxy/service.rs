@@ -8,7 +8,9 @@ use ipnet::IpNet;
 
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
-use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy, TlsPolicy};
+use crate::proto::ftp::{
+    BouncePolicy, DataAddresses, DataConstraint, OwnPorts, ServerData, SessionPolicy, TlsPolicy,
+};
 use crate::proto::proxy_protocol;
 use crate::tls::{Acceptor, CredentialProblem};
 
@@ -70,6 +72,7 @@ impl Service {
         let services: Vec<SocketAddr> = everything.iter().flat_map(service_addresses).collect();
         let mut warnings = Vec::new();
         let mut built = Vec::new();
+        let own_ports = Arc::new(OwnPorts::default());
         for config in everything {
             let acceptor = match &config.tls {
                 None => None,
@@ -79,7 +82,7 @@ impl Service {
                     Some(Arc::new(acceptor))
                 }
             };
-            built.push(Arc::new(Self::new(config, acceptor, &servers, &services)));
+            built.push(Arc::new(Self::new(config, acceptor, &own_ports, &servers, &services)));
         }
         Ok((built, warnings))
     }
@@ -87,6 +90,7 @@ impl Service {
     fn new(
         config: &config::VirtualServer,
         acceptor: Option<Arc<Acceptor>>,
+        own_ports: &Arc<OwnPorts>,
         servers: &[IpAddr],
         services: &[SocketAddr],
     ) -> Self {
@@ -133,6 +137,7 @@ impl Service {
                 bounce,
                 data_path: config.data_path,
                 announce: config.announce_address.clone(),
+                own_ports: Arc::clone(own_ports),
                 tls: match &config.tls {
                     None => TlsPolicy::Off,
                     Some(tls) if tls.required => TlsPolicy::Required,

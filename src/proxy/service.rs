@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
+use super::relay::{LivePorts, Relaying};
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
 use crate::proto::ftp::{
@@ -40,6 +41,7 @@ pub struct Service {
     /// Connections that were closed because of their PROXY protocol header: it was missing or broken, or there was one
     /// from where none is believed.
     pub(crate) proxy_header_failures: AtomicU64,
+    pub(crate) relaying: Relaying,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
 }
@@ -73,6 +75,7 @@ impl Service {
         let mut warnings = Vec::new();
         let mut built = Vec::new();
         let own_ports = Arc::new(OwnPorts::default());
+        let live = Arc::<LivePorts>::default();
         for config in everything {
             let acceptor = match &config.tls {
                 None => None,
@@ -82,7 +85,7 @@ impl Service {
                     Some(Arc::new(acceptor))
                 }
             };
-            built.push(Arc::new(Self::new(config, acceptor, &own_ports, &servers, &services)));
+            built.push(Arc::new(Self::new(config, acceptor, &own_ports, &servers, &services, &live)));
         }
         Ok((built, warnings))
     }
@@ -93,6 +96,7 @@ impl Service {
         own_ports: &Arc<OwnPorts>,
         servers: &[IpAddr],
         services: &[SocketAddr],
+        live: &Arc<LivePorts>,
     ) -> Self {
         let real_servers = config.real_servers.iter().map(|server| {
             Arc::new(RealServer::new(RealServerSpec {
@@ -154,6 +158,7 @@ impl Service {
             proxy_protocol: config.real_servers.iter().map(|server| server.send_proxy_protocol).collect(),
             proxy_protocol_from: config.proxy_protocol_from.clone(),
             proxy_header_failures: AtomicU64::new(0),
+            relaying: Relaying::new(config.relay_ports.clone(), Arc::clone(live)),
             panics: AtomicU64::new(0),
         }
     }

@@ -16,6 +16,7 @@ mod control_stream;
 mod front_door;
 mod journal;
 mod listener;
+mod relay;
 mod served_session;
 mod service;
 mod session_table;

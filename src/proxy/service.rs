@@ -6,9 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
+use super::relay::{LivePorts, Relaying};
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
-use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy, TlsPolicy};
+use crate::proto::ftp::{
+    BouncePolicy, DataAddresses, DataConstraint, OwnPorts, ServerData, SessionPolicy, TlsPolicy,
+};
 use crate::proto::proxy_protocol;
 use crate::tls::{Acceptor, CredentialProblem};
 
@@ -38,6 +41,7 @@ pub struct Service {
     /// Connections that were closed because of their PROXY protocol header: it was missing or broken, or there was one
     /// from where none is believed.
     pub(crate) proxy_header_failures: AtomicU64,
+    pub(crate) relaying: Relaying,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
 }
@@ -70,6 +74,8 @@ impl Service {
         let services: Vec<SocketAddr> = everything.iter().flat_map(service_addresses).collect();
         let mut warnings = Vec::new();
         let mut built = Vec::new();
+        let own_ports = Arc::new(OwnPorts::default());
+        let live = Arc::<LivePorts>::default();
         for config in everything {
             let acceptor = match &config.tls {
                 None => None,
@@ -79,7 +85,7 @@ impl Service {
                     Some(Arc::new(acceptor))
                 }
             };
-            built.push(Arc::new(Self::new(config, acceptor, &servers, &services)));
+            built.push(Arc::new(Self::new(config, acceptor, &own_ports, &servers, &services, &live)));
         }
         Ok((built, warnings))
     }
@@ -87,8 +93,10 @@ impl Service {
     fn new(
         config: &config::VirtualServer,
         acceptor: Option<Arc<Acceptor>>,
+        own_ports: &Arc<OwnPorts>,
         servers: &[IpAddr],
         services: &[SocketAddr],
+        live: &Arc<LivePorts>,
     ) -> Self {
         let real_servers = config.real_servers.iter().map(|server| {
             Arc::new(RealServer::new(RealServerSpec {
@@ -133,6 +141,7 @@ impl Service {
                 bounce,
                 data_path: config.data_path,
                 announce: config.announce_address.clone(),
+                own_ports: Arc::clone(own_ports),
                 tls: match &config.tls {
                     None => TlsPolicy::Off,
                     Some(tls) if tls.required => TlsPolicy::Required,
@@ -149,6 +158,7 @@ impl Service {
             proxy_protocol: config.real_servers.iter().map(|server| server.send_proxy_protocol).collect(),
             proxy_protocol_from: config.proxy_protocol_from.clone(),
             proxy_header_failures: AtomicU64::new(0),
+            relaying: Relaying::new(config.relay_ports.clone(), Arc::clone(live)),
             panics: AtomicU64::new(0),
         }
     }

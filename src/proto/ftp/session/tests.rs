@@ -7,6 +7,7 @@ mod lines;
 mod order;
 mod passive;
 mod properties;
+mod relay;
 mod security;
 mod tls;
 mod transfer_type;
@@ -20,7 +21,7 @@ use super::super::bounce::BouncePolicy;
 use super::super::command::Verb;
 use super::super::passive::DataAddresses;
 use super::super::policy::ForeignDataAddresses;
-use super::super::relay::DataConstraint;
+use super::super::relay::{Connections, DataConstraint, Direction, Peers, RelayRequest, Side};
 use super::super::reply::{ReplyCode, ReplyLine};
 use super::*;
 
@@ -48,6 +49,7 @@ struct Site {
     path: DataPath,
     constraint: Option<DataConstraint>,
     tls: TlsPolicy,
+    announce: &'static [&'static str],
 }
 
 impl Default for Site {
@@ -61,6 +63,7 @@ impl Default for Site {
             path: DataPath::Direct,
             constraint: None,
             tls: TlsPolicy::Off,
+            announce: &[],
         }
     }
 }
@@ -81,6 +84,7 @@ impl Site {
             bounce,
             data_path: self.path,
             tls: self.tls,
+            announce: self.announce.iter().map(|text| text.parse().unwrap()).collect(),
             ..SessionPolicy::default()
         });
         let session = Session::new(
@@ -165,6 +169,26 @@ impl Rig {
         assert_eq!(self.session.ended(), Some(ending));
         assert!(!self.session.accepts_client());
         self
+    }
+
+    /// What the driver is asked for.
+    fn relay_requests(&mut self) -> Vec<RelayRequest> {
+        let (relay, others) =
+            self.actions().into_iter().partition(|action| matches!(action, Action::Relay(_)));
+        self.out.actions = others;
+        let request = |action| if let Action::Relay(request) = action { Some(request) } else { None };
+        Vec::into_iter(relay).filter_map(request).collect()
+    }
+
+    #[track_caller]
+    fn driver_sees(&mut self, expected: &[RelayRequest]) -> &mut Self {
+        assert_eq!(self.relay_requests(), expected, "driver");
+        self
+    }
+
+    fn driver(&mut self, id: u32, answer: RelayAnswer) -> &mut Self {
+        self.session.handle_relay(self.now, RelayId(id), answer, &mut self.out);
+        self.resume()
     }
 
     fn actions(&mut self) -> Vec<Action> {

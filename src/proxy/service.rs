@@ -147,6 +147,7 @@ impl Service {
                     Some(tls) if tls.required => TlsPolicy::Required,
                     Some(_) => TlsPolicy::Offered,
                 },
+                own_ports: Arc::default(),
             }),
             server_data: server_data.collect(),
             timeouts: Timeouts {

@@ -25,6 +25,7 @@ mod matrix;
 mod passthrough;
 mod proxy_protocol;
 mod support;
+mod tls;
 
 /// Every test pays two additions for each allocation, so that one can count them.
 #[global_allocator]

@@ -27,7 +27,8 @@ const MAX_KEPT_SESSIONS: usize = 4096;
 #[derive(Debug)]
 pub struct Acceptor {
     files: config::Tls,
-    config: Arc<ServerConfig>,
+    control: Arc<ServerConfig>,
+    data: Arc<ServerConfig>,
     shown: Arc<Shown>,
     watched: Mutex<Watched>,
 }
@@ -92,12 +93,22 @@ impl Acceptor {
         config.ticketer = Ticketer::new().map_err(failed)?;
         let standing = in_force.validity.standing(now);
         let watched = Mutex::new(Watched { in_force, standing, stamps, settled: true });
-        Ok((Self { files: files.clone(), config: Arc::new(config), shown, watched }, warnings))
+        // A client that only sends never reads them, and closing a socket with unread bytes sends RST, which takes the end
+        // of its file away. For data connections there are the tickets of the control connection.
+        let mut data = config.clone();
+        data.send_tls13_tickets = 0;
+        let (control, data) = (Arc::new(config), Arc::new(data));
+        Ok((Self { files: files.clone(), control, data, shown, watched }, warnings))
     }
 
-    /// The handshake with a client over `stream`.
+    /// The handshake with a client on a control connection.
     pub fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
-        TlsAcceptor::from(Arc::clone(&self.config)).accept(stream)
+        TlsAcceptor::from(Arc::clone(&self.control)).accept(stream)
+    }
+
+    /// The same on a data connection.
+    pub fn accept_data<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
+        TlsAcceptor::from(Arc::clone(&self.data)).accept(stream)
     }
 
     /// Takes another certificate if there is one. Blocks on files; to be called from time to time, and by one at once.

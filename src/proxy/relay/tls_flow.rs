@@ -41,6 +41,6 @@ pub(super) async fn run(
 
 async fn accept(client: TcpStream, acceptor: Option<&Acceptor>) -> Result<DataStream, String> {
     let Some(acceptor) = acceptor else { return Err("there is no certificate".into()) };
-    let stream = acceptor.accept(client).await.map_err(|error| error.to_string())?;
+    let stream = acceptor.accept_data(client).await.map_err(|error| error.to_string())?;
     Ok(DataStream::Tls(Box::new(stream.into())))
 }

@@ -134,7 +134,7 @@ fn a_server_that_knows_the_client_gives_relayed_data_where_it_takes_any_address(
     }
     let server = Proftpd::start("AllowForeignAddress on");
     let haproxy = Haproxy::start("accept-proxy", server.address, "");
-    let mut setup = Setup::of(&[haproxy.address]);
+    let mut setup = Setup::of(&[haproxy.address]).virtual_server("data_path = \"auto\"");
     setup.real_servers[0].2 = "send_proxy_protocol = \"v2\"".into();
     let door = setup.start();
     assert!(curl(door.address(), &[]).expect("a file") == content(), "{}", door.log());

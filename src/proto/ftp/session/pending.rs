@@ -39,6 +39,8 @@ pub(super) enum Kind {
     /// MODE; whether it asks for E.
     Mode(bool),
     Rest,
+    /// OPTS AllowDelayed; whether addresses are to come with the transfer.
+    Delay(bool),
     Rein,
     Transfer,
     Quit,
@@ -81,6 +83,7 @@ impl Kind {
             Self::Other
                 | Self::Adat
                 | Self::Feat
+                | Self::Delay(_)
                 | Self::Mode(_)
                 | Self::Rest
                 | Self::Transfer

@@ -1,5 +1,6 @@
 mod active;
 mod bounce;
+mod driver;
 mod endings;
 mod features;
 mod limits;
@@ -21,7 +22,7 @@ use super::super::bounce::BouncePolicy;
 use super::super::command::Verb;
 use super::super::passive::DataAddresses;
 use super::super::policy::ForeignDataAddresses;
-use super::super::relay::{Connections, DataConstraint, Direction, Peers, RelayRequest, Side};
+use super::super::relay::{Connections, DataConstraint, Direction, RelayRequest, Side};
 use super::super::reply::{ReplyCode, ReplyLine};
 use super::*;
 
@@ -40,6 +41,7 @@ fn rig() -> Rig {
 }
 
 /// What a test may choose.
+#[derive(Clone, Copy)]
 struct Site {
     client: &'static str,
     server: &'static str,

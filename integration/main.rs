@@ -24,6 +24,7 @@ mod idle_memory;
 mod matrix;
 mod passthrough;
 mod proxy_protocol;
+mod relay;
 mod support;
 mod tls;
 

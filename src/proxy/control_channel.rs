@@ -14,6 +14,7 @@ mod traffic;
 use std::cell::RefCell;
 use std::future::Future as _;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -184,6 +185,10 @@ impl ControlChannel {
                 }
             }
         })
+    }
+
+    pub(super) fn client(&self) -> SocketAddr {
+        self.facts.client
     }
 
     /// What outlasts the control connection: data that is whole, and still on its way.

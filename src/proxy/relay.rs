@@ -169,17 +169,15 @@ impl Relays {
     /// Takes a transfer that has ended on the control connection, and gives it back with what was carried when its data
     /// connection has ended, too: at once, or from [`Relays::take_ended`].
     pub(super) fn end_transfer(&mut self, record: TransferRecord) -> Option<(TransferRecord, Carried)> {
-        // Transfers follow each other, so it is that of the last relay that was started.
-        let last = self.relays.iter_mut().rev().find_map(|relay| relay.running.as_mut());
-        let Some(running) = last else {
+        let relay = record.relay.and_then(|id| self.find(id));
+        let Some(running) = relay.and_then(|relay| relay.running.as_mut()) else {
             return Some((record, Carried { to_server: 0, to_client: 0, end: None }));
         };
-        if running.connections == Connections::One && running.state.living() > 0 {
-            running.records.push(record);
-            self.news.store(true, Relaxed);
-            return None;
+        if running.is_delivered() {
+            return Some((record, running.carried()));
         }
-        Some((record, running.carried()))
+        running.records.push(record);
+        None
     }
 
     /// A transfer whose data connection has ended after it.
@@ -189,7 +187,7 @@ impl Relays {
         }
         let ended = self.relays.iter_mut().find_map(|relay| {
             let running = relay.running.as_mut()?;
-            if running.records.is_empty() || running.state.living() > 0 {
+            if running.records.is_empty() || !running.is_delivered() {
                 return None;
             }
             Some((running.records.remove(0), running.carried()))
@@ -303,6 +301,14 @@ impl Drop for Relays {
 }
 
 impl Running {
+    /// Whether what was sent has gone out to its receiver, as far as can be known: connections of MODE E stay open.
+    fn is_delivered(&self) -> bool {
+        match self.connections {
+            Connections::One => self.state.living() == 0,
+            Connections::Many => !self.state.is_loaded(),
+        }
+    }
+
     fn lives(&self) -> bool {
         !self.closed || !self.records.is_empty() || self.state.living() > 0
     }

@@ -23,7 +23,7 @@ use crate::sys::data_socket;
 use crate::sys::pipe::CAPACITY;
 
 /// Bytes that a flow moves before others on its thread have their turn.
-const TURN: usize = 4 * CAPACITY;
+const TURN: usize = 2 * CAPACITY;
 
 /// How long the receiver of a whole file may take to close its side, from its last acknowledgement on. Afterwards the
 /// kernel has the connection to itself: what it has not delivered it delivers.
@@ -147,6 +147,7 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
         let down = self.down.advance(&mut self.server, &mut self.client, cx, &mut turn);
         let down = down.map_err(|broken| broken.at(Side::Server, Side::Client));
         ticket.state.count(self.up.take_count(), self.down.take_count());
+        ticket.set_loaded(self.up.held + self.down.held > 0);
         match (up, down) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(FlowEnd::Complete),
             (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => return Poll::Ready(self.after(end)),

@@ -29,8 +29,8 @@ fn service(relay_ports: &str) -> Arc<Service> {
          connect_timeout = \"2s\"\n[[virtual_server.real_server]]\naddress = \"127.0.0.2\"\n"
     );
     let accepted = crate::config::toml::parse(std::path::Path::new("test.toml"), &text);
-    let model = accepted.expect("a configuration").model;
-    Service::from_model(&model, std::time::SystemTime::UNIX_EPOCH).unwrap().0.remove(0)
+    let today = std::time::SystemTime::UNIX_EPOCH;
+    Service::from_model(&accepted.expect("a configuration").model, today).expect("services").0.remove(0)
 }
 
 fn state(service: &Arc<Service>) -> Arc<State> {

@@ -8,6 +8,7 @@ pub mod door;
 pub mod grid;
 pub mod interfaces;
 pub mod local_door;
+pub mod local_server;
 pub mod netns;
 pub mod other_servers;
 pub mod process;

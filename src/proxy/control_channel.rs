@@ -36,6 +36,7 @@ use super::session_table::{Registration, Signal};
 use crate::balance::{Placement, RealServer};
 use crate::proto::ftp::{Ending, Login, Outbox, Session};
 use crate::sys;
+use crate::tls::SessionConnector;
 use patience::{Patience, Situation, Verdict};
 
 /// What is read at once, in bytes: one buffer per thread, so that an idle session owns none.
@@ -65,6 +66,8 @@ pub(super) struct ControlChannel {
     client: ControlStream,
     /// Closed as soon as the session is `Closing`.
     server: Option<ControlStream>,
+    /// For data connections to the server, where they are TLS.
+    connector: Option<Arc<SessionConnector>>,
     session: Session,
     registration: Registration,
     real_server: Arc<RealServer>,
@@ -112,7 +115,7 @@ impl ControlChannel {
         registration: Registration,
         started: Instant,
     ) -> Self {
-        let Approached { server, placement, leg, mut greeting, rest } = approached;
+        let Approached { server, connector, placement, leg, mut greeting, rest } = approached;
         let data = Arc::clone(&service.server_data[placement.index()]);
         let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
         let tls = client.tls_version();
@@ -128,6 +131,7 @@ impl ControlChannel {
             service,
             client,
             server: Some(server),
+            connector,
             session,
             registration,
             real_server: Arc::clone(placement.real_server()),

@@ -35,7 +35,7 @@ fn service(relay_ports: &str) -> Arc<Service> {
 
 fn state(service: &Arc<Service>) -> Arc<State> {
     let server = Arc::clone(&service.virtual_server.real_servers()[0]);
-    State::new(Arc::clone(service), server, Arc::default(), Waker::noop().clone())
+    State::new(Arc::clone(service), server, None, Arc::default(), Waker::noop().clone())
 }
 
 /// The far end and the door's, which is as data sockets are.

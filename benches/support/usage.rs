@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Outcome, balancer};
+use super::{Outcome, child};
 
 /// A process has settled when it used no CPU for this long.
 const SETTLED: Duration = Duration::from_millis(8);
@@ -65,7 +65,7 @@ pub(crate) fn system_calls(
     load: impl FnOnce() -> Outcome<()>,
 ) -> Outcome<Vec<(String, u64)>> {
     let counts = directory.join("system-calls");
-    let mut tracer = balancer::dying_with_the_bench(Path::new("/usr/bin/strace"))
+    let mut tracer = child::dying_with_the_bench(Path::new("/usr/bin/strace"))
         .args(["-c", "-f", "-o"])
         .arg(&counts)
         .args(["-p", &pid.to_string()])

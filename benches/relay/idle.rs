@@ -65,7 +65,7 @@ pub(crate) fn measure(proxies: &[Proxy], results: &mut Results) -> Outcome<()> {
         for (row, count) in rows.iter_mut().zip(counts) {
             match product {
                 Product::Haproxy => row.haproxy = Some(count),
-                Product::Door | Product::ModProxy => row.door = Some(count),
+                _ => row.door = Some(count),
             }
         }
     }

@@ -4,7 +4,7 @@
 //! `cargo bench --bench relay [-- --quick]`; writes its part of `benches/RESULTS.md` unless quick.
 //!
 //! ```text
-//!                 ┌──▶ haproxy 1, 2 ─┐                rounds: haproxy 1, door 1, haproxy 2, door 2, mod_proxy, and
+//!                 ┌──▶ haproxy 1, 2 ─┐                rounds: haproxy 1, door 1, haproxy 2, door 2, and so on, and
 //!   load ─────────┼──▶ door 1, 2    ─┼─▶ source and   again, starting one further each time; CPU time of the one in
 //!   generator     ├──▶ mod_proxy    ─┤   sink, FTP    use and of its children, as the kernel counts it in
 //!                 └──────────────────┘                nanoseconds
@@ -71,7 +71,7 @@ struct Options {
     /// The ProFTPD to measure
     #[arg(long, default_value = "/usr/sbin/proftpd")]
     proftpd: PathBuf,
-    /// Without these: haproxy, door, mod_proxy
+    /// Without these: haproxy, tuned haproxy, door, mod_proxy
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
     /// Everything on one core, the load generator too
@@ -177,6 +177,7 @@ fn start_proxies(options: &Options, site: &Site, results: &mut Results) -> Outco
         (Product::Door, 1),
         (Product::Haproxy, 2),
         (Product::Door, 2),
+        (Product::TunedHaproxy, 1),
         (Product::ModProxy, 1),
     ];
     let mut proxies = Vec::new();
@@ -203,6 +204,7 @@ fn circumstances(options: &Options, under_test: usize, load: usize) -> Vec<Strin
     how.extend([
         format!("door: {}, threads = 1, data_path = \"relay\", log lines to /dev/null", first_line(&door, &["--version"])),
         format!("haproxy: {}, mode tcp, nbthread 1, `option splice-auto`, the server's passive ports forwarded one by one", first_line(&haproxy, &["-v"])),
+        "tuned haproxy: the same, `option splice-request`, `option splice-response`, `tune.pipesize 1048576`".into(),
         format!("mod_proxy: {} with Debian's proftpd-mod-proxy, ProxyRole reverse, a process per session", first_line(&proftpd, &["-v"])),
         format!("core {under_test} for what is measured, core {load} for clients and server; 256 MiB each stream, loopback"),
         "server and clients: sendfile(2) of a file in memory, recv(2) with MSG_TRUNC; nothing but the proxy in the middle would copy the bytes".into(),

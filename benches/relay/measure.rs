@@ -78,6 +78,7 @@ pub(crate) fn rates(
     results.rows.push(Row {
         none: None,
         ratio: cpu.ratio(Product::Door.name(), Product::Haproxy.name(), None),
+        over_tuned: cpu.ratio(Product::Door.name(), Product::TunedHaproxy.name(), None),
         over_mod_proxy: cpu.ratio(Product::Door.name(), Product::ModProxy.name(), None),
         must: Some(1.0),
         aim: Some(0.8),

@@ -1,4 +1,6 @@
 //! What stands in front of the server: haproxy, the door, ProFTPD with mod_proxy; each a child process on one core.
+//!
+//! haproxy twice over: as sites run it, which is what the door is held against, and as fast as it can be made, beside it.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +23,10 @@ pub(crate) const MOD_PROXY: &str = "/usr/lib/proftpd/mod_proxy.so";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Product {
+    /// `option splice-auto`, all else as it comes.
     Haproxy,
+    /// Told to splice always, through pipes of 1 MiB.
+    TunedHaproxy,
     Door,
     ModProxy,
 }
@@ -31,6 +36,7 @@ impl Product {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
+            Self::TunedHaproxy => "tuned haproxy",
             Self::Door => "door",
             Self::ModProxy => "mod_proxy",
         }
@@ -67,13 +73,13 @@ impl Proxy {
         let stem = site.directory.join(name.replace(' ', "-"));
         let (config, log) = (stem.with_extension("conf"), stem.with_extension("log"));
         let mut command = dying_with_the_bench(match product {
-            Product::Haproxy => &site.haproxy,
+            Product::Haproxy | Product::TunedHaproxy => &site.haproxy,
             Product::Door => &site.door,
             Product::ModProxy => &site.proftpd,
         });
         match product {
-            Product::Haproxy => {
-                fs::write(&config, haproxy_config(site, address))?;
+            Product::Haproxy | Product::TunedHaproxy => {
+                fs::write(&config, haproxy_config(site, product, address))?;
                 command.args(["-db", "-q", "-f"]).arg(&config);
             }
             Product::Door => {
@@ -129,12 +135,18 @@ impl Drop for Proxy {
 }
 
 /// The control port, and every passive port of the server to the same one there: a server line without a port keeps
-/// that of the connection. Everything else as it comes, pipes of 64 KiB too.
-fn haproxy_config(site: &Site, address: SocketAddr) -> String {
+/// that of the connection.
+fn haproxy_config(site: &Site, product: Product, address: SocketAddr) -> String {
     let (ip, server) = (address.ip(), site.server);
+    let (global, option) = match product {
+        Product::TunedHaproxy => {
+            ("    tune.pipesize 1048576\n", "option splice-request\n    option splice-response")
+        }
+        _ => ("", "option splice-auto"),
+    };
     format!(
-        "global\n    nbthread 1\n    maxconn 2000\n\
-         defaults\n    mode tcp\n    option splice-auto\n    timeout connect 3s\n    timeout client 15m\n    timeout server 15m\n\
+        "global\n    nbthread 1\n    maxconn 2000\n{global}\
+         defaults\n    mode tcp\n    {option}\n    timeout connect 3s\n    timeout client 15m\n    timeout server 15m\n\
          listen control\n    bind {address}\n    server s1 {server} check inter 10s\n\
          listen data\n    bind {ip}:{}-{}\n    server s1 {}\n",
         site.ports.start(),

@@ -13,10 +13,12 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     pub(crate) none: Option<f64>,
     pub(crate) haproxy: Option<f64>,
+    pub(crate) tuned_haproxy: Option<f64>,
     pub(crate) mod_proxy: Option<f64>,
     pub(crate) door: Option<f64>,
     /// Door / haproxy.
     pub(crate) ratio: Option<f64>,
+    pub(crate) over_tuned: Option<f64>,
     pub(crate) over_mod_proxy: Option<f64>,
     /// DESIGN §10, of the ratio; of the door's value where there is none.
     pub(crate) must: Option<f64>,
@@ -44,13 +46,14 @@ impl Row {
     pub(crate) fn of(series: &Series) -> Self {
         Self {
             haproxy: series.median(Product::Haproxy.name()),
+            tuned_haproxy: series.median(Product::TunedHaproxy.name()),
             mod_proxy: series.median(Product::ModProxy.name()),
             door: series.median(Product::Door.name()),
             ..Self::new(series.title.clone(), series.unit)
         }
     }
 
-    fn cells(&self) -> [String; 12] {
+    fn cells(&self) -> [String; 14] {
         let ratio = |value: Option<f64>| {
             value.filter(|ratio| ratio.is_finite()).map_or("–".into(), |ratio| format!("{ratio:.3}"))
         };
@@ -60,9 +63,11 @@ impl Row {
             self.unit.to_owned(),
             number(self.none),
             number(self.haproxy),
+            number(self.tuned_haproxy),
             number(self.mod_proxy),
             number(self.door),
             ratio(self.ratio),
+            ratio(self.over_tuned),
             ratio(self.over_mod_proxy),
             limit(self.must),
             limit(self.aim),
@@ -92,9 +97,11 @@ impl Results {
             "unit",
             "no proxy",
             "haproxy",
+            "tuned haproxy",
             "mod_proxy",
             "door",
             "door / haproxy",
+            "door / tuned",
             "door / mod_proxy",
             "must",
             "aim",

@@ -14,6 +14,7 @@ mod control_channel;
 mod front_door;
 mod journal;
 mod listener;
+mod relay;
 mod served_session;
 mod service;
 mod session_table;

@@ -1,9 +1,11 @@
 //! The kernel: what the program asks of it, behind safe functions.
 //!
 //! The only layer where `unsafe` may stand; `rustix` and `socket2` spare us nearly all of it.
+pub mod data_socket;
 pub mod descriptors;
 pub mod lock;
 pub mod memory;
+pub mod pipe;
 pub mod processors;
 pub mod service_manager;
 pub mod socket;

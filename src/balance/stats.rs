@@ -30,6 +30,14 @@ pub struct Stats {
     pub transfers: AtomicU64,
     /// Transfers that ended otherwise.
     pub transfer_failures: AtomicU64,
+    /// Those of both whose data crossed the door.
+    pub relayed_transfers: AtomicU64,
+    /// Bytes of data connections that the door has carried to this server.
+    pub relayed_to_server: AtomicU64,
+    /// Bytes of data connections that the door has carried from this server.
+    pub relayed_to_client: AtomicU64,
+    /// Data connections to this server that the door could not make.
+    pub data_failures: AtomicU64,
 }
 
 impl Stats {

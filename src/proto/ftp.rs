@@ -9,6 +9,7 @@ mod bounce;
 mod command;
 mod greeting;
 mod line;
+mod own_ports;
 mod passive;
 mod policy;
 mod relay;
@@ -19,11 +20,12 @@ pub use bounce::{BouncePolicy, BounceRefusal, Login};
 pub use command::{Command, Verb};
 pub use greeting::{Greeting, GreetingError};
 pub use line::{HELD_LINE, LineSplitter, LineTooLong, MAX_LINE, Piece};
+pub use own_ports::OwnPorts;
 pub use passive::{
     AddressList, DataAddresses, Extended, find_extended, find_host_port, parse_eprt, parse_port, parse_spor,
     rewrite_address_line,
 };
-pub use policy::{DataPath, ForeignDataAddresses, UnknownWord};
+pub use policy::{DataPath, ForeignDataAddresses, PathReason, UnknownWord};
 pub use relay::{
     Connections, DataConstraint, Direction, Peers, RelayAnswer, RelayId, RelayRequest, ServerData, Side,
 };

@@ -27,6 +27,7 @@ use super::approach::Approached;
 use super::backlog::Backlog;
 use super::journal::{self, Facts};
 use super::now;
+use super::relay::{Lingering, Relays};
 use super::service::Service;
 use super::session_table::{Registration, Signal};
 use crate::balance::{Placement, RealServer};
@@ -67,6 +68,8 @@ pub(super) struct ControlChannel {
     /// The count on the server, held as long as the connection to it.
     placement: Option<Placement>,
     facts: Facts,
+    /// From the first data connection on that crosses the door.
+    relays: Option<Box<Relays>>,
     to_client: Backlog,
     to_server: Backlog,
     /// Bytes of the client that wait until the machine takes them.
@@ -120,6 +123,7 @@ impl ControlChannel {
             real_server: Arc::clone(placement.real_server()),
             placement: Some(placement),
             facts: Facts { client: address, door: leg, user: None, gsi: None, transfers: 0 },
+            relays: None,
             to_client: Backlog::new(greeting),
             to_server: Backlog::default(),
             unread: Vec::new(),
@@ -164,6 +168,13 @@ impl ControlChannel {
         })
     }
 
+    /// What outlasts the control connection: data that is whole, and still on its way.
+    pub(super) fn into_lingering(self) -> Option<Lingering> {
+        let Self { service, real_server, facts, registration, relays, .. } = self;
+        let relays = relays.filter(|relays| !relays.is_over())?;
+        Some(Lingering { service, server: real_server, facts, registration, relays })
+    }
+
     /// What came from outside the two connections: time, drain, shutdown.
     fn heed_signals(&mut self, now: Instant, scratch: &mut Scratch) -> Step {
         let signal = self.registration.signal();
@@ -202,6 +213,7 @@ impl ControlChannel {
 
     fn advance_open(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
         let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
+        forward |= self.hear_relays(now, &mut scratch.out);
         if self.to_client.is_empty() {
             forward |= self.read_server(cx, now, scratch);
             if self.deliver(cx, scratch).is_err() {
@@ -232,6 +244,7 @@ impl ControlChannel {
     /// The client has said all; its last commands and the server's last replies still pass.
     fn advance_half_closed(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
         let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
+        forward |= self.hear_relays(now, &mut scratch.out);
         if self.to_server.is_empty()
             && let State::HalfClosed { fin_sent, .. } = &mut self.state
             && !*fin_sent
@@ -297,6 +310,9 @@ impl ControlChannel {
 
     fn close(&mut self, ending: Ending, scratch: &mut Scratch) {
         self.account_all(&mut scratch.out);
+        if let Some(relays) = &mut self.relays {
+            relays.handle_session_end();
+        }
         self.to_client.append(&mut scratch.out.to_client);
         self.leave_server();
         self.state = State::Closing { ending, timer: Box::pin(sleep(CLOSING_FOR)) };
@@ -309,13 +325,14 @@ impl ControlChannel {
             self.login_due_from = now;
         }
         let limits = &self.service.timeouts;
+        let flowing = self.relays.as_ref().is_some_and(|relays| relays.is_flowing());
         let situation = Situation {
             open: matches!(self.state, State::Open),
             client_is_behind: !self.to_client.is_empty(),
             server_is_behind: !self.to_server.is_empty(),
             held_back: !tunnel && !self.session.accepts_client(),
-            busy: tunnel || self.session.is_busy(),
-            quiet: self.session.is_quiet(),
+            busy: tunnel || flowing || self.session.is_busy(),
+            quiet: self.session.is_quiet() && !flowing,
             draining: self.draining,
             login_due: before_login.then(|| self.login_due_from + limits.login),
         };
@@ -326,6 +343,9 @@ impl ControlChannel {
         self.session.handle_ending(ending, now, out);
         let ending = self.session.ended().unwrap_or(ending);
         self.account_all(out);
+        if let Some(relays) = &mut self.relays {
+            relays.handle_session_end();
+        }
         journal::session_ended(
             &self.service,
             &self.real_server,

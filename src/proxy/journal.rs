@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::relay::Carried;
 use super::service::Service;
 use crate::balance::{HealthChange, RealServer};
 use crate::proto::ftp::{Ending, Fault, ReplyCode, TransferRecord};
@@ -53,7 +54,13 @@ pub(super) fn session_ended(
     }
 }
 
-pub(super) fn transfer(service: &Service, server: &RealServer, facts: &Facts, record: &TransferRecord) {
+pub(super) fn transfer(
+    service: &Service,
+    server: &RealServer,
+    facts: &Facts,
+    record: &TransferRecord,
+    carried: Option<&Carried>,
+) {
     let reply = record.reply.map(ReplyCode::number);
     info!(
         client = %facts.client,
@@ -64,7 +71,12 @@ pub(super) fn transfer(service: &Service, server: &RealServer, facts: &Facts, re
         command = record.verb.name(),
         path = &*record.path,
         data_path = %record.data_path,
+        reason = %record.reason,
         reply,
+        bytes_in = carried.map(|carried| carried.to_server),
+        bytes_out = carried.map(|carried| carried.to_client),
+        failure = record.failure.as_deref(),
+        data_end = carried.and_then(|carried| carried.end.as_deref()),
         duration_ms = millis(record.duration),
         "transfer"
     );

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::approach::{ApproachError, approach};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
+use super::relay::Lingering;
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
 use super::{journal, now};
@@ -35,6 +36,9 @@ enum Stage {
     /// Boxed: its size goes when the server has greeted.
     Approaching(Pin<Box<dyn Future<Output = Option<ControlChannel>> + Send>>),
     Serving(ControlChannel),
+    /// Boxed, and of few: no session waits in it for long.
+    Lingering(Box<Lingering>),
+    Over,
 }
 
 impl ServedSession {
@@ -61,9 +65,17 @@ impl ServedSession {
                 None => return Poll::Ready(()),
             }
         }
+        if let Stage::Serving(channel) = &mut self.stage {
+            ready!(channel.poll(cx));
+            if let Stage::Serving(channel) = std::mem::replace(&mut self.stage, Stage::Over)
+                && let Some(lingering) = channel.into_lingering()
+            {
+                self.stage = Stage::Lingering(Box::new(lingering));
+            }
+        }
         match &mut self.stage {
-            Stage::Serving(channel) => channel.poll(cx),
-            Stage::Approaching(_) => Poll::Ready(()),
+            Stage::Lingering(lingering) => lingering.poll(cx),
+            Stage::Approaching(_) | Stage::Serving(_) | Stage::Over => Poll::Ready(()),
         }
     }
 }

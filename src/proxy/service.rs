@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use super::relay::{LivePorts, Relaying};
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
 use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy};
@@ -21,6 +22,7 @@ pub struct Service {
     /// In the order of the virtual server's real servers.
     pub(super) server_data: Vec<Arc<ServerData>>,
     pub(super) timeouts: Timeouts,
+    pub(crate) relaying: Relaying,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
 }
@@ -43,10 +45,16 @@ impl Service {
         let servers: Vec<IpAddr> =
             everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect();
         let services: Vec<SocketAddr> = everything.iter().flat_map(service_addresses).collect();
-        everything.iter().map(|config| Arc::new(Self::new(config, &servers, &services))).collect()
+        let live = Arc::<LivePorts>::default();
+        everything.iter().map(|config| Arc::new(Self::new(config, &servers, &services, &live))).collect()
     }
 
-    fn new(config: &config::VirtualServer, servers: &[IpAddr], services: &[SocketAddr]) -> Self {
+    fn new(
+        config: &config::VirtualServer,
+        servers: &[IpAddr],
+        services: &[SocketAddr],
+        live: &Arc<LivePorts>,
+    ) -> Self {
         let real_servers = config.real_servers.iter().map(|server| {
             Arc::new(RealServer::new(RealServerSpec {
                 name: server.name.clone(),
@@ -92,6 +100,7 @@ impl Service {
                 login: config.login_timeout,
                 idle: config.idle_timeout,
             },
+            relaying: Relaying::new(config.relay_ports.clone(), Arc::clone(live)),
             panics: AtomicU64::new(0),
         }
     }

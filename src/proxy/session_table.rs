@@ -167,6 +167,11 @@ impl Entry {
         }
     }
 
+    /// What wakes the session, once its task has run.
+    pub(super) fn waker(&self) -> Option<&Waker> {
+        self.waker.get()
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();

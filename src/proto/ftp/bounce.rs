@@ -72,15 +72,27 @@ impl BouncePolicy {
         if self.services.contains(&target) {
             return Err(BounceRefusal::Service(target));
         }
-        let third_party = || self.servers.contains(&address) || login == Login::User;
-        let allowed = address == client
-            || self.trusted.iter().any(|network| network.contains(&address))
+        let allowed = address == client || self.is_allowed(login, address);
+        if allowed { Ok(()) } else { Err(BounceRefusal::Foreign(target)) }
+    }
+
+    /// Whether `peer` may connect to a port that the door has opened for a session from `client`: to whom that port may
+    /// be told is the same question as whom the session may name. Its own port is nobody's service, so there is no rule
+    /// about ports.
+    #[must_use]
+    pub fn check_peer(&self, client: IpAddr, login: Login, peer: IpAddr) -> bool {
+        let (client, peer) = (client.to_canonical(), peer.to_canonical());
+        peer == client || self.is_allowed(login, peer)
+    }
+
+    /// Addresses besides the client's own.
+    fn is_allowed(&self, login: Login, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&address))
             || match self.foreign {
                 ForeignDataAddresses::Deny => false,
-                ForeignDataAddresses::ThirdParty => third_party(),
+                ForeignDataAddresses::ThirdParty => self.servers.contains(&address) || login == Login::User,
                 ForeignDataAddresses::Allow => true,
-            };
-        if allowed { Ok(()) } else { Err(BounceRefusal::Foreign(target)) }
+            }
     }
 }
 

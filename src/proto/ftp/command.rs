@@ -31,6 +31,7 @@ pub enum Verb {
     Put,
     Quit,
     Rein,
+    Rest,
     Retr,
     Site,
     Spas,
@@ -142,6 +143,12 @@ impl Verb {
         self.is_transfer() && !matches!(self, Self::List | Self::Mlsd | Self::Nlst)
     }
 
+    /// Whether the file goes to the server.
+    #[must_use]
+    pub fn is_upload(self) -> bool {
+        matches!(self, Self::Appe | Self::Esto | Self::Put | Self::Stor | Self::Stou)
+    }
+
     /// The verb as it is written on the wire; empty for [`Verb::Other`].
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -173,6 +180,7 @@ const VERBS: &[(&str, Verb)] = &[
     ("PUT", Verb::Put),
     ("QUIT", Verb::Quit),
     ("REIN", Verb::Rein),
+    ("REST", Verb::Rest),
     ("RETR", Verb::Retr),
     ("SITE", Verb::Site),
     ("SPAS", Verb::Spas),

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 
 /// Most addresses in one SPOR. A striped server has one a data node; the largest sites run some dozens.
-const MAX_STRIPES: usize = 1024;
+pub(super) const MAX_STRIPES: usize = 1024;
 
 /// Where a real server's data connections are reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -55,7 +55,7 @@ impl DataAddresses {
         if let Some((_, public)) = self.map.iter().find(|(from, _)| from.to_canonical() == announced) {
             return *public;
         }
-        let useless = announced.is_unspecified() || (announced.is_loopback() && !self.dialled.is_loopback());
+        let useless = self.is_useless(announced);
         if announced != self.dialled && !useless {
             return announced;
         }
@@ -67,6 +67,30 @@ impl DataAddresses {
     pub fn own_address(&self, ipv6: bool) -> IpAddr {
         let own = self.own(ipv6).unwrap_or(self.dialled);
         self.map.iter().find(|(from, _)| *from == own).map_or(own, |&(_, public)| public)
+    }
+
+    /// Where the door itself connects to when the server named `announced`: exactly there, for the door stands where
+    /// the server's own address is known, unless it cannot be right.
+    #[must_use]
+    pub fn dial(&self, announced: Option<IpAddr>) -> IpAddr {
+        announced
+            .map(|address| address.to_canonical())
+            .filter(|&address| !self.is_useless(address))
+            .unwrap_or(self.dialled)
+    }
+
+    /// Whether the server may be at this address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address == self.dialled
+            || self.own(address.is_ipv6()) == Some(address)
+            || self.map.iter().any(|(from, to)| [from, to].iter().any(|ip| ip.to_canonical() == address))
+    }
+
+    /// Unspecified, or loopback from a server elsewhere.
+    fn is_useless(&self, announced: IpAddr) -> bool {
+        announced.is_unspecified() || (announced.is_loopback() && !self.dialled.is_loopback())
     }
 
     fn own(&self, ipv6: bool) -> Option<IpAddr> {
@@ -119,19 +143,13 @@ pub fn rewrite_address_line(kind: AddressList, line: &[u8], addresses: &DataAddr
             }
         }
         AddressList::Striped => {
-            let start = line.iter().position(|&byte| byte != b' ')?;
-            let end = line.iter().rposition(|&byte| !matches!(byte, b'\r' | b'\n' | b' '))? + 1;
-            let item = line.get(start..end)?;
-            let announced = parse_item(item)?;
+            let (range, announced) = find_striped(line)?;
             let public = addresses.announce(announced.ip());
             if public == announced.ip().to_canonical() {
                 return None;
             }
-            let text = match public {
-                IpAddr::V4(v4) if item.first() != Some(&b'|') => host_port(v4, announced.port()),
-                _ => extended(public, announced.port()),
-            };
-            (start..end, text)
+            let text = in_form_of(&line[range.clone()], SocketAddr::new(public, announced.port()));
+            (range, text)
         }
     };
     let mut rewritten = Vec::with_capacity(line.len() + text.len());
@@ -180,6 +198,22 @@ pub fn find_extended(line: &[u8]) -> Option<(Range<usize>, Extended)> {
         }
     }
     None
+}
+
+/// The address on a line inside the answer to SPAS, and where it stands.
+pub(super) fn find_striped(line: &[u8]) -> Option<(Range<usize>, SocketAddr)> {
+    let start = line.iter().position(|&byte| byte != b' ')?;
+    let end = line.iter().rposition(|&byte| !matches!(byte, b'\r' | b'\n' | b' '))? + 1;
+    let address = parse_item(line.get(start..end)?)?;
+    Some((start..end, address))
+}
+
+/// `address` written as `item` is, where its family allows it.
+pub(super) fn in_form_of(item: &[u8], address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(v4) if item.first() != Some(&b'|') => host_port(v4, address.port()),
+        ip => extended(ip, address.port()),
+    }
 }
 
 /// The argument of PORT (RFC 959 section 4.1.2): six numbers, nothing around them, and no leading zeros, which some
@@ -268,13 +302,15 @@ fn parse_number(digits: &[u8], most: usize) -> Option<u32> {
         .try_fold(0u32, |value, &digit| digit.is_ascii_digit().then(|| value * 10 + u32::from(digit - b'0')))
 }
 
-fn host_port(address: Ipv4Addr, port: u16) -> String {
+/// `h1,h2,h3,h4,p1,p2`.
+pub(super) fn host_port(address: Ipv4Addr, port: u16) -> String {
     let [a, b, c, d] = address.octets();
     let [high, low] = port.to_be_bytes();
     format!("{a},{b},{c},{d},{high},{low}")
 }
 
-fn extended(address: IpAddr, port: u16) -> String {
+/// `|1|address|port|`, or with 2 for IPv6.
+pub(super) fn extended(address: IpAddr, port: u16) -> String {
     let mut text = String::with_capacity(56);
     let protocol = if address.is_ipv4() { 1 } else { 2 };
     // Writing to a String cannot fail.

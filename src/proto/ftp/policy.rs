@@ -16,6 +16,26 @@ pub enum DataPath {
     Relay,
 }
 
+/// Why a data connection takes the path that it takes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PathReason {
+    /// `data_path` says so.
+    #[default]
+    Configured,
+    /// The client speaks GridFTP: it follows an announced address.
+    GlobusClient,
+    /// The client does not: it would go to the door whatever address is announced.
+    OtherClient,
+    /// The server takes data connections only from where the control connection comes from.
+    PeerChecked,
+    /// PROT P, and the door is the TLS server.
+    TlsToClient,
+    /// The real server wants TLS, which the client does not speak with it.
+    TlsToServer,
+    /// The address that the client has named is a port of the door itself, which a real server may not reach.
+    OwnRelayNamed,
+}
+
 /// Which addresses a session may name in PORT, EPRT and SPOR besides its own (`foreign_data_addresses`).
 ///
 /// Naming somebody else's is how third-party transfers work, and also how an FTP server is made to attack
@@ -63,6 +83,20 @@ impl fmt::Display for DataPath {
             Self::Direct => "direct",
             Self::Kernel => "kernel",
             Self::Relay => "relay",
+        })
+    }
+}
+
+impl fmt::Display for PathReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Configured => "configured",
+            Self::GlobusClient => "the client follows announced addresses",
+            Self::OtherClient => "the client may not follow announced addresses",
+            Self::PeerChecked => "the server checks its data peer",
+            Self::TlsToClient => "TLS with the client",
+            Self::TlsToServer => "TLS with the server",
+            Self::OwnRelayNamed => "the named address is a relay port of the door",
         })
     }
 }

@@ -119,6 +119,20 @@ pub struct Peers {
     pub server: Option<Arc<ServerData>>,
 }
 
+impl Peers {
+    /// Whether a connection from this address is let in.
+    #[must_use]
+    pub fn accepts(&self, peer: IpAddr) -> bool {
+        match &self.server {
+            None => self.policy.bounce.check_peer(self.client, self.login, peer),
+            // A striped server connects from its data nodes.
+            Some(server) => {
+                server.addresses.contains(peer) || self.policy.bounce.servers.contains(&peer.to_canonical())
+            }
+        }
+    }
+}
+
 impl PartialEq for Peers {
     fn eq(&self, other: &Self) -> bool {
         (self.client, self.login, self.server.is_some())

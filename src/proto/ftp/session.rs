@@ -13,12 +13,15 @@
 //!
 //! What is not understood passes byte for byte.
 mod commands;
+mod data_commands;
+mod data_connection;
 mod ending;
 mod outbox;
 mod pending;
 mod replies;
 #[cfg(test)]
 mod tests;
+mod transfer_commands;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -28,9 +31,11 @@ use std::time::Instant;
 use super::bounce::{BouncePolicy, Login};
 use super::command::has_unclear_bytes;
 use super::line::{HELD_LINE, LineSplitter, Piece};
-use super::policy::DataPath;
+use super::own_ports::OwnPorts;
+use super::policy::{DataPath, PathReason};
 use super::relay::{RelayAnswer, RelayId, ServerData};
 use super::reply::ReplyFramer;
+use data_connection::SetUp;
 pub use ending::{Ending, Fault};
 use outbox::OpenTransfer;
 pub use outbox::{Action, Outbox, TransferRecord, Tunnel};
@@ -51,6 +56,9 @@ pub struct SessionPolicy {
     pub announce: Vec<IpAddr>,
     /// What is done with AUTH TLS.
     pub tls: TlsPolicy,
+    /// The ports of the door's own that sessions have told their clients. One list for all virtual servers, also after
+    /// a reload: clients copy from one to another.
+    pub own_ports: Arc<OwnPorts>,
 }
 
 /// What the door does with AUTH TLS (RFC 4217).
@@ -97,6 +105,24 @@ pub struct Session {
     listens_on_ipv6: bool,
     /// An address was given and no transfer has used it.
     address_open: bool,
+    /// The last data set-up, where it crosses the door.
+    data: Option<Box<SetUp>>,
+    /// Set-ups that have crossed the door so far.
+    relays: u32,
+    /// Why the last set-up that does not cross the door does not.
+    reason: PathReason,
+    /// What is to be said again to a server that is asked for its address only after REST.
+    rest: Option<Box<[u8]>>,
+    /// MODE E is in force at the server.
+    mode_is_e: bool,
+    /// PROT P is in force between client and door.
+    is_private: bool,
+    /// EPSV ALL (RFC 2428 section 4): no other set-up will come.
+    epsv_only: bool,
+    /// The client waits for addresses in 127 and 129 (AllowDelayed).
+    is_delayed: bool,
+    /// The server has been told the same.
+    server_delays: bool,
     /// The reply that is being read answers a command of the door's own.
     hiding: bool,
     /// A reply line is passing in pieces; nothing may be put between them.
@@ -137,6 +163,15 @@ impl Session {
             type_at_address: None,
             listens_on_ipv6: false,
             address_open: false,
+            data: None,
+            relays: 0,
+            reason: PathReason::Configured,
+            rest: None,
+            mode_is_e: false,
+            is_private: false,
+            epsv_only: false,
+            is_delayed: false,
+            server_delays: false,
             hiding: false,
             reply_in_pieces: false,
             command_after_cr: false,
@@ -217,8 +252,13 @@ impl Session {
         input.len() - rest.len()
     }
 
-    /// What became of a [`RelayRequest`].
-    pub fn handle_relay(&mut self, _now: Instant, _id: RelayId, _answer: RelayAnswer, _out: &mut Outbox) {}
+    /// What became of a [`RelayRequest`](super::RelayRequest). What waited for it goes on with the next call of
+    /// [`Session::handle_client`].
+    pub fn handle_relay(&mut self, _now: Instant, id: RelayId, answer: RelayAnswer, _out: &mut Outbox) {
+        if self.ended.is_none() {
+            self.on_relay_answer(id, answer);
+        }
+    }
 
     /// The real server closed its side, or its connection broke.
     pub fn handle_server_closed(&mut self, now: Instant, out: &mut Outbox) {
@@ -254,7 +294,7 @@ impl Session {
             && self.wait.is_none_or(|gate| self.is_open(gate))
     }
 
-    /// Whether a command waits for the server's answer to an earlier one.
+    /// Whether a command waits for the server's answer to an earlier one, or for the driver's.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.wait.is_some()
@@ -278,17 +318,21 @@ impl Session {
         self.login
     }
 
-    /// Whether the server owes replies; a session is not idle while it does (a silent STOR may take hours).
+    /// Whether the server owes replies, or the driver an answer; a session is not idle while they do (a silent STOR may
+    /// take hours).
     #[must_use]
     pub fn is_busy(&self) -> bool {
         // For a command whose end has not come it owes nothing yet.
-        self.pending.owed() > usize::from(self.client_lines.is_passing())
+        self.pending.owed() > usize::from(self.client_lines.is_passing()) || self.data_waits()
     }
 
     /// Whether nothing would be lost by ending the session now.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.tunnel.is_none() && self.pending.owed() == 0 && !self.address_open
+        self.tunnel.is_none()
+            && self.pending.owed() == 0
+            && !self.address_open
+            && !self.data_is_in_the_making()
     }
 
     /// Whether the client has sent QUIT, after which it has nothing more to say.
@@ -306,6 +350,7 @@ impl Session {
     fn is_open(&self, gate: Gate) -> bool {
         match gate {
             Gate::Settled => self.pending.is_settled(),
+            Gate::Data => !self.data_waits(),
             Gate::Empty => self.pending.owed() == 0 && !self.reply_in_pieces && !self.framer.is_open(),
         }
     }
@@ -332,6 +377,8 @@ impl Session {
             return;
         }
         self.ended = Some(ending);
+        // The driver drops what it has of it with the session.
+        self.data = None;
         if self.handshake.take().is_some() {
             out.actions.push(Action::SecurityFailed);
         }

@@ -1,6 +1,7 @@
 //! Bytes between the two connections and the machine, and what the machine tells of them.
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -9,8 +10,9 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::super::backlog::Progress;
 use super::super::journal;
+use super::super::relay::Relays;
 use super::{ControlChannel, Scratch};
-use crate::proto::ftp::{Action, Ending, Outbox, ReplyCode};
+use crate::proto::ftp::{Action, DataPath, Ending, Outbox, RelayRequest, ReplyCode, TransferRecord};
 
 impl ControlChannel {
     /// Reads the server once and hands it to the machine. Its end, in whatever way, ends the session.
@@ -141,6 +143,47 @@ impl ControlChannel {
         }
     }
 
+    /// What data connections that cross the door have come to meanwhile.
+    pub(super) fn hear_relays(&mut self, now: Instant, out: &mut Outbox) -> Progress {
+        let Some(relays) = &mut self.relays else { return false };
+        let mut forward = false;
+        while let Some((id, answer)) = relays.take_answer() {
+            self.session.handle_relay(now, id, answer, out);
+            forward = true;
+        }
+        while let Some((record, carried)) = relays.take_ended() {
+            journal::transfer(&self.service, &self.real_server, &self.facts, &record, Some(&carried));
+        }
+        forward
+    }
+
+    fn relay(&mut self, request: RelayRequest) {
+        if self.relays.is_none() {
+            // Both are there as long as the session's task runs and its client's connection is open.
+            let (Some(waker), Ok(address)) = (self.registration.entry.waker(), self.client.local_addr())
+            else {
+                return;
+            };
+            let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.real_server));
+            self.relays =
+                Some(Box::new(Relays::new(service, server, address, self.facts.door, waker.clone())));
+        }
+        if let Some(relays) = &mut self.relays {
+            relays.handle(request);
+        }
+    }
+
+    fn account_transfer(&mut self, record: TransferRecord) {
+        let relays = self.relays.as_mut().filter(|_| record.data_path == DataPath::Relay);
+        let Some(relays) = relays else {
+            return journal::transfer(&self.service, &self.real_server, &self.facts, &record, None);
+        };
+        self.real_server.stats.relayed_transfers.fetch_add(1, Relaxed);
+        if let Some((record, carried)) = relays.end_transfer(record) {
+            journal::transfer(&self.service, &self.real_server, &self.facts, &record, Some(&carried));
+        }
+    }
+
     fn account(&mut self, action: Action) {
         let server = &self.real_server;
         let stats = &server.stats;
@@ -164,9 +207,10 @@ impl ControlChannel {
                 let counter = if done { &stats.transfers } else { &stats.transfer_failures };
                 counter.fetch_add(1, Relaxed);
                 self.facts.transfers += 1;
-                journal::transfer(&self.service, server, &self.facts, &record);
+                self.account_transfer(record);
             }
-            Action::Relay(_) | Action::StartTls | Action::Tunnel(_) => {}
+            Action::Relay(request) => self.relay(request),
+            Action::StartTls | Action::Tunnel(_) => {}
         }
     }
 }

@@ -1,18 +1,16 @@
 //! The client's side: what each command means to the door.
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::super::bounce::Login;
 use super::super::command::{Command, Verb};
 use super::super::passive::{parse_eprt, parse_port, parse_spor};
 use super::pending::{Gate, Kind};
-use super::{Ending, OpenTransfer, Outbox, Session};
+use super::{Ending, Outbox, Session};
 
 /// Longest user name or path that is kept for the log, in bytes.
 const MAX_LOGGED: usize = 512;
 
 /// Whether the command was taken; if not, what it waits for.
-type Taken = Result<(), Gate>;
+pub(super) type Taken = Result<(), Gate>;
 
 impl Session {
     /// `whole` is false for the first part of a line that is too long to be kept; it can only pass.
@@ -58,30 +56,35 @@ impl Session {
                 self.pass(Kind::Type(type_letter(command.arguments())), line, out);
             }
             Verb::Mode => {
-                self.is_globus |= command.arguments().eq_ignore_ascii_case(b"E");
-                self.pass(Kind::Other, line, out);
+                let is_e = command.arguments().eq_ignore_ascii_case(b"E");
+                self.is_globus |= is_e;
+                self.pass(Kind::Mode(is_e), line, out);
             }
-            Verb::Opts => {
-                let (subject, options) = command.sub_command();
-                let passive =
-                    [&b"PASV"[..], b"EPSV", b"SPAS"].iter().any(|w| w.eq_ignore_ascii_case(subject));
-                self.is_globus |= passive && starts_with_ignoring_case(options, b"AllowDelayed");
-                self.pass(Kind::Other, line, out);
-            }
+            Verb::Opts => self.opts(line, command, out)?,
             Verb::Site => self.site(line, command, out)?,
-            Verb::Pasv => self.passive(Kind::Pasv, line, out)?,
-            Verb::Spas => {
-                self.is_globus = true;
-                self.passive(Kind::Spas, line, out)?;
-            }
-            Verb::Epsv => self.extended_passive(line, command, out)?,
+            Verb::Pasv => self.pasv(now, line, out)?,
+            Verb::Spas => self.spas(now, line, command, out)?,
+            Verb::Epsv => self.epsv(now, line, command, out)?,
             Verb::Port => {
-                self.named(parse_port(command.arguments()).map(|address| vec![address]), line, command, out)?;
+                self.named(
+                    now,
+                    parse_port(command.arguments()).map(|address| vec![address]),
+                    line,
+                    command,
+                    out,
+                )?;
             }
             Verb::Eprt => {
-                self.named(parse_eprt(command.arguments()).map(|address| vec![address]), line, command, out)?;
+                self.named(
+                    now,
+                    parse_eprt(command.arguments()).map(|address| vec![address]),
+                    line,
+                    command,
+                    out,
+                )?;
             }
-            Verb::Spor => self.named(parse_spor(command.arguments()), line, command, out)?,
+            Verb::Spor => self.named(now, parse_spor(command.arguments()), line, command, out)?,
+            Verb::Rest => self.restart(line, command, out)?,
             Verb::Lprt | Verb::Lpsv => {
                 self.answer("502 LPRT and LPSV are not available here; use EPRT and EPSV.", out)?;
             }
@@ -115,139 +118,20 @@ impl Session {
         Ok(())
     }
 
-    /// A Globus server fixes the type of the next transfer when it gives the address, not when the transfer starts:
-    /// a client that sets TYPE I in between gets a damaged file and a 226. Binary is what such clients mean, and it
-    /// leaves listings whole, so the door chooses it for a client that has not chosen.
-    fn choose_type(&mut self, out: &mut Outbox) {
-        if !self.type_chosen && self.login != Login::No {
-            self.type_chosen = true;
-            self.pending.push(Kind::Type(b'I'), true);
-            out.to_server.extend_from_slice(b"TYPE I\r\n");
-        }
-    }
-
-    fn passive(&mut self, kind: Kind, line: &[u8], out: &mut Outbox) -> Taken {
-        self.wait_until(Gate::Settled)?;
-        self.choose_type(out);
-        self.pass(kind, line, out);
-        Ok(())
-    }
-
-    fn extended_passive(&mut self, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
-        let argument = command.arguments();
-        if !self.is_globus {
-            // A 229 has no address, and the form with one breaks every client but Globus'; told no, they send PASV.
-            return self.answer("502 EPSV is not available on this path; use PASV, or EPRT over IPv6.", out);
-        }
-        if argument.eq_ignore_ascii_case(b"ALL") {
-            self.pass(Kind::Other, line, out);
-            return Ok(());
-        }
-        let leg = self.server.addresses.dialled_is_ipv6();
-        let (ipv6, line): (bool, &[u8]) = match argument {
-            b"1" => (false, line),
-            b"2" => (true, line),
-            // The server would listen in the family of the door's connection to it, not of the client's.
-            b"" if self.client.is_ipv6() != leg && self.server.addresses.has_family(!leg) => {
-                (!leg, if leg { b"EPSV 1\r\n" } else { b"EPSV 2\r\n" })
-            }
-            _ => (leg, line),
-        };
-        self.passive(Kind::Epsv { ipv6 }, line, out)
-    }
-
-    /// PORT, EPRT, SPOR: the client names where the server shall connect to.
-    fn named(
-        &mut self,
-        addresses: Option<Vec<SocketAddr>>,
-        line: &[u8],
-        command: &Command<'_>,
-        out: &mut Outbox,
-    ) -> Taken {
-        self.wait_until(Gate::Settled)?;
-        let Some(addresses) = addresses else {
-            return self.answer(
-                "501 Cannot read the address; PORT h1,h2,h3,h4,p1,p2 (RFC 959) or EPRT |1|address|port| (RFC 2428).",
-                out,
-            );
-        };
-        if let Some(refusal) = self.refusal(&addresses) {
-            return self.answer(&refusal, out);
-        }
-        self.choose_type(out);
-        if is_printable(line) {
-            self.pass(Kind::Port, line, out);
-        } else {
-            // Servers could read the other bytes in two ways; let it be the way that was checked.
-            let checked = [command.verb.name().as_bytes(), b" ", command.arguments(), b"\r\n"].concat();
-            self.pass(Kind::Port, &checked, out);
-        }
-        Ok(())
-    }
-
-    fn refusal(&self, addresses: &[SocketAddr]) -> Option<String> {
-        let check = |&address| self.policy.bounce.check(self.client, self.login, address).err();
-        addresses.iter().find_map(check).map(|refusal| format!("504 Data address refused: {refusal}."))
-    }
-
-    /// GFD.47: `GET path=…;port=h1,h2,h3,h4,p1,p2;` or `…;pasv;`.
-    fn get_or_put(&mut self, now: Instant, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
-        self.wait_until(Gate::Settled)?;
-        let named = command
-            .arguments()
-            .split(|&byte| byte == b';')
-            .map(<[u8]>::trim_ascii)
-            .filter(|option| starts_with_ignoring_case(option, b"port"));
-        for option in named {
-            let value = option.splitn(2, |&byte| byte == b'=').nth(1).unwrap_or_default();
-            let Some(address) = parse_port(value.trim_ascii()) else {
-                return self.answer("501 Cannot read the address; port=h1,h2,h3,h4,p1,p2 (GFD.47).", out);
-            };
-            if let Some(refusal) = self.refusal(&[address]) {
-                return self.answer(&refusal, out);
-            }
-        }
-        self.transfer(now, line, command, out)
-    }
-
-    fn transfer(&mut self, now: Instant, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
-        self.wait_until(Gate::Settled)?;
-        if let Some(at_address) = self.type_at_address
-            && command.verb.moves_file()
-            && at_address != self.type_in_force
-        {
-            let text = format!(
-                "425 TYPE was {} when the data address was given and is {} now, which would damage the file; \
-                 send PASV, EPSV, PORT or EPRT again.",
-                shown(at_address),
-                shown(self.type_in_force)
-            );
-            return self.answer(&text, out);
-        }
-        self.address_open = false;
-        self.transfers.push_back(OpenTransfer {
-            verb: command.verb,
-            path: logged(command.arguments()),
-            since: now,
-        });
-        self.pass(Kind::Transfer, line, out);
-        Ok(())
-    }
-
-    fn pass(&mut self, kind: Kind, line: &[u8], out: &mut Outbox) {
+    pub(super) fn pass(&mut self, kind: Kind, line: &[u8], out: &mut Outbox) {
         self.pending.push(kind, false);
         out.to_server.extend_from_slice(line);
     }
 
     /// Answers in the server's place; waits for its turn.
-    fn answer(&mut self, text: &str, out: &mut Outbox) -> Taken {
+    pub(super) fn answer(&mut self, text: &str, out: &mut Outbox) -> Taken {
         self.wait_until(Gate::Empty)?;
         out.to_client.extend_from_slice(text.as_bytes());
         out.to_client.extend_from_slice(b"\r\n");
         Ok(())
     }
 
-    fn wait_until(&self, gate: Gate) -> Taken {
+    pub(super) fn wait_until(&self, gate: Gate) -> Taken {
         if self.is_open(gate) { Ok(()) } else { Err(gate) }
     }
 }
@@ -255,7 +139,7 @@ impl Session {
 /// Whether a line of any length may pass without its end having been seen.
 fn passes_unread(verb: Verb) -> bool {
     match verb {
-        Verb::Other | Verb::Adat | Verb::Empty | Verb::Abor | Verb::Quit => true,
+        Verb::Other | Verb::Adat | Verb::Empty | Verb::Abor | Verb::Quit | Verb::Rest => true,
         // dCache's own form names an address, too.
         Verb::Get | Verb::Put => false,
         verb => verb.is_transfer(),
@@ -276,18 +160,18 @@ fn type_letter(arguments: &[u8]) -> u8 {
     }
 }
 
-fn is_printable(line: &[u8]) -> bool {
+pub(super) fn is_printable(line: &[u8]) -> bool {
     line.strip_suffix(b"\r\n").unwrap_or(line).iter().all(|byte| matches!(byte, 32..=126))
 }
 
-fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
+pub(super) fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-fn logged(bytes: &[u8]) -> Box<str> {
+pub(super) fn logged(bytes: &[u8]) -> Box<str> {
     String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LOGGED)]).into()
 }
 
-fn shown(letter: u8) -> char {
+pub(super) fn shown(letter: u8) -> char {
     if letter.is_ascii_graphic() { char::from(letter) } else { '?' }
 }

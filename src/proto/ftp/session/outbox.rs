@@ -2,8 +2,8 @@
 use std::time::{Duration, Instant};
 
 use super::super::command::Verb;
-use super::super::policy::DataPath;
-use super::super::relay::RelayRequest;
+use super::super::policy::{DataPath, PathReason};
+use super::super::relay::{RelayId, RelayRequest};
 use super::super::reply::ReplyCode;
 
 /// Where the machine writes; owned by the driver, used for many sessions in turn.
@@ -73,6 +73,10 @@ pub struct TransferRecord {
     pub duration: Duration,
     /// Who carried the bytes.
     pub data_path: DataPath,
+    /// Why so.
+    pub reason: PathReason,
+    /// Why the door answered 425 itself: its data connection to the server, or the port for it, did not come about.
+    pub failure: Option<Box<str>>,
 }
 
 /// A transfer command that the server has not answered.
@@ -81,6 +85,11 @@ pub(super) struct OpenTransfer {
     pub(super) verb: Verb,
     pub(super) path: Box<str>,
     pub(super) since: Instant,
+    /// Where its data crosses the door.
+    pub(super) relay: Option<RelayId>,
+    pub(super) reason: PathReason,
+    /// The server has said that it moves bytes: 1yz.
+    pub(super) has_begun: bool,
 }
 
 impl OpenTransfer {
@@ -90,7 +99,9 @@ impl OpenTransfer {
             path: self.path,
             reply,
             duration: now.saturating_duration_since(self.since),
-            data_path: DataPath::Direct,
+            data_path: if self.relay.is_some() { DataPath::Relay } else { DataPath::Direct },
+            reason: self.reason,
+            failure: None,
         }
     }
 }

@@ -35,11 +35,22 @@ pub(super) enum Kind {
     },
     Spas,
     Port,
+    /// MODE; whether it asks for E.
+    Mode(bool),
+    Rest,
     Rein,
     Transfer,
     Quit,
     /// Some servers close at it.
     Abor,
+    /// PASV or EPSV of the door's own, when a transfer begins that crosses it.
+    LatePassive,
+    /// PORT, EPRT or SPOR, likewise.
+    LatePort,
+    /// The client's SPAS; what the server answers is kept until the door has its own addresses for it.
+    LateSpas,
+    /// REST of the client's once more: some servers forget it at PASV or PORT.
+    LateRest,
     /// An empty line. Globus closes at it, most servers answer 500, ProFTPD does not answer.
     Blank,
 }
@@ -51,6 +62,8 @@ pub(super) enum Gate {
     Settled,
     /// No command is pending at all: the door is going to answer this one itself.
     Empty,
+    /// The driver or the server has told what the data set-up waits for.
+    Data,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +75,17 @@ pub(super) struct PendingQueue {
 
 impl Kind {
     fn changes_state(self) -> bool {
-        !matches!(self, Self::Other | Self::Adat | Self::Transfer | Self::Quit | Self::Abor | Self::Blank)
+        !matches!(
+            self,
+            Self::Other
+                | Self::Adat
+                | Self::Mode(_)
+                | Self::Rest
+                | Self::Transfer
+                | Self::Quit
+                | Self::Abor
+                | Self::Blank
+        )
     }
 }
 
@@ -81,14 +104,15 @@ impl PendingQueue {
         self.queue.back().copied()
     }
 
-    pub(super) fn pop(&mut self) -> Option<Kind> {
-        let kind = self.queue.pop_front()?.kind;
+    pub(super) fn pop(&mut self) -> Option<Pending> {
+        let pending = self.queue.pop_front()?;
+        let kind = pending.kind;
         self.unsettled -= u16::from(kind.changes_state());
         self.blanks -= u16::from(kind == Kind::Blank);
         if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
             self.queue = VecDeque::new();
         }
-        Some(kind)
+        Some(pending)
     }
 
     /// Replies that the server owes for certain.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::bounce::Login;
 use super::super::passive::{AddressList, rewrite_address_line};
 use super::super::reply::{ReplyCode, ReplyLine};
-use super::pending::Kind;
+use super::pending::{Kind, Pending};
 use super::{Action, Outbox, Session, Tunnel};
 
 impl Session {
@@ -23,8 +23,10 @@ impl Session {
         }
         let head = self.pending.front();
         if begins {
-            // A server that takes its leave speaks to the client, whatever was asked.
-            self.hiding = head.is_some_and(|pending| pending.hidden) && !is_farewell(code);
+            self.hiding = head.is_some_and(|pending| pending.hidden && self.stays_hidden(pending.kind, code));
+        }
+        if let Some(pending) = head.filter(|pending| whole && pending.hidden) {
+            self.on_late_line(pending.kind, code, line, begins, ends);
         }
         let list = head.and_then(|pending| self.address_list(pending.kind, code, begins && ends));
         match list.filter(|_| whole).and_then(|kind| rewrite_address_line(kind, line, &self.server.addresses))
@@ -39,11 +41,19 @@ impl Session {
 
     fn on_reply(&mut self, now: Instant, code: ReplyCode, out: &mut Outbox) {
         if code.is_preliminary() {
+            let answers_transfer = self.pending.front().is_some_and(|pending| pending.kind == Kind::Transfer);
+            if let Some(transfer) = self.transfers.front_mut().filter(|_| answers_transfer) {
+                transfer.has_begun = true;
+            }
             return;
         }
         self.goodbye = is_farewell(code) || code.number() == 221;
-        let Some(kind) = self.pending.pop() else { return };
+        let Some(Pending { kind, hidden }) = self.pending.pop() else { return };
+        if hidden {
+            self.on_late_reply(kind, code, out);
+        }
         match kind {
+            Kind::LatePassive | Kind::LatePort | Kind::LateRest | Kind::LateSpas => {}
             Kind::Other | Kind::Abor | Kind::Blank => {}
             // Not all say 221: Globus in a handshake says 211.
             Kind::Quit => self.goodbye |= code.is_success(),
@@ -80,8 +90,23 @@ impl Session {
             }
             // The server keeps the address that it had.
             Kind::Pasv | Kind::Epsv { .. } | Kind::Spas | Kind::Port => {}
+            Kind::Mode(is_e) => {
+                if code.is_success() {
+                    self.mode_is_e = is_e;
+                }
+            }
+            Kind::Rest => {
+                if !code.is_intermediate() {
+                    self.rest = None;
+                }
+            }
             Kind::Rein => {
                 if code.is_success() {
+                    self.close_set_up(out);
+                    self.mode_is_e = false;
+                    self.is_delayed = false;
+                    self.epsv_only = false;
+                    self.rest = None;
                     self.login = Login::No;
                     self.type_in_force = b'A';
                     self.type_chosen = false;
@@ -91,6 +116,9 @@ impl Session {
             }
             Kind::Transfer => {
                 if let Some(transfer) = self.transfers.pop_front() {
+                    if let Some(id) = transfer.relay {
+                        self.on_relayed(id, code, transfer.has_begun, out);
+                    }
                     out.actions.push(Action::Transfer(transfer.finish(Some(code), now)));
                 }
                 match self.transfers.front_mut() {
@@ -135,6 +163,7 @@ impl Session {
 
     fn open_tunnel(&mut self, tunnel: Tunnel, now: Instant, out: &mut Outbox) {
         self.tunnel = Some(tunnel);
+        self.close_set_up(out);
         if let Some(since) = self.handshake.take() {
             out.actions.push(Action::Secured(now.saturating_duration_since(since)));
         }
@@ -143,6 +172,6 @@ impl Session {
 }
 
 /// 421, and the 422 that a Globus server says when it is closed for connections.
-fn is_farewell(code: ReplyCode) -> bool {
+pub(super) fn is_farewell(code: ReplyCode) -> bool {
     matches!(code.number(), 421 | 422)
 }

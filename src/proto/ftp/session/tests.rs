@@ -6,6 +6,7 @@ mod lines;
 mod order;
 mod passive;
 mod properties;
+mod relay;
 mod security;
 mod transfer_type;
 
@@ -18,6 +19,7 @@ use super::super::bounce::BouncePolicy;
 use super::super::command::Verb;
 use super::super::passive::DataAddresses;
 use super::super::policy::ForeignDataAddresses;
+use super::super::relay::{Connections, DataConstraint, Direction, Peers, RelayRequest, Side};
 use super::super::reply::{ReplyCode, ReplyLine};
 use super::*;
 
@@ -42,6 +44,9 @@ struct Site {
     public: &'static [&'static str],
     foreign: ForeignDataAddresses,
     trusted: &'static [&'static str],
+    path: DataPath,
+    constraint: Option<DataConstraint>,
+    announce: &'static [&'static str],
 }
 
 impl Default for Site {
@@ -52,6 +57,9 @@ impl Default for Site {
             public: &["198.51.100.11"],
             foreign: ForeignDataAddresses::ThirdParty,
             trusted: &[],
+            path: DataPath::Direct,
+            constraint: None,
+            announce: &[],
         }
     }
 }
@@ -68,11 +76,15 @@ impl Site {
             servers: public,
             services: vec![SocketAddr::new(server, 2811), "192.0.2.7:2811".parse().unwrap()],
         };
-        let policy =
-            Arc::new(SessionPolicy { bounce, data_path: DataPath::Direct, ..SessionPolicy::default() });
+        let policy = Arc::new(SessionPolicy {
+            bounce,
+            data_path: self.path,
+            announce: self.announce.iter().map(|text| text.parse().unwrap()).collect(),
+            ..SessionPolicy::default()
+        });
         let session = Session::new(
             policy,
-            Arc::new(ServerData { addresses, constraint: None }),
+            Arc::new(ServerData { addresses, constraint: self.constraint }),
             self.client.parse().unwrap(),
         );
         Rig { session, out: Outbox::default(), now: Instant::now(), stash: Vec::new() }
@@ -152,6 +164,26 @@ impl Rig {
         assert_eq!(self.session.ended(), Some(ending));
         assert!(!self.session.accepts_client());
         self
+    }
+
+    /// What the driver is asked for.
+    fn relay_requests(&mut self) -> Vec<RelayRequest> {
+        let (relay, others) =
+            self.actions().into_iter().partition(|action| matches!(action, Action::Relay(_)));
+        self.out.actions = others;
+        let request = |action| if let Action::Relay(request) = action { Some(request) } else { None };
+        Vec::into_iter(relay).filter_map(request).collect()
+    }
+
+    #[track_caller]
+    fn driver_sees(&mut self, expected: &[RelayRequest]) -> &mut Self {
+        assert_eq!(self.relay_requests(), expected, "driver");
+        self
+    }
+
+    fn driver(&mut self, id: u32, answer: RelayAnswer) -> &mut Self {
+        self.session.handle_relay(self.now, RelayId(id), answer, &mut self.out);
+        self.resume()
     }
 
     fn actions(&mut self) -> Vec<Action> {

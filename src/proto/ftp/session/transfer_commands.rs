@@ -1,0 +1,207 @@
+//! The commands that begin a transfer: what each has to wait for, and why it may be refused.
+use std::time::Instant;
+
+use super::super::command::{Command, Verb};
+use super::super::line::HELD_LINE;
+use super::super::passive::parse_port;
+use super::super::policy::DataPath;
+use super::super::relay::{Connections, Direction};
+use super::super::reply::ReplyCode;
+use super::commands::{Taken, logged, shown, starts_with_ignoring_case};
+use super::data_connection::{Asked, Step};
+use super::outbox::OpenTransfer;
+use super::pending::{Gate, Kind};
+use super::{Action, Outbox, Session, TransferRecord};
+
+impl Session {
+    pub(super) fn restart(&mut self, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
+        // Which of two the server has taken would not be known.
+        if self.pending.contains(|kind| kind == Kind::Rest) {
+            self.wait_until(Gate::Empty)?;
+        }
+        // What is too long to be kept can only have come to a server that keeps it itself: Globus'.
+        let offset = command.arguments();
+        let keeps = self.policy.data_path != DataPath::Direct || self.relay_reason().is_some();
+        self.rest = (keeps && line.len() <= HELD_LINE).then(|| offset.into());
+        self.pass(Kind::Rest, line, out);
+        Ok(())
+    }
+
+    /// GFD.47: `GET path=…;port=h1,h2,h3,h4,p1,p2;` or `…;pasv;`.
+    pub(super) fn get_or_put(
+        &mut self,
+        now: Instant,
+        line: &[u8],
+        command: &Command<'_>,
+        out: &mut Outbox,
+    ) -> Taken {
+        self.wait_until(Gate::Settled)?;
+        let options = || command.arguments().split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let mut has_own_address = options().any(|option| starts_with_ignoring_case(option, b"pasv"));
+        let mut own_port = false;
+        for option in options().filter(|option| starts_with_ignoring_case(option, b"port")) {
+            has_own_address = true;
+            let value = option.splitn(2, |&byte| byte == b'=').nth(1).unwrap_or_default();
+            let Some(address) = parse_port(value.trim_ascii()) else {
+                return self.answer("501 Cannot read the address; port=h1,h2,h3,h4,p1,p2 (GFD.47).", out);
+            };
+            match self.judge(vec![address]) {
+                Ok(named) => own_port |= named.own_port,
+                Err(refusal) => return self.answer(&refusal, out),
+            }
+        }
+        if has_own_address {
+            if own_port || self.relay_reason().is_some() {
+                return self.answer(
+                    "504 GET and PUT with pasv or port are not available on this path; \
+                     use PASV or PORT, then RETR or STOR.",
+                    out,
+                );
+            }
+            self.go_direct(out)?;
+        }
+        self.transfer(now, line, command, out)
+    }
+
+    pub(super) fn transfer(
+        &mut self,
+        now: Instant,
+        line: &[u8],
+        command: &Command<'_>,
+        out: &mut Outbox,
+    ) -> Taken {
+        self.wait_until(Gate::Settled)?;
+        if let Some(at_address) = self.type_at_address
+            && command.verb.moves_file()
+            && at_address != self.type_in_force
+        {
+            let text = format!(
+                "425 TYPE was {} when the data address was given and is {} now, which would damage the file; \
+                 send PASV, EPSV, PORT or EPRT again.",
+                shown(at_address),
+                shown(self.type_in_force)
+            );
+            return self.answer(&text, out);
+        }
+        let mut open = OpenTransfer {
+            verb: command.verb,
+            path: logged(command.arguments()),
+            since: now,
+            relay: None,
+            reason: self.reason,
+            has_begun: false,
+        };
+        if self.data.is_some() {
+            match self.cross(now, &mut open, out)? {
+                Crossing::Ready => {}
+                Crossing::Answered => return Ok(()),
+            }
+        } else if self.is_private {
+            // The server would move the file in the clear, past the door or not at all.
+            return self.answer("425 Use PASV, EPSV, PORT or EPRT first, after PROT P.", out);
+        }
+        self.address_open = false;
+        self.rest = None;
+        self.transfers.push_back(open);
+        self.pass(Kind::Transfer, line, out);
+        Ok(())
+    }
+
+    /// Brings the data set-up to where the transfer command may pass.
+    fn cross(&mut self, now: Instant, open: &mut OpenTransfer, out: &mut Outbox) -> Result<Crossing, Gate> {
+        let is_private = self.is_private;
+        let Some(data) = self.data.as_deref_mut() else { return Ok(Crossing::Ready) };
+        open.reason = data.reason;
+        open.relay = Some(data.id);
+        match &data.step {
+            Step::Open => {
+                self.wait_until(Gate::Empty)?;
+                self.begin(now, open.verb, out)?;
+            }
+            Step::Bound => {
+                self.wait_until(Gate::Empty)?;
+                return Err(self.ask_server(out));
+            }
+            Step::Binding | Step::Asking | Step::Dialling => return Err(Gate::Data),
+            Step::Started => {}
+            Step::InUse if data.connections == Connections::Many && data.private == is_private => {
+                return Ok(Crossing::Ready);
+            }
+            Step::InUse | Step::Spent => {
+                // A server that still had the old address would connect to whoever has the port by then.
+                let text = if data.connections == Connections::Many {
+                    "425 PROT has changed since the data connections were made; send PASV, EPSV, PORT or EPRT again."
+                } else {
+                    "425 The data connection has been used; send PASV, EPSV, PORT or EPRT again."
+                };
+                self.answer(text, out)?;
+                return Ok(Crossing::Answered);
+            }
+            Step::Failed(text) => {
+                let failure = text.clone();
+                self.wait_until(Gate::Empty)?;
+                self.record(open, now, ReplyCode::parse(b"425"), Some(failure), out);
+                self.report_failure(out)?;
+                return Ok(Crossing::Answered);
+            }
+            Step::Answered(code) => {
+                let code = *code;
+                self.record(open, now, Some(code), None, out);
+                self.close_set_up(out);
+                return Ok(Crossing::Answered);
+            }
+        }
+        let Some(data) = self.data.as_deref_mut() else { return Ok(Crossing::Ready) };
+        data.step = Step::InUse;
+        open.since = data.since;
+        if let (&Asked::Passive { form, delayed: true }, Some(&port)) = (&data.asked, data.ports.first()) {
+            self.announce(form, port, true, out);
+        }
+        Ok(Crossing::Ready)
+    }
+
+    /// What a set-up that no transfer has used yet has to ask first.
+    fn begin(&mut self, now: Instant, verb: Verb, out: &mut Outbox) -> Taken {
+        let Some(data) = self.data.as_deref_mut() else { return Ok(()) };
+        data.since = now;
+        data.direction = if verb.is_upload() { Direction::Upload } else { Direction::Download };
+        match data.asked {
+            Asked::Active { .. } | Asked::Passive { delayed: true, .. } => {
+                let ports = data.targets.len().max(1);
+                Err(self.listen(ports, out))
+            }
+            Asked::Passive { .. } => Err(self.ask_server(out)),
+            Asked::Striped(_) => {
+                self.start(out);
+                if self.data_waits() { Err(Gate::Data) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// A transfer that the server has not heard of.
+    fn record(
+        &self,
+        open: &OpenTransfer,
+        now: Instant,
+        reply: Option<ReplyCode>,
+        failure: Option<Box<str>>,
+        out: &mut Outbox,
+    ) {
+        let since = self.data.as_ref().map_or(now, |data| data.since);
+        out.actions.push(Action::Transfer(TransferRecord {
+            verb: open.verb,
+            path: open.path.clone(),
+            reply,
+            duration: now.saturating_duration_since(since),
+            data_path: DataPath::Relay,
+            reason: open.reason,
+            failure,
+        }));
+    }
+}
+
+enum Crossing {
+    Ready,
+    /// The client has its reply already.
+    Answered,
+}

@@ -1,0 +1,310 @@
+//! Data connections that cross the door, as their session sees them.
+//!
+//! ```text
+//!   Listen ─▶ ports            a listening socket, and nothing else, until a transfer begins
+//!   Start  ─▶ acceptor ─▶ dial ─▶ flow ─▶ flow ─▶ …     one task each, on the session's thread
+//!   Finish, Close, the session's end ─▶ Fate ─▶ all of them
+//! ```
+//!
+//! Orders come from the session machine (`proto::ftp::relay`), answers go back to it. A transfer is in the log when its
+//! connection has ended, which may be after its last reply, and after the session.
+mod acceptor;
+mod client_side;
+mod dial;
+mod flow;
+mod lingering;
+mod pipe_pool;
+mod ports;
+mod state;
+#[cfg(test)]
+mod tests;
+mod tls_flow;
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::Waker;
+
+use super::service::Service;
+use crate::balance::RealServer;
+use crate::proto::ftp::{
+    Connections, Direction, Peers, RelayAnswer, RelayId, RelayRequest, Side, TransferRecord,
+};
+use acceptor::Plan;
+pub(super) use lingering::Lingering;
+pub(crate) use ports::LivePorts;
+use ports::{PortPool, RelayPort};
+use state::{Fate, State};
+
+/// Relays of one session: one that is used, and those whose last bytes are still under way to a slow client.
+const MAX_RELAYS: usize = 64;
+
+/// What the relays of a virtual server share.
+#[derive(Debug)]
+pub(crate) struct Relaying {
+    pub(crate) ports: Arc<PortPool>,
+    /// Connections of those who may not.
+    pub(crate) strangers: AtomicU64,
+    /// Connections beyond what one relay may have.
+    pub(crate) refused: AtomicU64,
+}
+
+/// The relays of one session. Dropped, everything that has not ended is reset.
+#[derive(Debug)]
+pub(super) struct Relays {
+    service: Arc<Service>,
+    server: Arc<RealServer>,
+    /// The door's end of the client's control connection.
+    to_client: SocketAddr,
+    /// The door's end of the server's.
+    to_server: SocketAddr,
+    relays: Vec<Relay>,
+    answers: Vec<(RelayId, RelayAnswer)>,
+    /// A task has something to say.
+    news: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct Relay {
+    id: RelayId,
+    side: Side,
+    /// Until the acceptor has them.
+    ports: Vec<RelayPort>,
+    /// Once it is started.
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    state: Arc<State>,
+    connections: Connections,
+    /// What the server has said of its last transfer.
+    complete: Option<bool>,
+    /// No further transfer will use it.
+    closed: bool,
+    /// Transfers whose lines wait for the end of the connection.
+    records: Vec<TransferRecord>,
+}
+
+/// What a log line says of a relayed transfer's data.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) to_server: u64,
+    pub(super) to_client: u64,
+    /// How the connections ended, if they have.
+    pub(super) end: Option<String>,
+}
+
+impl Relaying {
+    pub(super) fn new(ports: RangeInclusive<u16>, live: Arc<LivePorts>) -> Self {
+        Self { ports: PortPool::new(ports, live), strangers: AtomicU64::new(0), refused: AtomicU64::new(0) }
+    }
+}
+
+impl Relays {
+    /// `waker` is the session's.
+    pub(super) fn new(
+        service: Arc<Service>,
+        server: Arc<RealServer>,
+        to_client: SocketAddr,
+        to_server: SocketAddr,
+        waker: Waker,
+    ) -> Self {
+        let news = Arc::new(AtomicBool::new(false));
+        Self { service, server, to_client, to_server, relays: Vec::new(), answers: Vec::new(), news, waker }
+    }
+
+    /// Does what the machine asks for; what has an answer gets it now or later in [`Relays::take_answer`].
+    pub(super) fn handle(&mut self, request: RelayRequest) {
+        match request {
+            RelayRequest::Listen { id, side, ports } => {
+                let answer = match self.listen(id, side, ports) {
+                    Ok(addresses) => RelayAnswer::Listening(addresses),
+                    Err(why) => RelayAnswer::Failed(why),
+                };
+                self.answers.push((id, answer));
+            }
+            RelayRequest::Start { id, targets, connections, direction, private, peers } => {
+                self.start(id, targets, connections, direction, private, peers);
+            }
+            RelayRequest::Finish { id, complete } => {
+                if let Some(running) = self.find(id).and_then(|relay| relay.running.as_mut()) {
+                    running.complete = Some(complete);
+                    running.closed |= running.connections == Connections::One;
+                    running.settle();
+                }
+            }
+            RelayRequest::Close { id } => {
+                if let Some(relay) = self.find(id) {
+                    relay.ports.clear();
+                    if let Some(running) = &mut relay.running {
+                        running.closed = true;
+                        running.settle();
+                    }
+                }
+            }
+        }
+        self.forget();
+    }
+
+    /// What the machine is to be told.
+    pub(super) fn take_answer(&mut self) -> Option<(RelayId, RelayAnswer)> {
+        if self.answers.is_empty() && self.news.load(Relaxed) {
+            for relay in &self.relays {
+                if let Some(answer) = relay.running.as_ref().and_then(|running| running.state.take_answer()) {
+                    self.answers.push((relay.id, answer));
+                }
+            }
+        }
+        if self.answers.is_empty() { None } else { Some(self.answers.remove(0)) }
+    }
+
+    /// Takes a transfer that has ended on the control connection, and gives it back with what was carried when its data
+    /// connection has ended, too: at once, or from [`Relays::take_ended`].
+    pub(super) fn end_transfer(&mut self, record: TransferRecord) -> Option<(TransferRecord, Carried)> {
+        // Transfers follow each other, so it is that of the last relay that was started.
+        let last = self.relays.iter_mut().rev().find_map(|relay| relay.running.as_mut());
+        let Some(running) = last else {
+            return Some((record, Carried { to_server: 0, to_client: 0, end: None }));
+        };
+        if running.connections == Connections::One && running.state.living() > 0 {
+            running.records.push(record);
+            self.news.store(true, Relaxed);
+            return None;
+        }
+        Some((record, running.carried()))
+    }
+
+    /// A transfer whose data connection has ended after it.
+    pub(super) fn take_ended(&mut self) -> Option<(TransferRecord, Carried)> {
+        if !self.news.load(Relaxed) {
+            return None;
+        }
+        let ended = self.relays.iter_mut().find_map(|relay| {
+            let running = relay.running.as_mut()?;
+            if running.records.is_empty() || running.state.living() > 0 {
+                return None;
+            }
+            Some((running.records.remove(0), running.carried()))
+        });
+        if ended.is_none() {
+            self.news.store(false, Relaxed);
+            self.forget();
+        }
+        ended
+    }
+
+    /// Whether bytes of a transfer may be under way whose end would be noticed.
+    pub(super) fn is_flowing(&self) -> bool {
+        self.relays.iter().any(|relay| {
+            let running = relay.running.as_ref();
+            running
+                .is_some_and(|running| running.connections == Connections::One && running.state.living() > 0)
+        })
+    }
+
+    /// The control connection is over: nothing more is accepted, and only what is whole goes on.
+    pub(super) fn handle_session_end(&mut self) {
+        for relay in &mut self.relays {
+            relay.ports.clear();
+            if let Some(running) = &mut relay.running {
+                running.closed = true;
+                let whole = running.complete == Some(true);
+                running.state.decree(if whole { Fate::Orphaned } else { Fate::Lost });
+            }
+        }
+        self.forget();
+    }
+
+    /// Resets whatever still flows.
+    pub(super) fn cut(&mut self) {
+        for relay in &mut self.relays {
+            relay.ports.clear();
+            if let Some(running) = &relay.running {
+                running.state.decree(Fate::Cut);
+            }
+        }
+    }
+
+    /// Whether there is nothing left to wait for.
+    pub(super) fn is_over(&self) -> bool {
+        self.relays.is_empty()
+    }
+
+    fn listen(&mut self, id: RelayId, side: Side, count: usize) -> Result<Vec<SocketAddr>, String> {
+        if self.relays.len() >= MAX_RELAYS {
+            return Err(format!("{MAX_RELAYS} data connections of this session have not ended"));
+        }
+        let local = match side {
+            Side::Client => self.to_client,
+            Side::Server => self.to_server,
+        };
+        let pool = &self.service.relaying.ports;
+        let ports = (0..count).map(|_| pool.listen(local)).collect::<Result<Vec<_>, _>>()?;
+        let addresses = ports.iter().map(|port| port.address).collect();
+        self.relays.push(Relay { id, side, ports, running: None });
+        Ok(addresses)
+    }
+
+    fn start(
+        &mut self,
+        id: RelayId,
+        targets: Vec<SocketAddr>,
+        connections: Connections,
+        direction: Direction,
+        private: bool,
+        peers: Peers,
+    ) {
+        let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.server));
+        let (to_client, to_server) = (self.to_client, self.to_server);
+        let state = State::new(service, server, Arc::clone(&self.news), self.waker.clone());
+        let Some(relay) = self.find(id).filter(|relay| relay.running.is_none()) else {
+            debug_assert!(false, "what starts has listened, and has not started before");
+            return;
+        };
+        let source = match relay.side {
+            Side::Client => to_server,
+            Side::Server => to_client,
+        };
+        let plan = Plan { side: relay.side, connections, direction, private, peers, targets, source };
+        let ports = std::mem::take(&mut relay.ports);
+        tokio::spawn(acceptor::serve(ports, plan, state.ticket()));
+        relay.running =
+            Some(Running { state, connections, complete: None, closed: false, records: Vec::new() });
+    }
+
+    fn find(&mut self, id: RelayId) -> Option<&mut Relay> {
+        self.relays.iter_mut().find(|relay| relay.id == id)
+    }
+
+    /// Lets go of relays of which nothing is left.
+    fn forget(&mut self) {
+        self.relays.retain(|relay| match &relay.running {
+            None => !relay.ports.is_empty(),
+            Some(running) => !running.closed || !running.records.is_empty() || running.state.living() > 0,
+        });
+    }
+}
+
+impl Drop for Relays {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+impl Running {
+    /// Tells the tasks, once no further transfer will come.
+    fn settle(&self) {
+        if self.closed {
+            let failed = self.complete != Some(true);
+            self.state.decree(if failed { Fate::Failed } else { Fate::Complete });
+        }
+    }
+
+    fn carried(&self) -> Carried {
+        let (to_server, to_client) = self.state.take_counts();
+        Carried { to_server, to_client, end: self.state.end() }
+    }
+}

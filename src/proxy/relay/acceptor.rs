@@ -1,0 +1,186 @@
+//! The tasks of a relay: who connects is looked at, the other side is dialled, and the two become a flow.
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use super::client_side::ClientSide;
+use super::dial::dial;
+use super::ports::RelayPort;
+use super::state::{Fate, FlowEnd, State, Ticket};
+use crate::proto::ftp::{Connections, Direction, Peers, RelayAnswer, Side};
+
+/// How long a client may take to connect once the server waits for it. A client connects before it sends its command or
+/// with the reply; the server's own time-out does not run any more, for the door has connected to it.
+const CLIENT_CONNECTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Connections of one relay at once. `-p` beyond some dozens is no faster anywhere, and each takes two descriptors.
+const MAX_CONNECTIONS: usize = 512;
+
+/// How long to leave connections in the queue when one cannot be accepted: descriptors or memory are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the tasks of a relay need to know.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) side: Side,
+    pub(super) connections: Connections,
+    pub(super) direction: Direction,
+    pub(super) private: bool,
+    pub(super) peers: Peers,
+    /// One a port.
+    pub(super) targets: Vec<SocketAddr>,
+    /// From where the other side is dialled.
+    pub(super) source: SocketAddr,
+}
+
+/// Listeners with what is to be known of each; closed before their ports are given back.
+struct Listeners(Vec<(TcpListener, RelayPort)>);
+
+/// Serves a relay until its connection has ended, or nothing more is to be accepted.
+pub(super) async fn serve(ports: Vec<RelayPort>, plan: Plan, mut ticket: Ticket) {
+    let end = match Listeners::watch(ports) {
+        Ok(listeners) if plan.connections == Connections::One => {
+            serve_one(listeners, &plan, &mut ticket).await
+        }
+        Ok(listeners) => {
+            serve_many(listeners, plan, &mut ticket).await;
+            return;
+        }
+        Err(error) => {
+            let text = format!("cannot listen: {error}");
+            ticket.state.answer(RelayAnswer::Failed(text.clone()));
+            FlowEnd::Unreached(text)
+        }
+    };
+    ticket.close(end);
+}
+
+async fn serve_one(listeners: Listeners, plan: &Plan, ticket: &mut Ticket) -> FlowEnd {
+    let state = Arc::clone(&ticket.state);
+    // What waits in the server's connection when the server is done is a whole file; a client that has got its 226 before
+    // it has connected comes for it.
+    let comes_late = plan.side == Side::Client && plan.direction == Direction::Download;
+    let over = move |fate| match fate {
+        Fate::Free => false,
+        Fate::Complete | Fate::Orphaned => !comes_late,
+        Fate::Failed | Fate::Lost | Fate::Cut => true,
+    };
+    let (accepted, dialled) = match plan.side {
+        Side::Client => {
+            let dialled = match ticket.unless(over, reach(&state, plan, 0)).await {
+                None => return FlowEnd::Cut,
+                Some(Ok(stream)) => stream,
+                Some(Err(text)) => {
+                    state.answer(RelayAnswer::Failed(text.clone()));
+                    return FlowEnd::Unreached(text);
+                }
+            };
+            state.answer(RelayAnswer::Connected);
+            let waiting = timeout(CLIENT_CONNECTS_WITHIN, listeners.accept(&state, &plan.peers));
+            match ticket.unless(over, waiting).await {
+                None => return FlowEnd::Cut,
+                Some(Ok((stream, _))) => (stream, dialled),
+                Some(Err(_)) => return FlowEnd::NobodyCame,
+            }
+        }
+        Side::Server => {
+            let Some((stream, _)) = ticket.unless(over, listeners.accept(&state, &plan.peers)).await else {
+                return FlowEnd::Cut;
+            };
+            match ticket.unless(over, reach(&state, plan, 0)).await {
+                None => return FlowEnd::Cut,
+                Some(Ok(dialled)) => (stream, dialled),
+                Some(Err(text)) => return FlowEnd::Unreached(text),
+            }
+        }
+    };
+    drop(listeners);
+    join(accepted, dialled, plan, ticket).await
+}
+
+/// Returns when no connection is to be accepted any more; those that were live on.
+async fn serve_many(listeners: Listeners, plan: Plan, ticket: &mut Ticket) {
+    let state = Arc::clone(&ticket.state);
+    let plan = Arc::new(plan);
+    while let Some((accepted, port)) =
+        ticket.unless(|fate| fate != Fate::Free, listeners.accept(&state, &plan.peers)).await
+    {
+        // The acceptor counts as one.
+        if state.living() > MAX_CONNECTIONS {
+            state.service.relaying.refused.fetch_add(1, Relaxed);
+            continue;
+        }
+        let (plan, state, mut ticket) = (Arc::clone(&plan), Arc::clone(&state), state.ticket());
+        tokio::spawn(async move {
+            let over = |fate| fate != Fate::Free;
+            let end = match ticket.unless(over, reach(&state, &plan, port)).await {
+                None => FlowEnd::Cut,
+                Some(Ok(dialled)) => join(accepted, dialled, &plan, &mut ticket).await,
+                Some(Err(text)) => FlowEnd::Unreached(text),
+            };
+            ticket.close(end);
+        });
+    }
+}
+
+async fn join(accepted: TcpStream, dialled: TcpStream, plan: &Plan, ticket: &mut Ticket) -> FlowEnd {
+    let (client, server) = match plan.side {
+        Side::Client => (accepted, dialled),
+        Side::Server => (dialled, accepted),
+    };
+    let payload = (plan.connections == Connections::One).then_some(plan.direction);
+    ClientSide::new(client, plan.private).join(server, payload, ticket).await
+}
+
+async fn reach(state: &State, plan: &Plan, port: usize) -> Result<TcpStream, String> {
+    let Some(&target) = plan.targets.get(port) else { return Err("no address to connect to".into()) };
+    let live = state.service.relaying.ports.live();
+    let reached = dial(plan.peers.client, plan.source, target, live, state.service.timeouts.connect).await;
+    reached.map_err(|why| match plan.side {
+        Side::Client => {
+            state.server.stats.data_failures.fetch_add(1, Relaxed);
+            format!("the server's data connection: {why}")
+        }
+        Side::Server => format!("the client's data connection: {why}"),
+    })
+}
+
+impl Listeners {
+    fn watch(ports: Vec<RelayPort>) -> io::Result<Self> {
+        let watched = ports.into_iter().map(|mut port| Ok((port.watch()?, port)));
+        Ok(Self(watched.collect::<io::Result<_>>()?))
+    }
+
+    /// The next connection of somebody who may, with the number of the port. Others are reset.
+    async fn accept(&self, state: &State, peers: &Peers) -> (TcpStream, usize) {
+        loop {
+            match poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok((stream, peer, port)) => {
+                    if peers.accepts(self.0[port].1.guests.visitor(peer)) {
+                        return (stream, port);
+                    }
+                    state.service.relaying.strangers.fetch_add(1, Relaxed);
+                }
+                // The peer has given up in the queue.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr, usize)>> {
+        for (port, (listener, _)) in self.0.iter().enumerate() {
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted.map(|(stream, peer)| (stream, peer, port)));
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,344 @@
+//! One data connection across the door: bytes both ways at once, and each side's end passed on as what it was.
+//!
+//! ```text
+//!   client ──splice──▶ pipe ──splice──▶ server        FIN behind the last byte as FIN,
+//!   client ◀──splice── pipe ◀──splice── server        anything else as RST on both sides
+//! ```
+//!
+//! A socket that is dropped sends RST (`sys::data_socket`), so whatever ends a flow early cuts it visibly. A pipe belongs
+//! to a flow only while bytes are inside.
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::yield_now;
+use tokio::time::{Sleep, sleep};
+
+use super::pipe_pool;
+use super::state::{Fate, FlowEnd, Ticket};
+use crate::proto::ftp::{Direction, Side};
+use crate::sys::data_socket;
+use crate::sys::pipe::{CAPACITY, Pipe};
+
+/// Bytes that a flow moves before others on its thread have their turn.
+const TURN: usize = 4 * CAPACITY;
+
+/// How long the receiver of a whole file may take to close its side, from its last acknowledgement on. Afterwards the
+/// kernel has the connection to itself: what it has not delivered it delivers.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How long after the server's word that a transfer failed its own end of the data is waited for; the two come on
+/// different connections.
+const FAILED_GRACE: Duration = Duration::from_secs(2);
+
+/// How long bytes may stay where they are once the session is over: longer than the pause of a minute that a busy disk
+/// makes.
+const STALLED_FOR: Duration = Duration::from_secs(120);
+
+/// How long to wait before a pipe is asked for again when descriptors are short.
+const PIPE_PAUSE: Duration = Duration::from_millis(100);
+
+/// A flow over two clear connections.
+#[derive(Debug)]
+pub(super) struct Flow {
+    client: TcpStream,
+    server: TcpStream,
+    up: Half,
+    down: Half,
+    /// Where the end of the data is the end of the transfer: MODE S.
+    payload: Option<Direction>,
+    wait: Option<Wait>,
+}
+
+/// Bytes in one direction.
+#[derive(Debug, Default)]
+struct Half {
+    pipe: Option<Pipe>,
+    /// Bytes in the pipe.
+    held: usize,
+    moved: u64,
+    /// Those of them that are counted.
+    counted: u64,
+    stage: Stage,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Stage {
+    #[default]
+    Flowing,
+    /// The source has sent FIN; what came before it may be under way.
+    Ended,
+    /// The sink has got the FIN.
+    Done,
+}
+
+/// What a flow that may not go on for ever waits for.
+#[derive(Debug)]
+struct Wait {
+    kind: WaitKind,
+    /// Bytes that had arrived when it began.
+    delivered: u64,
+    timer: Pin<Box<Sleep>>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum WaitKind {
+    /// Until the receiver closes.
+    Farewell,
+    /// Until the bytes under way have arrived.
+    Tail(Duration),
+    /// Until the source ends by itself.
+    Grace,
+}
+
+/// A connection broke.
+enum Broken {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+impl Flow {
+    pub(super) fn new(client: TcpStream, server: TcpStream, payload: Option<Direction>) -> Self {
+        Self { client, server, up: Half::default(), down: Half::default(), payload, wait: None }
+    }
+
+    /// Carries bytes until both ends have come, or one connection breaks.
+    pub(super) async fn run(mut self, ticket: &mut Ticket) -> FlowEnd {
+        std::future::poll_fn(|cx| self.poll(cx, ticket)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<FlowEnd> {
+        let fate = ticket.fate(cx);
+        if fate == Fate::Cut {
+            return Poll::Ready(FlowEnd::Cut);
+        }
+        let mut turn = TURN;
+        let up = self.up.advance(&self.client, &self.server, cx, &mut turn);
+        let up = up.map_err(|broken| broken.at(Side::Client, Side::Server));
+        let down = self.down.advance(&self.server, &self.client, cx, &mut turn);
+        let down = down.map_err(|broken| broken.at(Side::Server, Side::Client));
+        ticket.state.count(self.up.take_count(), self.down.take_count());
+        match (up, down) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(FlowEnd::Complete),
+            (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => return Poll::Ready(self.after(end)),
+            _ => {}
+        }
+        self.heed(fate, ticket.state.service.timeouts.idle, cx)
+    }
+
+    /// A source that breaks when its file has been passed on whole has broken nothing.
+    fn after(&self, end: FlowEnd) -> FlowEnd {
+        match (&end, self.payload) {
+            (FlowEnd::Broken(Side::Client, _), Some(Direction::Upload)) if self.up.stage == Stage::Done => {
+                FlowEnd::Complete
+            }
+            (FlowEnd::Broken(Side::Server, _), Some(Direction::Download))
+                if self.down.stage == Stage::Done =>
+            {
+                FlowEnd::Complete
+            }
+            _ => end,
+        }
+    }
+
+    /// What waits, and for how long it may.
+    fn heed(&mut self, fate: Fate, idle: Duration, cx: &mut Context<'_>) -> Poll<FlowEnd> {
+        let arrived = match self.payload {
+            Some(Direction::Upload) => self.up.stage == Stage::Done,
+            Some(Direction::Download) => self.down.stage == Stage::Done,
+            None => false,
+        };
+        let kind = match fate {
+            Fate::Cut => return Poll::Ready(FlowEnd::Cut),
+            // A server may take hours over a file that it has; its client's connection costs nothing meanwhile.
+            Fate::Free if arrived && self.payload == Some(Direction::Download) => Some(WaitKind::Farewell),
+            Fate::Free => None,
+            _ if arrived => Some(WaitKind::Farewell),
+            Fate::Complete => Some(WaitKind::Tail(idle)),
+            Fate::Orphaned => Some(WaitKind::Tail(STALLED_FOR)),
+            Fate::Failed | Fate::Lost if self.end_is_known() => Some(WaitKind::Tail(STALLED_FOR)),
+            Fate::Failed => Some(WaitKind::Grace),
+            Fate::Lost => return Poll::Ready(FlowEnd::Cut),
+        };
+        match kind {
+            None => Poll::Pending,
+            Some(kind) => self.wait(kind, cx),
+        }
+    }
+
+    fn wait(&mut self, kind: WaitKind, cx: &mut Context<'_>) -> Poll<FlowEnd> {
+        loop {
+            let delivered = self.delivered();
+            let wait = match &mut self.wait {
+                Some(wait) if wait.kind == kind => wait,
+                wait => wait.insert(Wait::new(kind, delivered)),
+            };
+            ready!(wait.timer.as_mut().poll(cx));
+            if kind == WaitKind::Grace {
+                return Poll::Ready(FlowEnd::Cut);
+            }
+            if delivered > wait.delivered {
+                *wait = Wait::new(kind, delivered);
+                continue;
+            }
+            if kind == WaitKind::Farewell {
+                self.leave();
+                return Poll::Ready(FlowEnd::Complete);
+            }
+            return Poll::Ready(FlowEnd::Stalled);
+        }
+    }
+
+    /// Whether the end of the data has come, be it still unread.
+    fn end_is_known(&self) -> bool {
+        let up = self.up.stage != Stage::Flowing || data_socket::end_has_arrived(&self.client);
+        let down = self.down.stage != Stage::Flowing || data_socket::end_has_arrived(&self.server);
+        match self.payload {
+            Some(Direction::Upload) => up,
+            Some(Direction::Download) => down,
+            None => up || down,
+        }
+    }
+
+    /// Bytes that the peers' kernels have acknowledged.
+    fn delivered(&self) -> u64 {
+        // Of a connection that is broken it does not matter any more.
+        let waiting = |stream| data_socket::unacknowledged(stream).map_or(0, |bytes| bytes as u64);
+        (self.up.moved + self.down.moved)
+            .saturating_sub(waiting(&self.client))
+            .saturating_sub(waiting(&self.server))
+    }
+
+    /// Ends both connections in order, for the file has been passed on whole.
+    fn leave(&self) {
+        for (half, sink) in [(&self.up, &self.server), (&self.down, &self.client)] {
+            if half.stage != Stage::Done {
+                // A connection that is gone already needs no FIN.
+                let _ = data_socket::finish(sink);
+            }
+        }
+    }
+}
+
+impl Half {
+    /// Moves what there is, as far as the sink takes it, and no more than the turn allows. Done when the end has been
+    /// passed on.
+    fn advance(
+        &mut self,
+        source: &TcpStream,
+        sink: &TcpStream,
+        cx: &mut Context<'_>,
+        turn: &mut usize,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            if self.held > 0 {
+                ready!(self.drain(sink, cx)).map_err(Broken::Sink)?;
+                continue;
+            }
+            match self.stage {
+                Stage::Done => return Poll::Ready(Ok(())),
+                Stage::Ended => {
+                    data_socket::finish(sink).map_err(Broken::Sink)?;
+                    self.stage = Stage::Done;
+                }
+                Stage::Flowing if *turn == 0 => {
+                    // Woken when the runtime has looked at every other connection.
+                    let _ = pin!(yield_now()).poll(cx);
+                    return Poll::Pending;
+                }
+                Stage::Flowing => {
+                    let filled = ready!(self.fill(source, cx)).map_err(Broken::Source)?;
+                    *turn = turn.saturating_sub(filled);
+                }
+            }
+        }
+    }
+
+    /// Takes what the source has sent. Nothing is left in the pipe when that has to be waited for.
+    fn fill(&mut self, source: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(source.poll_read_ready(cx))?;
+            let pipe = match self.pipe.take() {
+                Some(pipe) => pipe,
+                None => ready!(self.new_pipe(cx)),
+            };
+            match source.try_io(Interest::READABLE, || pipe.fill_from(source)) {
+                Ok(0) => {
+                    self.stage = Stage::Ended;
+                    pipe_pool::give_back(pipe);
+                    return Poll::Ready(Ok(0));
+                }
+                Ok(filled) => {
+                    self.held = filled;
+                    self.pipe = Some(pipe);
+                    return Poll::Ready(Ok(filled));
+                }
+                Err(error) => {
+                    pipe_pool::give_back(pipe);
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, sink: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held > 0 {
+            ready!(sink.poll_write_ready(cx))?;
+            let Some(pipe) = &self.pipe else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+            match sink.try_io(Interest::WRITABLE, || pipe.drain_to(sink, self.held)) {
+                Ok(drained) => {
+                    self.held -= drained.min(self.held);
+                    self.moved += drained as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// An empty pipe, as soon as there is one.
+    fn new_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Pipe> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match pipe_pool::take() {
+                Ok(pipe) => return Poll::Ready(pipe),
+                // Descriptors come back when sessions end.
+                Err(_) => self.pause = Some(Box::pin(sleep(PIPE_PAUSE))),
+            }
+        }
+    }
+
+    fn take_count(&mut self) -> u64 {
+        self.moved - std::mem::replace(&mut self.counted, self.moved)
+    }
+}
+
+impl Wait {
+    fn new(kind: WaitKind, delivered: u64) -> Self {
+        let limit = match kind {
+            WaitKind::Farewell => FAREWELL,
+            WaitKind::Tail(limit) => limit,
+            WaitKind::Grace => FAILED_GRACE,
+        };
+        Self { kind, delivered, timer: Box::pin(sleep(limit)) }
+    }
+}
+
+impl Broken {
+    fn at(self, source: Side, sink: Side) -> FlowEnd {
+        match self {
+            Self::Source(error) => FlowEnd::Broken(source, error),
+            Self::Sink(error) => FlowEnd::Broken(sink, error),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What a session and the tasks of one of its relays tell each other.
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::balance::RealServer;
+use crate::proto::ftp::{RelayAnswer, Side};
+
+use super::super::service::Service;
+
+/// What is to become of connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum Fate {
+    /// The transfer goes on.
+    Free = 0,
+    /// The server has said that it is complete: what is under way arrives.
+    Complete = 1,
+    /// The same, and nobody is left to hear of it.
+    Orphaned = 2,
+    /// The server has said that it failed: whole is only what has an end.
+    Failed = 3,
+    /// The control connection is gone: the same, at once.
+    Lost = 4,
+    /// The door closes.
+    Cut = 5,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) enum FlowEnd {
+    /// With the end of the data.
+    Complete,
+    /// The connection on this side broke.
+    Broken(Side, io::Error),
+    /// Nothing went forward any more.
+    Stalled,
+    /// Nobody connected.
+    NobodyCame,
+    /// The peer that the door was to connect to could not be reached.
+    Unreached(String),
+    /// The transfer had failed, or the session was over.
+    Cut,
+    /// A bug of ours.
+    Panicked,
+}
+
+/// One relay, as its tasks see it.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) service: Arc<Service>,
+    pub(super) server: Arc<RealServer>,
+    fate: AtomicU8,
+    /// Bytes for the server that no log line has told of.
+    to_server: AtomicU64,
+    /// The same for the client.
+    to_client: AtomicU64,
+    tasks: Mutex<Tasks>,
+    /// Tells the session that there is something to hear.
+    news: Arc<AtomicBool>,
+    session: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    /// One place a task; empty before it has said how it is woken.
+    wakers: Vec<Option<Waker>>,
+    vacant: Vec<usize>,
+    answer: Option<RelayAnswer>,
+    /// The first end that was no good one, or else any.
+    end: Option<FlowEnd>,
+}
+
+/// A task's place; dropped, the task is over.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) state: Arc<State>,
+    place: usize,
+    is_known: bool,
+    end: Option<FlowEnd>,
+}
+
+impl State {
+    pub(super) fn new(
+        service: Arc<Service>,
+        server: Arc<RealServer>,
+        news: Arc<AtomicBool>,
+        session: Waker,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            server,
+            fate: AtomicU8::new(Fate::Free as u8),
+            to_server: AtomicU64::new(0),
+            to_client: AtomicU64::new(0),
+            tasks: Mutex::default(),
+            news,
+            session,
+        })
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        match self.fate.load(Relaxed) {
+            0 => Fate::Free,
+            1 => Fate::Complete,
+            2 => Fate::Orphaned,
+            3 => Fate::Failed,
+            4 => Fate::Lost,
+            _ => Fate::Cut,
+        }
+    }
+
+    /// Tells every task what is to become of its connections.
+    pub(super) fn decree(&self, fate: Fate) {
+        self.fate.store(fate as u8, Relaxed);
+        // Tasks of this thread, woken by themselves too; nothing is missed, for the lock orders both.
+        for waker in self.lock().wakers.iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Connections and acceptors that have not ended.
+    pub(super) fn living(&self) -> usize {
+        let tasks = self.lock();
+        tasks.wakers.len() - tasks.vacant.len()
+    }
+
+    pub(super) fn ticket(self: &Arc<Self>) -> Ticket {
+        let mut tasks = self.lock();
+        let place = tasks.vacant.pop().unwrap_or_else(|| {
+            tasks.wakers.push(None);
+            tasks.wakers.len() - 1
+        });
+        drop(tasks);
+        Ticket { state: Arc::clone(self), place, is_known: false, end: None }
+    }
+
+    pub(super) fn answer(&self, answer: RelayAnswer) {
+        self.lock().answer = Some(answer);
+        self.tell();
+    }
+
+    pub(super) fn take_answer(&self) -> Option<RelayAnswer> {
+        self.lock().answer.take()
+    }
+
+    /// How its connections have ended, if one has.
+    pub(super) fn end(&self) -> Option<String> {
+        self.lock().end.as_ref().map(ToString::to_string)
+    }
+
+    /// Counts bytes that have been taken over by the kernel of the other side's connection.
+    pub(super) fn count(&self, to_server: u64, to_client: u64) {
+        let stats = &self.server.stats;
+        if to_server > 0 {
+            self.to_server.fetch_add(to_server, Relaxed);
+            stats.relayed_to_server.fetch_add(to_server, Relaxed);
+        }
+        if to_client > 0 {
+            self.to_client.fetch_add(to_client, Relaxed);
+            stats.relayed_to_client.fetch_add(to_client, Relaxed);
+        }
+    }
+
+    /// Bytes for the server and for the client since the last log line.
+    pub(super) fn take_counts(&self) -> (u64, u64) {
+        (self.to_server.swap(0, Relaxed), self.to_client.swap(0, Relaxed))
+    }
+
+    fn tell(&self) {
+        self.news.store(true, Relaxed);
+        self.session.wake_by_ref();
+    }
+
+    /// A thread that died with the lock left whole values.
+    fn lock(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// What is to become of the connection; the task is woken when that changes.
+    pub(super) fn fate(&mut self, cx: &Context<'_>) -> Fate {
+        if !self.is_known {
+            // A task keeps its waker.
+            self.is_known = true;
+            let mut tasks = self.state.lock();
+            if let Some(place) = tasks.wakers.get_mut(self.place) {
+                *place = Some(cx.waker().clone());
+            }
+        }
+        self.state.fate()
+    }
+
+    /// `future`, unless the fate becomes one that `ends` it.
+    pub(super) async fn unless<F: Future>(
+        &mut self,
+        ends: impl Fn(Fate) -> bool,
+        future: F,
+    ) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            if ends(self.fate(cx)) {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+
+    /// The task is over, and this is how.
+    pub(super) fn close(mut self, end: FlowEnd) {
+        self.end = Some(end);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let panicked = std::thread::panicking();
+        let mut tasks = self.state.lock();
+        if let Some(place) = tasks.wakers.get_mut(self.place) {
+            *place = None;
+        }
+        tasks.vacant.push(self.place);
+        let end = if panicked { Some(FlowEnd::Panicked) } else { self.end.take() };
+        if let Some(end) = end
+            && matches!(tasks.end, None | Some(FlowEnd::Complete))
+        {
+            tasks.end = Some(end);
+        }
+        drop(tasks);
+        if panicked {
+            self.state.service.panics.fetch_add(1, Relaxed);
+        }
+        self.state.tell();
+    }
+}
+
+impl fmt::Display for FlowEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Complete => f.write_str("complete"),
+            Self::Broken(Side::Client, error) => write!(f, "the client's connection broke: {error}"),
+            Self::Broken(Side::Server, error) => write!(f, "the server's connection broke: {error}"),
+            Self::Stalled => f.write_str("stalled"),
+            Self::NobodyCame => f.write_str("the client did not connect"),
+            Self::Unreached(text) => f.write_str(text),
+            Self::Cut => f.write_str("cut, as the transfer or the session had ended"),
+            Self::Panicked => f.write_str("ended by a bug in gridfront; please report it"),
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! What relays own that do nothing: pipes and memory of the door, in each state a data connection waits in.
+//! What relays own that do nothing: pipes, in each state a data connection waits in.
 
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,35 @@ fn pipes(pid: u32) -> Outcome<usize> {
     Ok(ends / 2)
 }
 
-/// Announced ports, connections that wait for a transfer, transfers that wait for their first byte, and for the next.
+/// Pipes of a proxy in each state, one after the other.
+fn states(proxy: &Proxy) -> Outcome<[usize; 4]> {
+    let count = || -> Outcome<usize> {
+        usage::settle(proxy.pid())?;
+        pipes(proxy.pid())
+    };
+    let mut sessions = (0..RELAYS).map(|_| Session::open(proxy.address)).collect::<Outcome<Vec<_>>>()?;
+    for session in &mut sessions {
+        session.passive_port()?;
+    }
+    let announced = count()?;
+    let mut data = sessions.iter_mut().map(Session::connect_data).collect::<Outcome<Vec<TcpStream>>>()?;
+    let connected = count()?;
+    for session in &mut sessions {
+        session.begin_put(0)?;
+    }
+    let begun = count()?;
+    let little = vec![0; LITTLE];
+    for stream in &mut data {
+        stream.write_all(&little)?;
+    }
+    let crossed = count()?;
+    drop((data, sessions));
+    usage::settle(proxy.pid())?;
+    Ok([announced, connected, begun, crossed])
+}
+
+/// Announced ports, connections that wait for a transfer, transfers that wait for their first byte, and for the next:
+/// pipes beyond those that the process keeps after a first burst.
 pub(crate) fn measure(proxies: &[Proxy], results: &mut Results) -> Outcome<()> {
     let mut rows: Vec<Row> = [
         "with a port announced each",
@@ -37,31 +65,10 @@ pub(crate) fn measure(proxies: &[Proxy], results: &mut Results) -> Outcome<()> {
     .into();
     for product in [Product::Haproxy, Product::Door] {
         let Some(proxy) = proxies.iter().find(|proxy| proxy.product == product) else { continue };
+        // What the process keeps for everybody is there after the first burst.
+        states(proxy)?;
         let base = pipes(proxy.pid())?;
-        let mut counts = Vec::new();
-        let mut count = |pid| -> Outcome<()> {
-            usage::settle(pid)?;
-            counts.push(pipes(pid)?.saturating_sub(base) as f64);
-            Ok(())
-        };
-        let mut sessions = (0..RELAYS).map(|_| Session::open(proxy.address)).collect::<Outcome<Vec<_>>>()?;
-        for session in &mut sessions {
-            session.passive_port()?;
-        }
-        count(proxy.pid())?;
-        let mut data = sessions.iter_mut().map(Session::connect_data).collect::<Outcome<Vec<TcpStream>>>()?;
-        count(proxy.pid())?;
-        for session in &mut sessions {
-            session.begin_put(0)?;
-        }
-        count(proxy.pid())?;
-        let little = vec![0; LITTLE];
-        for stream in &mut data {
-            stream.write_all(&little)?;
-        }
-        count(proxy.pid())?;
-        drop((data, sessions));
-        usage::settle(proxy.pid())?;
+        let counts = states(proxy)?.map(|pipes| pipes.saturating_sub(base) as f64);
         for (row, count) in rows.iter_mut().zip(counts) {
             match product {
                 Product::Haproxy => row.haproxy = Some(count),

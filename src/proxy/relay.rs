@@ -61,6 +61,8 @@ pub(super) struct Relays {
     to_server: SocketAddr,
     relays: Vec<Relay>,
     answers: Vec<(RelayId, RelayAnswer)>,
+    /// The control connection is over.
+    ended: bool,
     /// A task has something to say.
     news: Arc<AtomicBool>,
     waker: Waker,
@@ -113,7 +115,8 @@ impl Relays {
         waker: Waker,
     ) -> Self {
         let news = Arc::new(AtomicBool::new(false));
-        Self { service, server, to_client, to_server, relays: Vec::new(), answers: Vec::new(), news, waker }
+        let (relays, answers) = (Vec::new(), Vec::new());
+        Self { service, server, to_client, to_server, relays, answers, ended: false, news, waker }
     }
 
     /// Does what the machine asks for; what has an answer gets it now or later in [`Relays::take_answer`].
@@ -207,6 +210,7 @@ impl Relays {
 
     /// The control connection is over: nothing more is accepted, and only what is whole goes on.
     pub(super) fn handle_session_end(&mut self) {
+        self.ended = true;
         for relay in &mut self.relays {
             relay.ports.clear();
             if let Some(running) = &mut relay.running {
@@ -279,11 +283,13 @@ impl Relays {
         self.relays.iter_mut().find(|relay| relay.id == id)
     }
 
-    /// Lets go of relays of which nothing is left.
+    /// Lets go of relays of which nothing is left but, of the last one, the counts for a transfer that the machine is about
+    /// to tell of.
     fn forget(&mut self) {
+        let last = if self.ended { None } else { self.relays.last().map(|relay| relay.id) };
         self.relays.retain(|relay| match &relay.running {
             None => !relay.ports.is_empty(),
-            Some(running) => !running.closed || !running.records.is_empty() || running.state.living() > 0,
+            Some(running) => running.lives() || last == Some(relay.id),
         });
     }
 }
@@ -295,6 +301,10 @@ impl Drop for Relays {
 }
 
 impl Running {
+    fn lives(&self) -> bool {
+        !self.closed || !self.records.is_empty() || self.state.living() > 0
+    }
+
     /// Tells the tasks, once no further transfer will come.
     fn settle(&self) {
         if self.closed {

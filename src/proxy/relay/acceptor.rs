@@ -20,6 +20,9 @@ use crate::proto::ftp::{Connections, Direction, Peers, RelayAnswer, Side};
 /// with the reply; the server's own time-out does not run any more, for the door has connected to it.
 const CLIENT_CONNECTS_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a connection is looked for whose server has said already that all is sent: it is in the queue, or nowhere.
+const SERVER_HAS_CONNECTED: Duration = Duration::from_secs(1);
+
 /// Connections of one relay at once. `-p` beyond some dozens is no faster anywhere, and each takes two descriptors.
 const MAX_CONNECTIONS: usize = 512;
 
@@ -63,46 +66,64 @@ pub(super) async fn serve(ports: Vec<RelayPort>, plan: Plan, mut ticket: Ticket)
 }
 
 async fn serve_one(listeners: Listeners, plan: &Plan, ticket: &mut Ticket) -> FlowEnd {
-    let state = Arc::clone(&ticket.state);
-    // What waits in the server's connection when the server is done is a whole file; a client that has got its 226 before
-    // it has connected comes for it.
-    let comes_late = plan.side == Side::Client && plan.direction == Direction::Download;
-    let over = move |fate| match fate {
-        Fate::Free => false,
-        Fate::Complete | Fate::Orphaned => !comes_late,
-        Fate::Failed | Fate::Lost | Fate::Cut => true,
-    };
-    let (accepted, dialled) = match plan.side {
-        Side::Client => {
-            let dialled = match ticket.unless(over, reach(&state, plan, 0)).await {
-                None => return FlowEnd::Cut,
-                Some(Ok(stream)) => stream,
-                Some(Err(text)) => {
-                    state.answer(RelayAnswer::Failed(text.clone()));
-                    return FlowEnd::Unreached(text);
-                }
-            };
-            state.answer(RelayAnswer::Connected);
-            let waiting = timeout(CLIENT_CONNECTS_WITHIN, listeners.accept(&state, &plan.peers));
-            match ticket.unless(over, waiting).await {
-                None => return FlowEnd::Cut,
-                Some(Ok((stream, _))) => (stream, dialled),
-                Some(Err(_)) => return FlowEnd::NobodyCame,
-            }
-        }
-        Side::Server => {
-            let Some((stream, _)) = ticket.unless(over, listeners.accept(&state, &plan.peers)).await else {
-                return FlowEnd::Cut;
-            };
-            match ticket.unless(over, reach(&state, plan, 0)).await {
-                None => return FlowEnd::Cut,
-                Some(Ok(dialled)) => (stream, dialled),
-                Some(Err(text)) => return FlowEnd::Unreached(text),
-            }
-        }
+    let joined = match plan.side {
+        Side::Client => one_from_client(&listeners, plan, ticket).await,
+        Side::Server => one_from_server(&listeners, plan, ticket).await,
     };
     drop(listeners);
-    join(accepted, dialled, plan, ticket).await
+    match joined {
+        Ok((accepted, dialled)) => join(accepted, dialled, plan, ticket).await,
+        Err(end) => end,
+    }
+}
+
+type Pair = (TcpStream, TcpStream);
+
+async fn one_from_client(listeners: &Listeners, plan: &Plan, ticket: &mut Ticket) -> Result<Pair, FlowEnd> {
+    let state = Arc::clone(&ticket.state);
+    let dialled =
+        ticket.unless(|fate| fate != Fate::Free, reach(&state, plan, 0)).await.ok_or(FlowEnd::Cut)?;
+    let dialled = match dialled {
+        Ok(stream) => stream,
+        Err(text) => {
+            state.answer(RelayAnswer::Failed(text.clone()));
+            return Err(FlowEnd::Unreached(text));
+        }
+    };
+    state.answer(RelayAnswer::Connected);
+    // What waits in the server's connection when the server is done is a whole file; a client that has got its 226 before
+    // it has connected comes for it.
+    let over = |fate| match fate {
+        Fate::Free => false,
+        Fate::Complete | Fate::Orphaned => plan.direction == Direction::Upload,
+        Fate::Failed | Fate::Lost | Fate::Cut => true,
+    };
+    let waiting = timeout(CLIENT_CONNECTS_WITHIN, listeners.accept(&state, &plan.peers));
+    match ticket.unless(over, waiting).await {
+        None => Err(FlowEnd::Cut),
+        Some(Ok((accepted, _))) => Ok((accepted, dialled)),
+        Some(Err(_)) => Err(FlowEnd::NobodyCame),
+    }
+}
+
+async fn one_from_server(listeners: &Listeners, plan: &Plan, ticket: &mut Ticket) -> Result<Pair, FlowEnd> {
+    let state = Arc::clone(&ticket.state);
+    let waiting = listeners.accept(&state, &plan.peers);
+    let accepted = match ticket.unless(|fate| fate != Fate::Free, waiting).await {
+        Some(accepted) => Some(accepted),
+        // Whoever has sent a file has connected before, and its last word was quicker.
+        None if matches!(state.fate(), Fate::Complete | Fate::Orphaned) => {
+            timeout(SERVER_HAS_CONNECTED, listeners.accept(&state, &plan.peers)).await.ok()
+        }
+        None => None,
+    };
+    let (accepted, _) = accepted.ok_or(FlowEnd::Cut)?;
+    let over = |fate| matches!(fate, Fate::Failed | Fate::Lost | Fate::Cut);
+    match ticket.unless(over, reach(&state, plan, 0)).await {
+        None => Err(FlowEnd::Cut),
+        Some(Ok(dialled)) => Ok((accepted, dialled)),
+        Some(Err(text)) => Err(FlowEnd::Unreached(text)),
+    }
 }
 
 /// Returns when no connection is to be accepted any more; those that were live on.

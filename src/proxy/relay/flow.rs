@@ -172,24 +172,25 @@ impl Flow {
 
     fn wait(&mut self, kind: WaitKind, cx: &mut Context<'_>) -> Poll<FlowEnd> {
         loop {
-            let delivered = self.delivered();
-            let wait = match &mut self.wait {
-                Some(wait) if wait.kind == kind => wait,
-                wait => wait.insert(Wait::new(kind, delivered)),
+            let before = match &mut self.wait {
+                Some(wait) if wait.kind == kind => {
+                    ready!(wait.timer.as_mut().poll(cx));
+                    Some(wait.delivered)
+                }
+                _ => None,
             };
-            ready!(wait.timer.as_mut().poll(cx));
-            if kind == WaitKind::Grace {
-                return Poll::Ready(FlowEnd::Cut);
+            let delivered = self.delivered();
+            match (before, kind) {
+                (Some(_), WaitKind::Grace) => return Poll::Ready(FlowEnd::Cut),
+                (Some(before), WaitKind::Farewell) if delivered <= before => {
+                    self.leave();
+                    return Poll::Ready(FlowEnd::Complete);
+                }
+                (Some(before), WaitKind::Tail(_)) if delivered <= before => {
+                    return Poll::Ready(FlowEnd::Stalled);
+                }
+                _ => self.wait = Some(Wait::new(kind, delivered)),
             }
-            if delivered > wait.delivered {
-                *wait = Wait::new(kind, delivered);
-                continue;
-            }
-            if kind == WaitKind::Farewell {
-                self.leave();
-                return Poll::Ready(FlowEnd::Complete);
-            }
-            return Poll::Ready(FlowEnd::Stalled);
         }
     }
 

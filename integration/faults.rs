@@ -14,4 +14,5 @@ mod instances;
 mod log_reader;
 mod long_lines;
 mod pace;
+mod relay_rounds;
 mod shutdown;

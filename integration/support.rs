@@ -3,13 +3,17 @@
 pub mod certificates;
 pub mod client;
 pub mod control_connection;
+pub mod data_client;
 pub mod deadline;
 pub mod door;
+pub mod file_server;
 pub mod grid;
 pub mod interfaces;
+pub mod leftovers;
 pub mod local_door;
 pub mod netns;
 pub mod process;
+pub mod seeded;
 pub mod server;
 pub mod skip;
 pub mod stub_server;

@@ -312,11 +312,12 @@ impl Session<'_> {
                 let mut state = self.shared.lock();
                 state.stopped += 1;
                 let due = state.resumes;
-                let waited = self.shared.resumed.wait_timeout_while(state, 10 * PATIENCE, |state| {
-                    state.resumes == due
-                });
-                let (_, time_out) = waited.unwrap_or_else(PoisonError::into_inner);
-                if time_out.timed_out() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(None) }
+                let waited = self
+                    .shared
+                    .resumed
+                    .wait_timeout_while(state, 10 * PATIENCE, |state| state.resumes == due);
+                let waited = waited.unwrap_or_else(PoisonError::into_inner);
+                if waited.1.timed_out() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(None) }
             }
             _ => Err(io::Error::other("no such fault")),
         }

@@ -11,6 +11,7 @@ use gridfront::proto::ftp::{
     LineSplitter, Login, Outbox, Piece, ReplyCode, ReplyFramer, ServerData, Session, SessionPolicy,
     parse_eprt, parse_port, parse_spor, rewrite_address_line,
 };
+use gridfront::proto::proxy_protocol::{Header, MAX_V2, Version};
 
 /// The first byte says how the rest is cut up.
 fn cut(data: &[u8]) -> (usize, &[u8]) {
@@ -106,6 +107,23 @@ pub fn passive_address(data: &[u8]) {
 fn addresses() -> DataAddresses {
     let public: [IpAddr; 2] = [[198, 51, 100, 11].into(), [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11].into()];
     DataAddresses::new([10, 0, 0, 11].into(), &public, Vec::new())
+}
+
+/// A header is read alike however it arrives, and what it says can be written and read again.
+pub fn proxy_protocol(data: &[u8]) {
+    let whole = Header::read(data);
+    if let Ok(Some((header, used))) = whole {
+        assert!(used <= data.len().min(MAX_V2));
+        for known in 0..used {
+            assert_eq!(Header::read(&data[..known]), Ok(None));
+        }
+        for version in [Version::V1, Version::V2] {
+            let written = header.write(version);
+            assert_eq!(Header::read(&written), Ok(Some((header, written.len()))));
+        }
+    } else if whole == Ok(None) {
+        assert!(data.len() < MAX_V2);
+    }
 }
 
 /// Any text is a configuration or a list of problems.

@@ -19,6 +19,7 @@ const TARGETS: &[(&str, Check)] = &[
     ("reply", checks::reply),
     ("passive_address", checks::passive_address),
     ("session", checks::session),
+    ("proxy_protocol", checks::proxy_protocol),
     ("config", checks::config),
 ];
 

@@ -1,4 +1,4 @@
-//! What every test stands on: namespaces, real Globus servers, clients with a deadline, the door itself.
+//! What every test stands on: namespaces, real servers, clients with a deadline, the door itself.
 
 pub mod certificates;
 pub mod client;
@@ -12,6 +12,7 @@ pub mod interfaces;
 pub mod leftovers;
 pub mod local_door;
 pub mod netns;
+pub mod other_servers;
 pub mod process;
 pub mod seeded;
 pub mod server;

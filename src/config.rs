@@ -18,6 +18,6 @@ pub mod toml;
 
 pub use error::{Problem, Severity, TooFewDescriptors, report};
 pub use model::{
-    Check, CheckKind, Global, Model, ProxyProtocol, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer,
+    Check, CheckKind, Global, Model, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer,
     check_descriptors, descriptors_needed,
 };

@@ -2,3 +2,4 @@
 //!
 //! Nothing here opens a socket, reads a clock or touches a file.
 pub mod ftp;
+pub mod proxy_protocol;

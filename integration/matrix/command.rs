@@ -1,14 +1,14 @@
-//! The command line of each client for a row.
+//! The command line of each client for a row: the Globus family here, the others in [`super::ordinary`].
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::row::{Client, Family, Mode, Operation, Row, ServerSet};
-use crate::support::door::STRIPED_PORT;
-use crate::support::grid::{EXTENDED_PORT, PORT, Site, VIRTUAL_NAME, name_of, path_text};
+use crate::support::grid::{Site, VIRTUAL_NAME, name_of, path_text};
 
 /// A control connection's far end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum End {
+pub(super) enum End {
     Door,
     /// A real server by its role, without the door.
     Server(&'static str),
@@ -59,59 +59,8 @@ impl Commands<'_> {
                 vec![self.url(row, first, &places.source), "ADLER32".to_owned()],
             ]
             .concat(),
-            Client::Curl => self.curl(row, places),
-            Client::Wget => {
-                let output = path_text(&self.site.client_directory().join(&places.destination));
-                ["wget", "-q", "-t", "1", "-T", "20", "-O", &output]
-                    .map(str::to_owned)
-                    .into_iter()
-                    .chain(row.options.clone())
-                    .chain([self.relative_url(row, &places.source)])
-                    .collect()
-            }
-            Client::Lftp => self.lftp(row, places),
+            _ => self.ordinary(row, places),
         }
-    }
-
-    fn curl(&self, row: &Row, places: &Places) -> Vec<String> {
-        let mut words: Vec<String> = ["curl", "-sS", "-g", "--connect-timeout", "10"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(row.options.clone())
-            .collect();
-        if self.without_door && row.operation != Operation::List {
-            // curl sends TYPE I after EPSV, PASV and EPRT, and a Globus server counts the type that was in force then: without this it
-            // corrupts binary files by itself. The door mends it.
-            words.extend(["-Q".to_owned(), "TYPE I".to_owned()]);
-        }
-        match row.operation {
-            Operation::Put => {
-                words.extend(["-T".to_owned(), self.client_file(&places.source)]);
-                words.push(self.relative_url(row, &places.destination));
-            }
-            Operation::List => {
-                words.push("--list-only".to_owned());
-                words.push(self.relative_url(row, &places.source) + "/");
-            }
-            _ => {
-                words.extend(["-o".to_owned(), self.client_file(&places.destination)]);
-                words.push(self.relative_url(row, &places.source));
-            }
-        }
-        words
-    }
-
-    fn lftp(&self, row: &Row, places: &Places) -> Vec<String> {
-        let mut script = String::from("set net:timeout 10; set net:max-retries 1; set cmd:fail-exit on; ");
-        for option in &row.options {
-            script += &format!("set ftp:{}; ", option.replace('=', " "));
-        }
-        script += &format!("open {}; ", self.relative_url(row, ""));
-        script += &match row.operation {
-            Operation::Put => format!("put {} -o {}", self.client_file(&places.source), places.destination),
-            _ => format!("get {} -o {}", places.source, self.client_file(&places.destination)),
-        };
-        vec!["lftp".to_owned(), "-c".to_owned(), script]
     }
 
     /// Source and destination as URLs.
@@ -129,16 +78,15 @@ impl Commands<'_> {
         }
     }
 
-    fn first_end(&self, row: &Row) -> End {
+    pub(super) fn first_end(&self, row: &Row) -> End {
         match row.operation {
-            _ if self.without_door && row.servers == ServerSet::Striped => End::Server("front"),
-            _ if self.without_door => End::Server("s1"),
+            _ if self.without_door => End::Server(row.servers.role()),
             Operation::ThirdPartyTo => End::Server("s1"),
             _ => End::Door,
         }
     }
 
-    fn second_end(&self, row: &Row) -> End {
+    pub(super) fn second_end(&self, row: &Row) -> End {
         match row.operation {
             _ if self.without_door => End::Server("s2"),
             Operation::ThirdPartyFrom => End::Server("s2"),
@@ -150,33 +98,38 @@ impl Commands<'_> {
     fn url(&self, row: &Row, end: End, path: &str) -> String {
         let scheme = if row.mode == Mode::Anonymous { "ftp" } else { "gsiftp" };
         let path = path_text(&self.site.data_directory().join(path));
-        format!("{scheme}://{}{path}", self.authority(row, end))
+        format!("{scheme}://{}{path}", self.authority(row, end, row.servers))
     }
 
-    /// A URL below the login directory, as RFC 1738 has it.
-    fn relative_url(&self, row: &Row, path: &str) -> String {
-        format!("ftp://{}/{path}", self.authority(row, self.first_end(row)))
-    }
-
-    fn authority(&self, row: &Row, end: End) -> String {
-        let (role, port) = match (end, row.servers) {
-            (End::Door, ServerSet::Striped) => ("door", STRIPED_PORT),
-            (End::Door, ServerSet::Extended) => ("door", EXTENDED_PORT),
-            (End::Server(role), ServerSet::Extended) => (role, EXTENDED_PORT),
-            (End::Door, ServerSet::Three) => ("door", PORT),
-            (End::Server(role), _) => (role, PORT),
-        };
-        let machine = self.site.machine(role);
-        match (row.mode, row.family) {
-            (Mode::Anonymous, Family::V4) => format!("{}:{port}", machine.v4()),
-            (Mode::Anonymous, Family::V6) => format!("[{}]:{port}", machine.v6()),
+    pub(super) fn authority(&self, row: &Row, end: End, servers: ServerSet) -> String {
+        let (role, port) = Self::place(end, servers);
+        match row.mode {
+            Mode::Anonymous if row.family == Family::V6 => format!("[{}]:{port}", self.address(row, role)),
+            Mode::Anonymous => format!("{}:{port}", self.address(row, role)),
             // A certificate names hosts, not addresses; clients with -ipv6 choose the v6 address of the name.
             _ if role == "door" => format!("{VIRTUAL_NAME}:{port}"),
             _ => format!("{}:{port}", name_of(role)),
         }
     }
 
-    fn client_file(&self, path: &str) -> String {
+    /// The role of a machine, and a port there.
+    pub(super) fn place(end: End, servers: ServerSet) -> (&'static str, u16) {
+        let [at_door, at_server] = servers.ports();
+        match end {
+            End::Door => ("door", at_door),
+            End::Server(role) => (role, at_server),
+        }
+    }
+
+    pub(super) fn address(&self, row: &Row, role: &str) -> IpAddr {
+        let machine = self.site.machine(role);
+        match row.family {
+            Family::V4 => machine.v4().into(),
+            Family::V6 => machine.v6().into(),
+        }
+    }
+
+    pub(super) fn client_file(&self, path: &str) -> String {
         path_text(&self.site.client_directory().join(Path::new(path)))
     }
 }

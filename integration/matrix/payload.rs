@@ -4,10 +4,16 @@ use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::row;
 use crate::support::certificates::set_mode;
 
-/// Bytes of one file: 1 % of it is far more than the control traffic of any row, GSI handshakes included.
-const FILE: usize = 24 << 20;
+/// Bytes of one file, where they go round the door: 1 % of them is far more than the control traffic of any row, GSI handshakes
+/// included.
+const ROUND_THE_DOOR: usize = 24 << 20;
+/// Bytes of one file, where they cross the door: more than all socket buffers and pipes on the way hold.
+const ACROSS_THE_DOOR: usize = 8 << 20;
+/// The account that has no files of its own, on Debian.
+const NOBODY: u32 = 65_534;
 /// Files of a tree, in three directories; together as much as one file.
 const TREE: usize = 24;
 
@@ -18,8 +24,14 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    pub(super) fn new() -> Self {
-        let mut bytes = vec![0; FILE];
+    pub(super) fn new(path: row::Path) -> Self {
+        let mut bytes = vec![
+            0;
+            match path {
+                row::Path::Direct => ROUND_THE_DOOR,
+                row::Path::Relay => ACROSS_THE_DOOR,
+            }
+        ];
         File::open("/dev/urandom")
             .and_then(|mut source| source.read_exact(&mut bytes))
             .expect("random bytes");
@@ -38,6 +50,16 @@ impl Payload {
         file.write_all(head.as_bytes()).expect("space");
         file.write_all(&self.bytes[head.len()..]).expect("space");
         set_mode(path, 0o644);
+    }
+
+    /// Writes the first half of the file that `write_file` has written, for a client to go on from. Returns what is left to copy.
+    pub(super) fn write_half(source: &Path, copy: &Path) -> u64 {
+        let bytes = std::fs::read(source).expect("a file of ours");
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        std::fs::write(copy, first).expect("space");
+        // Servers run as nobody; in a directory with the sticky bit only the owner may open for writing.
+        std::os::unix::fs::chown(copy, Some(NOBODY), None).expect("root may");
+        rest.len() as u64
     }
 
     /// Writes a tree of files of unlike sizes.

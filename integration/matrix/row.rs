@@ -4,7 +4,9 @@ use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
 use crate::support::certificates::HostCertificates;
-use crate::support::grid::Security;
+use crate::support::door::{DIRECT_PORT, RELAYED_PORT, RELAYED_STRIPED_PORT, STRIPED_PORT};
+use crate::support::grid::{EXTENDED_PORT, PORT, Security};
+use crate::support::other_servers::{PROFTPD_PORT, PYFTPDLIB_PORT};
 
 /// A client, what it is told to do, and where.
 #[derive(Clone, Debug)]
@@ -16,6 +18,7 @@ pub(super) struct Row {
     pub(super) operation: Operation,
     pub(super) mode: Mode,
     pub(super) servers: ServerSet,
+    pub(super) path: Path,
 }
 
 /// The fields of a row that have a fixed set of words.
@@ -45,12 +48,18 @@ macro_rules! words {
 }
 
 words! { Client { GlobusUrlCopy = "globus-url-copy", GfalCopy = "gfal-copy", GfalLs = "gfal-ls", GfalSum = "gfal-sum",
-Curl = "curl", Wget = "wget", Lftp = "lftp" } }
+Curl = "curl", Wget = "wget", Lftp = "lftp", Ftplib = "ftplib", Tnftp = "tnftp", Ncftp = "ncftp" } }
 words! { Family { V4 = "v4", V6 = "v6" } }
 words! { Operation { Get = "get", Put = "put", GetTree = "get-tree", PutTree = "put-tree", List = "list", Sum = "sum",
+GetRest = "get-rest", PutRest = "put-rest",
 ThirdParty = "third-party", ThirdPartyFrom = "third-party-from", ThirdPartyTo = "third-party-to" } }
 words! { Mode { Anonymous = "anon", GsiShared = "gsi-shared", GsiOwn = "gsi-own" } }
-words! { ServerSet { Three = "three", Extended = "extended", Striped = "striped" } }
+words! { ServerSet { Three = "three", Extended = "extended", Striped = "striped", Direct = "direct", Relayed = "relayed",
+RelayedStriped = "relayed-striped", ProFtpd = "proftpd", Pyftpdlib = "pyftpdlib", ToProFtpd = "to-proftpd" } }
+words! {
+    /// Who carries the file data of a row's transfers.
+    Path { Direct = "direct", Relay = "relay" }
+}
 
 impl Mode {
     pub(super) const ALL: [Self; 3] = [Self::Anonymous, Self::GsiShared, Self::GsiOwn];
@@ -75,10 +84,44 @@ impl ServerSet {
     /// Its virtual server in the door's configuration.
     pub(super) fn virtual_server(self) -> &'static str {
         match self {
-            Self::Three => "gridftp",
+            Self::Three | Self::ToProFtpd => "gridftp",
             Self::Extended => "extended",
             Self::Striped => "striped",
+            Self::Direct => "direct",
+            Self::Relayed => "relayed",
+            Self::RelayedStriped => "relayed-striped",
+            Self::ProFtpd => "proftpd",
+            Self::Pyftpdlib => "pyftpdlib",
         }
+    }
+
+    /// Where it is served: the ports at the door and at a real server itself.
+    pub(super) fn ports(self) -> [u16; 2] {
+        match self {
+            Self::Three | Self::ToProFtpd => [PORT, PORT],
+            Self::Extended => [EXTENDED_PORT, EXTENDED_PORT],
+            Self::Striped => [STRIPED_PORT, PORT],
+            Self::Direct => [DIRECT_PORT, PORT],
+            Self::Relayed => [RELAYED_PORT, PORT],
+            Self::RelayedStriped => [RELAYED_STRIPED_PORT, PORT],
+            Self::ProFtpd => [PROFTPD_PORT, PROFTPD_PORT],
+            Self::Pyftpdlib => [PYFTPDLIB_PORT, PYFTPDLIB_PORT],
+        }
+    }
+
+    /// Whose virtual server a third-party transfer writes to.
+    pub(super) fn destination(self) -> Self {
+        if self == Self::ToProFtpd { Self::ProFtpd } else { self }
+    }
+
+    /// The role of the real servers that a client without the door goes to.
+    pub(super) fn role(self) -> &'static str {
+        if matches!(self, Self::Striped | Self::RelayedStriped) { "front" } else { "s1" }
+    }
+
+    /// Whether the data comes from, or goes to, a globus-gridftp-server alone.
+    pub(super) fn is_globus(self) -> bool {
+        !matches!(self, Self::ProFtpd | Self::Pyftpdlib)
     }
 }
 
@@ -87,6 +130,24 @@ impl Operation {
     pub(super) fn moves_data(self) -> bool {
         !matches!(self, Self::List | Self::Sum)
     }
+
+    /// Whether half of the copy is there already.
+    pub(super) fn is_rest(self) -> bool {
+        matches!(self, Self::GetRest | Self::PutRest)
+    }
+
+    /// Whether the client's own files are one end.
+    pub(super) fn is_two_party(self) -> bool {
+        matches!(self, Self::Get | Self::GetTree | Self::GetRest | Self::Put | Self::PutTree | Self::PutRest)
+    }
+}
+
+impl Row {
+    /// Rows that a globus-gridftp-server corrupts when there is no door: it counts the type that was in force at EPSV, PASV or EPRT, and
+    /// curl sends TYPE I after them.
+    pub(super) fn is_corrupted_without_door(&self) -> bool {
+        self.client == Client::Curl && self.servers.is_globus() && self.operation.moves_data()
+    }
 }
 
 impl FromStr for Row {
@@ -94,8 +155,8 @@ impl FromStr for Row {
 
     fn from_str(line: &str) -> Result<Self, String> {
         let fields: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [id, client, options, family, operation, mode, servers] = fields[..] else {
-            return Err(format!("{line:?} has {} fields, not 7", fields.len()));
+        let [id, client, options, family, operation, mode, servers, path] = fields[..] else {
+            return Err(format!("{line:?} has {} fields, not 8", fields.len()));
         };
         let options = if options == "-" { "" } else { options };
         Ok(Self {
@@ -106,6 +167,7 @@ impl FromStr for Row {
             operation: operation.parse()?,
             mode: mode.parse()?,
             servers: servers.parse()?,
+            path: path.parse()?,
         })
     }
 }

@@ -10,10 +10,17 @@ use serde_json::Value;
 
 use super::deadline;
 use super::grid::{EXTENDED_PORT, PORT, REAL_SERVERS, Site, path_text};
+use super::other_servers::{PROFTPD_PORT, PYFTPDLIB_PORT};
 use super::process::{Process, tail};
 
 /// Where the striped front-end is served.
 pub const STRIPED_PORT: u16 = 2831;
+/// The three ordinary real servers again, with `data_path = "direct"`.
+pub const DIRECT_PORT: u16 = 2861;
+/// The three again, with `data_path = "relay"`.
+pub const RELAYED_PORT: u16 = 2871;
+/// The striped front-end again, with `data_path = "relay"`.
+pub const RELAYED_STRIPED_PORT: u16 = 2881;
 /// Ready in some 10 ms here.
 const START: Duration = Duration::from_secs(20);
 /// `status` asks over a Unix socket.
@@ -87,7 +94,22 @@ impl Configuration {
         })
     }
 
-    /// Everything that a site of all servers has: `gridftp`, `extended` and `striped`.
+    /// ProFTPD and pyftpdlib on the three machines, as an operator who has read their manuals configures them.
+    #[must_use]
+    pub fn other_servers(self, site: &Site) -> Self {
+        [("proftpd", PROFTPD_PORT), ("pyftpdlib", PYFTPDLIB_PORT)].into_iter().fold(
+            self,
+            |all, (name, port)| {
+                REAL_SERVERS.iter().fold(all.virtual_server(name, port, ""), |configuration, role| {
+                    let address = site.machine(role).v4().to_string();
+                    configuration.real_server(role, &address, port, "checks_data_peer = true")
+                })
+            },
+        )
+    }
+
+    /// Everything that a site of all servers has: `gridftp`, `extended` and `striped` in the defaults, and what else
+    /// `data_path` may say.
     pub fn everything(site: &Site) -> Self {
         let front = site.machine("front").v4().to_string();
         Self::new(site)
@@ -96,6 +118,12 @@ impl Configuration {
             .virtual_server("extended", EXTENDED_PORT, "")
             .three(site, EXTENDED_PORT)
             .virtual_server("striped", STRIPED_PORT, "")
+            .real_server("front", &front, PORT, "")
+            .virtual_server("direct", DIRECT_PORT, "data_path = \"direct\"")
+            .three(site, PORT)
+            .virtual_server("relayed", RELAYED_PORT, "data_path = \"relay\"")
+            .three(site, PORT)
+            .virtual_server("relayed-striped", RELAYED_STRIPED_PORT, "data_path = \"relay\"")
             .real_server("front", &front, PORT, "")
     }
 

@@ -34,12 +34,20 @@ pub enum Role {
 impl Server {
     /// Waits for the greeting; a data node has none, so there the connection is enough.
     pub fn ready(&self) -> Result<(), String> {
-        let address = SocketAddr::new(IpAddr::from(self.machine.v4()), self.port);
-        let greeted = self.role != Role::DataNode;
-        deadline::until("a real server's greeting", START, || {
-            self.machine.enter(|| greeting(address, greeted).map_err(|error| error.to_string()))
-        })
+        answers(&self.machine, self.port, self.role != Role::DataNode)
     }
+}
+
+/// Waits for the greeting of a server on `machine`.
+pub fn greets(machine: &Machine, port: u16) -> Result<(), String> {
+    answers(machine, port, true)
+}
+
+fn answers(machine: &Machine, port: u16, greeted: bool) -> Result<(), String> {
+    let address = SocketAddr::new(IpAddr::from(machine.v4()), port);
+    deadline::until("a real server's greeting", START, || {
+        machine.enter(|| greeting(address, greeted).map_err(|error| error.to_string()))
+    })
 }
 
 /// Connects, reads one line if it is to be read, and says good-bye.

@@ -1,11 +1,13 @@
 //! What only the whole file shows: duplicates, loops, overlaps, and what is likely not meant.
 //!
 //! A port of 0 stands for one that could not be read; nothing is compared with it.
+mod data;
+mod ports;
+
 use super::error::Findings;
 use super::model::{RealServer, VirtualServer};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 
 /// Where the parts of a virtual server are written, in bytes.
 pub(super) struct VirtualServerPlaces {
@@ -13,12 +15,23 @@ pub(super) struct VirtualServerPlaces {
     pub(super) name: Option<usize>,
     /// One for each address.
     pub(super) addresses: Vec<usize>,
+    pub(super) data_path: Option<usize>,
     pub(super) relay_ports: Option<usize>,
+    /// One for each address.
+    pub(super) announce_address: Vec<usize>,
+    /// One for each network.
+    pub(super) proxy_protocol_from: Vec<usize>,
+    pub(super) tls: Option<DoorTlsPlaces>,
     pub(super) gsi: Option<usize>,
     /// One for each real server.
     pub(super) real_servers: Vec<RealServerPlaces>,
     /// Real servers in the file, those without a readable address included.
     pub(super) real_servers_written: usize,
+}
+
+/// Where the parts of `[virtual_server.tls]` are written, in bytes.
+pub(super) struct DoorTlsPlaces {
+    pub(super) implicit_port: Option<usize>,
 }
 
 /// Where the parts of a real server are written, in bytes.
@@ -29,6 +42,9 @@ pub(super) struct RealServerPlaces {
     /// One for each data address.
     pub(super) data_addresses: Vec<usize>,
     pub(super) data_ports: Option<usize>,
+    pub(super) checks_data_peer: Option<usize>,
+    pub(super) send_proxy_protocol: Option<usize>,
+    pub(super) tls: Option<usize>,
 }
 
 /// Looks at all virtual servers together, then at each alone.
@@ -39,10 +55,14 @@ pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces],
         unique_real_servers(server, places, findings);
         for (real_server, places) in server.real_servers.iter().zip(&places.real_servers) {
             loops(real_server, places, &doors, findings);
-            data_addresses(server, real_server, places, findings);
-            overlaps(server, real_server, places, findings);
+            data::addresses(server, real_server, places, findings);
+            data::constraints(server, real_server, places, findings);
+            ports::overlap(server, real_server, places, findings);
         }
-        relay_ports_hold_no_service(server, places, findings);
+        ports::relay_ports(server, places, &doors, findings);
+        data::announced(server, places, findings);
+        data::not_encrypted(server, places, findings);
+        forged_by_anybody(server, places, findings);
         likely_not_meant(server, places, findings);
     }
 }
@@ -56,15 +76,31 @@ fn listening_addresses<'s>(
     findings: &Findings,
 ) -> Doors<'s> {
     let mut doors = Doors::new();
-    for (server, places) in servers.iter().zip(places).filter(|(server, _)| server.port != 0) {
+    for (server, places) in servers.iter().zip(places) {
+        let control = (server.port != 0).then_some((server.port, None));
+        let implicit = server.tls.as_ref().and_then(|tls| tls.implicit_port);
+        let implicit_at = places.tls.as_ref().and_then(|tls| tls.implicit_port);
+        if implicit == Some(server.port) {
+            findings.error(
+                implicit_at.unwrap_or(places.header),
+                format!(
+                    "`implicit_port` is {}, as `port` is: a port speaks TLS from the start or it does not",
+                    server.port
+                ),
+                "write another one, 990 by custom",
+            );
+        }
+        let implicit = implicit.filter(|port| *port != server.port).map(|port| (port, implicit_at));
         for (address, at) in server.addresses.iter().zip(&places.addresses) {
-            let door = SocketAddr::new(*address, server.port);
-            if let Some(owner) = doors.insert(door, &server.name) {
-                findings.error(
-                    *at,
-                    format!("{door} is already an address of virtual server `{owner}`"),
-                    "keep it in one place, or use another port",
-                );
+            for (port, port_at) in control.into_iter().chain(implicit) {
+                let door = SocketAddr::new(*address, port);
+                if let Some(owner) = doors.insert(door, &server.name) {
+                    findings.error(
+                        port_at.unwrap_or(*at),
+                        format!("{door} is already an address of virtual server `{owner}`"),
+                        "keep it in one place, or use another port",
+                    );
+                }
             }
         }
     }
@@ -129,74 +165,16 @@ fn loops(real_server: &RealServer, places: &RealServerPlaces, doors: &Doors<'_>,
     }
 }
 
-/// Data addresses: one for each family, and of use to somebody.
-fn data_addresses(
-    server: &VirtualServer,
-    real_server: &RealServer,
-    places: &RealServerPlaces,
-    findings: &Findings,
-) {
-    let addresses = &real_server.data_addresses;
-    for (index, (address, at)) in addresses.iter().zip(&places.data_addresses).enumerate() {
-        let family = family(*address);
-        if addresses[..index].iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
-            findings.error(
-                *at,
-                format!("`data_addresses` has a second {family} address, `{address}`"),
-                "keep one of each family",
-            );
-        } else if !serves(server, address.is_ipv4()) && !server.addresses.is_empty() {
+/// A network of everybody in `proxy_protocol_from`.
+fn forged_by_anybody(server: &VirtualServer, places: &VirtualServerPlaces, findings: &Findings) {
+    for (network, at) in server.proxy_protocol_from.iter().zip(&places.proxy_protocol_from) {
+        if network.prefix_len() == 0 {
             findings.warning(
                 *at,
-                format!(
-                    "no client is told the data address `{address}`: `{}` has no {family} address",
-                    server.name
-                ),
-                format!("remove it, or add an {family} address to `addresses`"),
+                format!("`{network}` lets every client say that it is another one"),
+                "write the addresses of the load balancers in front of this one",
             );
         }
-    }
-    let own = std::iter::once(&real_server.address).chain(addresses);
-    if server.addresses.iter().any(IpAddr::is_ipv6) && own.into_iter().all(IpAddr::is_ipv4) {
-        findings.warning(
-            places.header,
-            format!(
-                "`{}` has an IPv6 address and real server `{}` has none: its IPv6 clients are told an IPv4 \
-                 data address",
-                server.name, real_server.name
-            ),
-            "add the server's IPv6 address to its `data_addresses`",
-        );
-    }
-}
-
-fn overlaps(
-    server: &VirtualServer,
-    real_server: &RealServer,
-    places: &RealServerPlaces,
-    findings: &Findings,
-) {
-    let relay = &server.relay_ports;
-    let (Some(data), Some(at)) = (&real_server.data_ports, places.data_ports) else {
-        return;
-    };
-    if relay.start() <= data.end() && data.start() <= relay.end() {
-        findings.error(
-            at,
-            format!("`data_ports` {} overlap `relay_ports` {}", shown(data), shown(relay)),
-            "a port of the virtual address is the door's or a server's: choose ranges apart",
-        );
-    }
-}
-
-fn relay_ports_hold_no_service(server: &VirtualServer, places: &VirtualServerPlaces, findings: &Findings) {
-    let relay = &server.relay_ports;
-    if relay.contains(&server.port) {
-        findings.error(
-            places.relay_ports.unwrap_or(places.header),
-            format!("`relay_ports` {} contain the control port {}", shown(relay), server.port),
-            "choose a range without it",
-        );
     }
 }
 
@@ -245,8 +223,4 @@ fn serves(server: &VirtualServer, ipv4: bool) -> bool {
 
 fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
-}
-
-fn shown(ports: &RangeInclusive<u16>) -> String {
-    format!("{}-{}", ports.start(), ports.end())
 }

@@ -2,6 +2,7 @@
 use super::error::TooFewDescriptors;
 use crate::balance::LbAlgo;
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
+use crate::proto::proxy_protocol;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -84,15 +85,6 @@ pub struct Tls {
     pub required: bool,
 }
 
-/// The version of the PROXY protocol in which a real server is told who the client is (`send_proxy_protocol`).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ProxyProtocol {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
-}
-
 /// TLS between door and real server, control and data: `tls` of a real server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerTls {
@@ -165,7 +157,7 @@ pub struct RealServer {
     /// Whether it refuses data connections that do not come from the control connection's address.
     pub checks_data_peer: bool,
     /// Whether it is told who the client is, and how.
-    pub send_proxy_protocol: Option<ProxyProtocol>,
+    pub send_proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS to it.
     pub tls: Option<ServerTls>,
 }

@@ -307,6 +307,18 @@ impl<'t> Field<'t> {
         items.iter().map(|item| self.item(item)).collect()
     }
 
+    /// The values of a list, or the one value that stands alone.
+    pub(super) fn one_or_more(&self, takes: &str) -> Vec<Field<'t>> {
+        match self.value {
+            DeValue::Array(items) => items.iter().map(|item| self.item(item)).collect(),
+            DeValue::String(_) => vec![*self],
+            _ => {
+                self.wrong_type(takes, format!("write `{} = \"…\"`", self.key));
+                Vec::new()
+            }
+        }
+    }
+
     /// Whether the value is a list without values.
     pub(super) fn list_is_empty(&self) -> bool {
         matches!(self.value, DeValue::Array(items) if items.is_empty())

@@ -1,8 +1,10 @@
 //! `gridfront.toml`: the tables, their keys and defaults.
 mod real_server;
+mod tls;
 mod virtual_server;
 
 use self::real_server::REAL_SERVER;
+use self::tls::{DOOR_TLS, SERVER_TLS};
 use self::virtual_server::{CHECK, GSI, VIRTUAL_SERVER, read_virtual_server};
 use super::consistency;
 use super::error::{Findings, Problem, Severity};
@@ -32,7 +34,7 @@ const GLOBAL: Kind =
     Kind { header: "[global]", keys: &["router_id", "admin_socket", "http", "threads", "drain_timeout"] };
 
 /// Every table that has a header of its own.
-const KINDS: [&Kind; 5] = [&GLOBAL, &VIRTUAL_SERVER, &GSI, &CHECK, &REAL_SERVER];
+const KINDS: [&Kind; 7] = [&GLOBAL, &VIRTUAL_SERVER, &GSI, &DOOR_TLS, &CHECK, &REAL_SERVER, &SERVER_TLS];
 
 /// Shortest of the durations that something waits for: anything less is a slip of the unit.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -144,7 +146,11 @@ fn read_global(section: &Section<'_>, findings: &Findings) -> Global {
 
 /// The items of a list that could be read, and their places.
 fn located<'t, T>(field: &Field<'t>, read: impl Fn(&Field<'t>) -> Option<T>) -> (Vec<T>, Vec<usize>) {
-    field.list().iter().filter_map(|item| Some((read(item)?, item.at))).unzip()
+    located_in(&field.list(), read)
+}
+
+fn located_in<'t, T>(items: &[Field<'t>], read: impl Fn(&Field<'t>) -> Option<T>) -> (Vec<T>, Vec<usize>) {
+    items.iter().filter_map(|item| Some((read(item)?, item.at))).unzip()
 }
 
 fn duration(section: &Section<'_>, key: &'static str, shortest: Duration, default: Duration) -> Duration {

@@ -172,12 +172,11 @@ impl Relays {
         let Some(running) = last else {
             return Some((record, Carried { to_server: 0, to_client: 0, end: None }));
         };
-        if running.connections == Connections::One && running.state.living() > 0 {
-            running.records.push(record);
-            self.news.store(true, Relaxed);
-            return None;
+        if running.is_delivered() {
+            return Some((record, running.carried()));
         }
-        Some((record, running.carried()))
+        running.records.push(record);
+        None
     }
 
     /// A transfer whose data connection has ended after it.
@@ -187,7 +186,7 @@ impl Relays {
         }
         let ended = self.relays.iter_mut().find_map(|relay| {
             let running = relay.running.as_mut()?;
-            if running.records.is_empty() || running.state.living() > 0 {
+            if running.records.is_empty() || !running.is_delivered() {
                 return None;
             }
             Some((running.records.remove(0), running.carried()))
@@ -301,6 +300,14 @@ impl Drop for Relays {
 }
 
 impl Running {
+    /// Whether what was sent has gone out to its receiver, as far as can be known: connections of MODE E stay open.
+    fn is_delivered(&self) -> bool {
+        match self.connections {
+            Connections::One => self.state.living() == 0,
+            Connections::Many => !self.state.is_loaded(),
+        }
+    }
+
     fn lives(&self) -> bool {
         !self.closed || !self.records.is_empty() || self.state.living() > 0
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::relay::{LivePorts, Relaying};
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
-use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy};
+use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy, TlsPolicy};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -81,7 +81,11 @@ impl Service {
             let map = server.data_address_map.clone();
             Arc::new(ServerData {
                 addresses: DataAddresses::new(server.address, &server.data_addresses, map),
-                constraint: server.checks_data_peer.then_some(DataConstraint::ChecksPeer),
+                constraint: match (&server.tls, server.checks_data_peer) {
+                    (Some(_), _) => Some(DataConstraint::Tls),
+                    (None, true) => Some(DataConstraint::ChecksPeer),
+                    (None, false) => None,
+                },
             })
         });
         Self {
@@ -91,7 +95,13 @@ impl Service {
             policy: Arc::new(SessionPolicy {
                 bounce,
                 data_path: config.data_path,
-                ..SessionPolicy::default()
+                announce: config.announce_address.clone(),
+                tls: match &config.tls {
+                    None => TlsPolicy::Off,
+                    Some(tls) if tls.required => TlsPolicy::Required,
+                    Some(_) => TlsPolicy::Offered,
+                },
+                own_ports: Arc::default(),
             }),
             server_data: server_data.collect(),
             timeouts: Timeouts {
@@ -127,7 +137,9 @@ fn data_ips(server: &config::RealServer) -> impl Iterator<Item = IpAddr> {
 
 /// The control ports of a virtual server and of its real servers, on every address that is known of them.
 fn service_addresses(config: &config::VirtualServer) -> Vec<SocketAddr> {
-    let own = config.addresses.iter().map(|ip| SocketAddr::new(ip.to_canonical(), config.port));
+    let ports = std::iter::once(config.port).chain(config.tls.as_ref().and_then(|tls| tls.implicit_port));
+    let known_as = || config.addresses.iter().chain(&config.announce_address);
+    let own = ports.flat_map(|port| known_as().map(move |ip| SocketAddr::new(ip.to_canonical(), port)));
     let behind = config
         .real_servers
         .iter()

@@ -1,10 +1,12 @@
 //! `[[virtual_server.real_server]]`.
+use super::tls::{SERVER_TLS, read_server_tls};
 use super::{KINDS, MAX_SESSIONS, located, port};
 use crate::config::address;
 use crate::config::consistency::RealServerPlaces;
 use crate::config::error::Findings;
 use crate::config::model::RealServer;
 use crate::config::reader::{Field, Kind, Section};
+use crate::proto::proxy_protocol::Version;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -20,6 +22,8 @@ pub(super) const REAL_SERVER: Kind = Kind {
         "data_address_map",
         "data_ports",
         "checks_data_peer",
+        "send_proxy_protocol",
+        "tls",
     ],
 };
 
@@ -40,17 +44,19 @@ pub(super) fn read_real_servers(
     if field.list_is_empty() {
         field.error("`real_server` is empty", "add a `[[virtual_server.real_server]]` with an `address`");
     }
-    let (servers, places) = sections.iter().filter_map(read_real_server).unzip();
+    let (servers, places) = sections.iter().filter_map(|section| read_real_server(section, findings)).unzip();
     (servers, places, sections.len())
 }
 
-fn read_real_server(section: &Section<'_>) -> Option<(RealServer, RealServerPlaces)> {
+fn read_real_server(section: &Section<'_>, findings: &Findings) -> Option<(RealServer, RealServerPlaces)> {
     let address_field = section.required("address", "add `address = \"…\"`, its IP address");
     let address = address_field.and_then(|field| field.host_address());
     let name_field = section.field("name");
     let name = name_field.and_then(|field| field.name());
     let data_addresses = section.field("data_addresses");
-    let checks_data_peer = section.field("checks_data_peer").and_then(|field| field.boolean());
+    let checks_data_peer = section.field("checks_data_peer");
+    let send_proxy_protocol = section.field("send_proxy_protocol");
+    let tls = section.field("tls");
     // What does not depend on the address is read without it, too: all problems at once.
     let default = RealServer::new(address.unwrap_or(IpAddr::from([0, 0, 0, 0])));
     let (listed, data_address_places) =
@@ -67,9 +73,13 @@ fn read_real_server(section: &Section<'_>) -> Option<(RealServer, RealServerPlac
         data_addresses: listed,
         data_address_map: section.field("data_address_map").map(read_address_map).unwrap_or_default(),
         data_ports: section.field("data_ports").and_then(|field| field.data_ports()),
-        checks_data_peer: checks_data_peer.unwrap_or(default.checks_data_peer),
-        send_proxy_protocol: default.send_proxy_protocol,
-        tls: default.tls,
+        checks_data_peer: checks_data_peer
+            .and_then(|field| field.boolean())
+            .unwrap_or(default.checks_data_peer),
+        send_proxy_protocol: send_proxy_protocol.and_then(read_proxy_protocol),
+        tls: tls
+            .and_then(|field| field.section(&SERVER_TLS, &KINDS))
+            .map(|section| read_server_tls(&section, findings)),
     };
     let places = RealServerPlaces {
         header: section.at,
@@ -77,8 +87,16 @@ fn read_real_server(section: &Section<'_>) -> Option<(RealServer, RealServerPlac
         address: address_field.map_or(section.at, |field| field.at),
         data_addresses: data_address_places,
         data_ports: section.field("data_ports").map(|field| field.at),
+        checks_data_peer: checks_data_peer.map(|field| field.at),
+        send_proxy_protocol: send_proxy_protocol.map(|field| field.at),
+        tls: tls.map(|field| field.at),
     };
     address.map(|_| (server, places))
+}
+
+fn read_proxy_protocol(field: Field<'_>) -> Option<Version> {
+    let version: String = field.word(&["v1", "v2"], &[])?;
+    Some(if version == "v1" { Version::V1 } else { Version::V2 })
 }
 
 fn read_address_map(field: Field<'_>) -> Vec<(IpAddr, IpAddr)> {

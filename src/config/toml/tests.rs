@@ -4,8 +4,12 @@ mod whole_file;
 
 use super::*;
 use crate::balance::LbAlgo;
-use crate::config::{CheckKind, RealServer, VirtualServer, check_descriptors, descriptors_needed, report};
+use crate::config::{
+    CheckKind, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors,
+    descriptors_needed, report,
+};
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
+use crate::proto::proxy_protocol::Version;
 
 const MINIMAL: &str = include_str!("../../../docs/examples/minimal.toml");
 const EVERY_KEY: &str = include_str!("../../../docs/examples/gridfront.toml");
@@ -118,8 +122,10 @@ fn every_key_that_is_set_arrives() {
         port = 2812
         forwarding = "proxy"
         lb_algo = "sh"
-        data_path = "direct"
+        data_path = "relay"
         relay_ports = "52000-53000"
+        announce_address = ["203.0.113.10", "2001:db8:2::10"]
+        proxy_protocol_from = ["198.51.100.2", "2001:db8:3::/64"]
         foreign_data_addresses = "deny"
         trusted_networks = ["198.51.100.0/24", "2001:db8:1::/48", "203.0.113.7"]
         max_sessions = 7
@@ -128,6 +134,7 @@ fn every_key_that_is_set_arrives() {
         greeting_timeout = "3ms"
         connect_timeout = "4m"
         gsi = { mode = "passthrough" }
+        tls = { certificate = "/c.pem", key = "/k.pem", implicit_port = 990, required = true }
         check = { type = "tcp", delay_loop = "5s", connect_timeout = "6s", retry = 0, delay_before_retry = "0s", rise = 2 }
         [[virtual_server.real_server]]
         name = "s1"
@@ -139,8 +146,15 @@ fn every_key_that_is_set_arrives() {
         data_address_map = { "10.1.1.6" = "198.51.100.6", "10.1.1.5" = "198.51.100.5" }
         data_ports = "50000-50999"
         checks_data_peer = false
+        send_proxy_protocol = "v1"
+        tls = { mode = "implicit", trust_anchors = "/a.pem", name = "s1.example.org", verify = true }
         [[virtual_server.real_server]]
         address = "2001:db8::12"
+        checks_data_peer = true
+        [[virtual_server.real_server]]
+        address = "2001:db8::13"
+        send_proxy_protocol = "v2"
+        tls = { verify = false }
     "#;
     let Model { global, virtual_servers } = accepted(text).model;
     let [server] = &virtual_servers[..] else { panic!("{virtual_servers:?}") };
@@ -153,12 +167,23 @@ fn every_key_that_is_set_arrives() {
     assert_eq!(format!("{:?}", server.addresses), "[192.0.2.10, 2001:db8::10]");
     assert_eq!(server.port, 2812);
     assert_eq!(server.lb_algo, LbAlgo::Sh);
-    assert_eq!(server.data_path, DataPath::Direct);
+    assert_eq!(server.data_path, DataPath::Relay);
     assert_eq!(server.relay_ports, 52000..=53000);
     assert_eq!(server.foreign_data_addresses, ForeignDataAddresses::Deny);
     assert_eq!(
         format!("{:?}", server.trusted_networks),
         "[198.51.100.0/24, 2001:db8:1::/48, 203.0.113.7/32]"
+    );
+    assert_eq!(format!("{:?}", server.announce_address), "[203.0.113.10, 2001:db8:2::10]");
+    assert_eq!(format!("{:?}", server.proxy_protocol_from), "[198.51.100.2/32, 2001:db8:3::/64]");
+    assert_eq!(
+        server.tls,
+        Some(Tls {
+            certificate: "/c.pem".into(),
+            key: "/k.pem".into(),
+            implicit_port: Some(990),
+            required: true,
+        })
     );
     assert_eq!(server.max_sessions, 7);
     assert_eq!(server.login_timeout, millis(1000));
@@ -189,7 +214,23 @@ fn every_key_that_is_set_arrives() {
     );
     assert_eq!(real_server.data_ports, Some(50000..=50999));
     assert!(!real_server.checks_data_peer);
+    assert_eq!(real_server.send_proxy_protocol, Some(Version::V1));
+    assert_eq!(
+        real_server.tls,
+        Some(ServerTls {
+            mode: ServerTlsMode::Implicit,
+            trust_anchors: Some("/a.pem".into()),
+            name: Some("s1.example.org".into()),
+            verify: true,
+        })
+    );
     assert_eq!(server.real_servers[1].name, "2001:db8::12");
+    assert!(server.real_servers[1].checks_data_peer);
+    assert_eq!(server.real_servers[2].send_proxy_protocol, Some(Version::V2));
+    assert_eq!(
+        server.real_servers[2].tls,
+        Some(ServerTls { mode: ServerTlsMode::Explicit, trust_anchors: None, name: None, verify: false })
+    );
 }
 
 #[test]
@@ -214,11 +255,10 @@ fn the_full_example_is_accepted_with_every_line_in_force() {
     assert_eq!(
         whats,
         [
-            "`relay_ports` and `data_ports` are checked but not used: in this version clients and real servers \
-             exchange data directly",
             "after a GSI login the door sees no replies: IPv6 clients (EPSV) get the address that the real server \
              itself announces",
             "certificate, key and trust anchors are not used in `mode = \"passthrough\"`",
+            "`data_ports` are checked but not used: this version has no kernel path",
         ]
     );
 }

@@ -1,11 +1,12 @@
-//! `[[virtual_server]]` with its `gsi` and `check` tables.
+//! `[[virtual_server]]` with its `gsi`, `tls` and `check` tables.
 use super::real_server::read_real_servers;
-use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, port};
+use super::tls::{DOOR_TLS, read_door_tls};
+use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, located_in, port};
 use crate::config::address;
 use crate::config::consistency::VirtualServerPlaces;
 use crate::config::error::Findings;
 use crate::config::model::{Check, CheckKind, VirtualServer};
-use crate::config::reader::{Kind, Section};
+use crate::config::reader::{Field, Kind, Section};
 use std::time::Duration;
 
 pub(super) const VIRTUAL_SERVER: Kind = Kind {
@@ -18,6 +19,8 @@ pub(super) const VIRTUAL_SERVER: Kind = Kind {
         "lb_algo",
         "data_path",
         "relay_ports",
+        "announce_address",
+        "proxy_protocol_from",
         "foreign_data_addresses",
         "trusted_networks",
         "max_sessions",
@@ -26,6 +29,7 @@ pub(super) const VIRTUAL_SERVER: Kind = Kind {
         "greeting_timeout",
         "connect_timeout",
         "gsi",
+        "tls",
         "check",
         "real_server",
     ],
@@ -73,11 +77,28 @@ pub(super) fn read_virtual_server(
     if let Some(gsi) = &gsi {
         read_gsi(gsi, findings);
     }
+    let (tls, tls_places) = section
+        .field("tls")
+        .and_then(|field| field.section(&DOOR_TLS, &KINDS))
+        .map(|section| read_door_tls(&section))
+        .map_or((None, None), |(tls, places)| (tls, Some(places)));
+    let (announce_address, announce_places) = section
+        .field("announce_address")
+        .map(|field| located_in(&field.one_or_more("an address or a list of them"), Field::host_address))
+        .unwrap_or_default();
+    let (proxy_protocol_from, proxy_places) = section
+        .field("proxy_protocol_from")
+        .map(|field| located(&field, |item| item.parsed(address::parse_network)))
+        .unwrap_or_default();
     let places = VirtualServerPlaces {
         header: section.at,
         name: name.map(|field| field.at),
         addresses: address_places,
+        data_path: section.field("data_path").map(|field| field.at),
         relay_ports: section.place_of("relay_ports"),
+        announce_address: announce_places,
+        proxy_protocol_from: proxy_places,
+        tls: tls_places,
         gsi: gsi.as_ref().map(|gsi| gsi.at),
         real_servers: real_server_places,
         real_servers_written: written,
@@ -97,9 +118,9 @@ pub(super) fn read_virtual_server(
             .field("relay_ports")
             .and_then(|field| field.data_ports())
             .unwrap_or(default.relay_ports),
-        announce_address: default.announce_address,
-        proxy_protocol_from: default.proxy_protocol_from,
-        tls: default.tls,
+        announce_address,
+        proxy_protocol_from,
+        tls,
         foreign_data_addresses: section
             .field("foreign_data_addresses")
             .and_then(|field| field.word(&["deny", "third-party", "allow"], &[]))

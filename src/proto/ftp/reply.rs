@@ -42,6 +42,12 @@ impl ReplyCode {
     pub fn is_intermediate(self) -> bool {
         self.0[0] == b'3'
     }
+
+    /// Whether the command was not carried out (4yz, 5yz).
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self.0[0], b'4' | b'5')
+    }
 }
 
 impl fmt::Debug for ReplyCode {

@@ -24,7 +24,7 @@ use crate::sys::data_socket;
 use crate::sys::pipe::{CAPACITY, Pipe};
 
 /// Bytes that a flow moves before others on its thread have their turn.
-const TURN: usize = 4 * CAPACITY;
+const TURN: usize = 2 * CAPACITY;
 
 /// How long the receiver of a whole file may take to close its side, from its last acknowledgement on. Afterwards the
 /// kernel has the connection to itself: what it has not delivered it delivers.
@@ -122,6 +122,7 @@ impl Flow {
         let down = self.down.advance(&self.server, &self.client, cx, &mut turn);
         let down = down.map_err(|broken| broken.at(Side::Server, Side::Client));
         ticket.state.count(self.up.take_count(), self.down.take_count());
+        ticket.set_loaded(self.up.held + self.down.held > 0);
         match (up, down) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(FlowEnd::Complete),
             (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => return Poll::Ready(self.after(end)),

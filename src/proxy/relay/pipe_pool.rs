@@ -4,9 +4,10 @@ use std::io;
 
 use crate::sys::pipe::Pipe;
 
-/// Pipes that a thread keeps: as many flows as that may wait for slow peers in turn without a new pipe each time. An
-/// unused one costs two descriptors and some 10 KiB of the kernel's memory.
-const MAX_IDLE_PIPES: usize = 32;
+/// Pipes that a thread keeps. Flows that need not wait use one in turn, so that this many are for those that do. An
+/// unused one costs two descriptors and some 10 KiB of the kernel's memory, and counts in full against
+/// `pipe-user-pages-soft` of an unprivileged user, who has 64 of them.
+const MAX_IDLE_PIPES: usize = 8;
 
 thread_local! {
     static IDLE: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };

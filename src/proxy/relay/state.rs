@@ -1,7 +1,7 @@
 //! What a session and the tasks of one of its relays tell each other.
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -57,6 +57,8 @@ pub(super) struct State {
     to_server: AtomicU64,
     /// The same for the client.
     to_client: AtomicU64,
+    /// Flows with bytes that the receiver has not taken.
+    loaded: AtomicUsize,
     tasks: Mutex<Tasks>,
     /// Tells the session that there is something to hear.
     news: Arc<AtomicBool>,
@@ -79,6 +81,7 @@ pub(super) struct Ticket {
     pub(super) state: Arc<State>,
     place: usize,
     is_known: bool,
+    is_loaded: bool,
     end: Option<FlowEnd>,
 }
 
@@ -95,6 +98,7 @@ impl State {
             fate: AtomicU8::new(Fate::Free as u8),
             to_server: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
+            loaded: AtomicUsize::new(0),
             tasks: Mutex::default(),
             news,
             session,
@@ -127,6 +131,11 @@ impl State {
         tasks.wakers.len() - tasks.vacant.len()
     }
 
+    /// Whether bytes wait inside the door.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.loaded.load(Relaxed) > 0
+    }
+
     pub(super) fn ticket(self: &Arc<Self>) -> Ticket {
         let mut tasks = self.lock();
         let place = tasks.vacant.pop().unwrap_or_else(|| {
@@ -134,7 +143,7 @@ impl State {
             tasks.wakers.len() - 1
         });
         drop(tasks);
-        Ticket { state: Arc::clone(self), place, is_known: false, end: None }
+        Ticket { state: Arc::clone(self), place, is_known: false, is_loaded: false, end: None }
     }
 
     pub(super) fn answer(&self, answer: RelayAnswer) {
@@ -194,6 +203,16 @@ impl Ticket {
         self.state.fate()
     }
 
+    /// Whether bytes of the connection wait inside the door.
+    pub(super) fn set_loaded(&mut self, is_loaded: bool) {
+        if is_loaded && !self.is_loaded {
+            self.state.loaded.fetch_add(1, Relaxed);
+        } else if self.is_loaded && !is_loaded && self.state.loaded.fetch_sub(1, Relaxed) == 1 {
+            self.state.tell();
+        }
+        self.is_loaded = is_loaded;
+    }
+
     /// `future`, unless the fate becomes one that `ends` it.
     pub(super) async fn unless<F: Future>(
         &mut self,
@@ -219,6 +238,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let panicked = std::thread::panicking();
+        self.set_loaded(false);
         let mut tasks = self.state.lock();
         if let Some(place) = tasks.wakers.get_mut(self.place) {
             *place = None;

@@ -35,8 +35,9 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         (
             in_virtual_server(r#""\u001b[31mréd" = 1"#),
             "f:3:1: unknown key `\\u{1b}[31mréd`; remove it, or use one of: name, addresses, port, forwarding, \
-             lb_algo, data_path, relay_ports, foreign_data_addresses, trusted_networks, max_sessions, \
-             login_timeout, idle_timeout, greeting_timeout, connect_timeout, gsi, check, real_server",
+             lb_algo, data_path, relay_ports, announce_address, proxy_protocol_from, foreign_data_addresses, \
+             trusted_networks, max_sessions, login_timeout, idle_timeout, greeting_timeout, connect_timeout, gsi, \
+             tls, check, real_server",
         ),
     ];
     for (text, expected) in table {
@@ -59,7 +60,7 @@ fn columns_count_characters() {
 
 #[test]
 fn values_of_the_virtual_server_are_checked() {
-    let one_of = "write \"auto\" or \"direct\"";
+    let one_of = "write \"auto\", \"direct\" or \"relay\"";
     let table = [
         (
             "port = '2811'",
@@ -121,7 +122,6 @@ fn values_of_the_virtual_server_are_checked() {
             "data_path = 'kernel'",
             &format!("f:3:13: `data_path = \"kernel\"` is not in this version; {one_of}"),
         ),
-        ("data_path = 'relay'", &format!("f:3:13: `data_path = \"relay\"` is not in this version; {one_of}")),
         ("forwarding = 'dr'", "f:3:14: `forwarding = \"dr\"` is not in this version; write \"proxy\""),
         (
             "gsi.mode = 'terminate'",
@@ -164,6 +164,50 @@ fn values_of_the_virtual_server_are_checked() {
             "f:3:21: `trusted_networks` takes a string, not a number; write `trusted_networks = \"8\"`",
         ),
         (
+            "announce_address = 10",
+            "f:3:20: `announce_address` takes an address or a list of them, not a number; write `announce_address = \"…\"`",
+        ),
+        (
+            "announce_address = '0.0.0.0'",
+            "f:3:20: `0.0.0.0` is no host's address; write the address that the host is reached at",
+        ),
+        (
+            "announce_address = ['203.0.113.10', '203.0.113.11']",
+            "f:3:37: `announce_address` has a second IPv4 address, `203.0.113.11`; keep one of each family",
+        ),
+        (
+            "proxy_protocol_from = '198.51.100.2'",
+            "f:3:23: `proxy_protocol_from` takes a list, not a string; write `proxy_protocol_from = [\"198.51.100.2\"]`",
+        ),
+        (
+            "proxy_protocol_from = ['198.51.100.2/24']",
+            "f:3:24: `198.51.100.2/24` has bits beyond its prefix; write \"198.51.100.0/24\"",
+        ),
+        (
+            "tls = { certificate = '/c.pem' }",
+            "f:3:7: `[virtual_server.tls]` has no `key`; add `key = \"…\"`, the PEM file of the certificate's private key",
+        ),
+        (
+            "tls = { key = '/k.pem' }",
+            "f:3:7: `[virtual_server.tls]` has no `certificate`; add `certificate = \"…\"`, a PEM file with the host's certificate",
+        ),
+        (
+            "tls = { certificate = 'c.pem', key = '/k.pem' }",
+            "f:3:23: `c.pem` is not an absolute path; write one that begins with `/`",
+        ),
+        (
+            "tls = { certificate = '/c.pem', key = '/k.pem', implicit_port = '990' }",
+            "f:3:65: `implicit_port` takes a number, not a string; write a number from 1 to 65535, without quotes",
+        ),
+        (
+            "tls = { certificate = '/c.pem', key = '/k.pem', require = true }",
+            "f:3:49: unknown key `require`; did you mean `required`?",
+        ),
+        (
+            "tls = true",
+            "f:3:7: `tls` takes a table, not true or false; write a line `[virtual_server.tls]` and its keys below",
+        ),
+        (
             "check = 'ftp'",
             "f:3:9: `check` takes a table, not a string; write a line `[virtual_server.check]` and its keys below",
         ),
@@ -184,9 +228,37 @@ fn values_of_the_real_server_are_checked() {
             "f:7:20: `checks_data_peer` takes true or false, not a string; write `true` or `false`, without quotes",
         ),
         (
-            "checks_data_peer = true",
-            "f:7:20: `checks_data_peer = true` is not in this version; remove it and let the server take data \
-             connections from any address (proftpd `AllowForeignAddress on`, vsftpd `pasv_promiscuous=YES`)",
+            "send_proxy_protocol = 'v3'",
+            "f:7:23: `send_proxy_protocol = \"v3\"` is unknown; did you mean \"v1\"?",
+        ),
+        (
+            "send_proxy_protocol = 2",
+            "f:7:23: `send_proxy_protocol` takes a string, not a number; write `send_proxy_protocol = \"2\"`",
+        ),
+        (
+            "tls = { mode = 'start', verify = false }",
+            "f:7:16: `mode = \"start\"` is unknown; write \"explicit\" or \"implicit\"",
+        ),
+        (
+            "tls = {}",
+            "f:7:7: the server's certificate is to be verified, and there are no `trust_anchors`; add `trust_anchors = \"…\"`, \
+             a PEM file of the certificates that signed it (or `verify = false`, and anybody between door and server can \
+             read along)",
+        ),
+        (
+            "tls = { verify = true }",
+            "f:7:18: the server's certificate is to be verified, and there are no `trust_anchors`; add `trust_anchors = \"…\"`, \
+             a PEM file of the certificates that signed it (or `verify = false`, and anybody between door and server can \
+             read along)",
+        ),
+        (
+            "tls = { verify = false, trust_anchors = '/a.pem' }",
+            "f:7:41: warning: `trust_anchors` and `name` are not used with `verify = false`; remove them, or remove `verify`",
+        ),
+        (
+            "tls = { trust_anchors = '/a.pem', name = 's1..example.org' }",
+            "f:7:42: `s1..example.org` is neither a host name nor an IP address; write the name that is in the \
+             server's certificate",
         ),
         (
             "data_addresses = '198.51.100.11'",

@@ -84,24 +84,97 @@ fn what_only_the_whole_file_shows_is_checked() {
 }
 
 #[test]
-fn overlapping_ports_are_refused() {
-    let unused = "warning: `relay_ports` and `data_ports` are checked but not used: in this version clients and real \
-                  servers exchange data directly; remove them, or leave them for a later version";
-    let text = in_virtual_server("relay_ports = '50500-53000'") + "data_ports = '50000-50500'\n";
-    assert_told(
-        &text,
-        &[
-            &format!("f:3:1: {unused}"),
+fn a_port_has_one_owner() {
+    let other = |addresses: &str, port: u16, lines: &str| {
+        format!(
+            "{SOUND}[[virtual_server]]\nname = 'other'\naddresses = [{addresses}]\nport = {port}\n{lines}\
+             [[virtual_server.real_server]]\naddress = '192.0.2.21'\n\
+             [[virtual_server.real_server]]\naddress = '192.0.2.22'\n"
+        )
+    };
+    let tls = |port: u16| format!("tls = {{ certificate = '/c', key = '/k', implicit_port = {port} }}\n");
+    let data_ports =
+        |relay: &str| in_virtual_server(&format!("relay_ports = '{relay}'")) + "data_ports = '50000-50500'\n";
+    let unused = "f:8:14: warning: `data_ports` are checked but not used: this version has no kernel path; remove them, or \
+                  leave them for a later version";
+    #[rustfmt::skip]
+    let table: Vec<(String, Vec<&str>)> = vec![
+        (data_ports("50500-53000"), vec![
             "f:8:14: `data_ports` 50000-50500 overlap `relay_ports` 50500-53000; a port of the virtual address is the \
              door's or a server's: choose ranges apart",
+            unused,
+        ]),
+        (data_ports("50501-53000"), vec![unused]),
+        (in_virtual_server("relay_ports = '2000-3000'"), vec![
+            "f:3:1: `relay_ports` 2000-3000 contain the control port 2811; choose a range without it",
+        ]),
+        (in_virtual_server(&tls(52990)), vec![
+            "f:1:1: `relay_ports` 52000-53000 contain the `implicit_port` 52990; choose a range without it",
+        ]),
+        (in_virtual_server(&tls(990)), vec![]),
+        (in_virtual_server(&tls(2811)), vec![
+            "f:3:57: `implicit_port` is 2811, as `port` is: a port speaks TLS from the start or it does not; write another \
+             one, 990 by custom",
+        ]),
+        (other("'192.0.2.10'", 52021, ""), vec![
+            "f:1:1: `relay_ports` 52000-53000 contain the port of 192.0.2.10:52021, an address of virtual server `other`; \
+             choose a range without it",
+            "f:7:1: `relay_ports` 52000-53000 contain the control port 52021; choose a range without it",
+        ]),
+        (other("'0.0.0.0'", 52021, "relay_ports = '40000-41000'\n"), vec![
+            "f:1:1: `relay_ports` 52000-53000 contain the port of 0.0.0.0:52021, an address of virtual server `other`; \
+             choose a range without it",
+        ]),
+        (other("'192.0.2.110'", 52021, "relay_ports = '40000-41000'\n"), vec![]),
+        // The ports of a range are taken one by one: two may share it.
+        (other("'192.0.2.10'", 2121, ""), vec![]),
+        (other("'192.0.2.10'", 990, &tls(2811)), vec![
+            "f:11:57: 192.0.2.10:2811 is already an address of virtual server `gridftp`; keep it in one place, or use \
+             another port",
+        ]),
+    ];
+    for (text, expected) in table {
+        assert_told(&text, &expected);
+    }
+}
+
+#[test]
+fn a_range_that_is_soon_used_up_is_a_warning() {
+    let few = "f:3:1: warning: `relay_ports` 52000-52098 are 99: when all are taken, transfers are refused with 425; give \
+               at least 100";
+    let with = |lines: &str| in_virtual_server(lines);
+    assert_told(&with("relay_ports = '52000-52098'"), &[few]);
+    assert_told(&with("relay_ports = '52000-52099'"), &[]);
+    assert_told(&with("relay_ports = '52000-52098'\nmax_sessions = 99"), &[]);
+    assert_told(&with("relay_ports = '52000-52098'\ndata_path = 'direct'"), &[]);
+}
+
+#[test]
+fn what_a_real_server_demands_of_its_data_is_compared_with_data_path() {
+    let direct = |lines: &str| format!("{}{lines}\n", in_virtual_server("data_path = 'direct'"));
+    let warned = |column: usize, key: &str| {
+        format!(
+            "f:8:{column}: warning: real server `192.0.2.12` has `{key}`: its data crosses the door, in spite of \
+             `data_path = \"direct\"`; write `data_path = \"auto\"`, which does the same, or remove the key"
+        )
+    };
+    assert_told(&direct("checks_data_peer = true"), &[&warned(20, "checks_data_peer")]);
+    assert_told(&direct("checks_data_peer = false"), &[]);
+    assert_told(&direct("tls.verify = false"), &[&warned(1, "tls")]);
+    assert_told(&in_real_server("checks_data_peer = true\ntls.verify = false"), &[]);
+    assert_told(
+        &in_real_server("checks_data_peer = true\nsend_proxy_protocol = 'v1'"),
+        &[
+            "f:8:23: with `send_proxy_protocol` the server knows the client's address and not the door's: with \
+           `checks_data_peer` it would refuse every data connection of the door; remove one of them, and with this one \
+           let the server take data from any address (proftpd `AllowForeignAddress on`)",
         ],
     );
-    assert_told(&text.replace("50500-53000", "50501-53000"), &[&format!("f:3:1: {unused}")]);
     assert_told(
-        &in_virtual_server("relay_ports = '2000-3000'"),
+        &in_virtual_server("data_path = 'direct'\ntls = { certificate = '/c', key = '/k' }"),
         &[
-            "f:3:1: `relay_ports` 2000-3000 contain the control port 2811; choose a range without it",
-            &format!("f:3:1: {unused}"),
+            "f:3:13: warning: with `data_path = \"direct\"` clients get no encrypted data (PROT P): the real servers do \
+           not take part in the TLS of the door; write `data_path = \"auto\"`, which relays encrypted data alone",
         ],
     );
 }
@@ -111,8 +184,8 @@ fn what_is_likely_not_meant_is_a_warning() {
     let with_v6 = SOUND.replace("['192.0.2.10']", "['192.0.2.10', '2001:db8::10']");
     let no_v6 = |line: usize, server: &str| {
         format!(
-            "f:{line}:1: warning: `gridftp` has an IPv6 address and real server `{server}` has none: its IPv6 clients \
-             are told an IPv4 data address; add the server's IPv6 address to its `data_addresses`"
+            "f:{line}:1: warning: `gridftp` has an IPv6 address and real server `{server}` has none: IPv6 clients \
+             with direct data are told an IPv4 data address; add the server's IPv6 address to its `data_addresses`"
         )
     };
     let table: Vec<(String, Vec<String>)> = vec![
@@ -142,6 +215,24 @@ fn what_is_likely_not_meant_is_a_warning() {
         ),
         (with_v6.clone(), vec![no_v6(3, "192.0.2.11"), no_v6(5, "192.0.2.12")]),
         (format!("{with_v6}data_addresses = ['2001:db8::12']\n"), vec![no_v6(3, "192.0.2.11")]),
+        (format!("{with_v6}checks_data_peer = true\n"), vec![no_v6(3, "192.0.2.11")]),
+        (with_v6.replace("[[virtual_server]]\n", "[[virtual_server]]\ndata_path = 'relay'\n"), vec![]),
+        (
+            in_virtual_server("announce_address = '2001:db8:2::10'"),
+            vec![
+                "f:3:20: warning: no client is told `2001:db8:2::10`: `gridftp` has no IPv6 address; remove it, or add an \
+                 IPv6 address to `addresses`"
+                    .into(),
+            ],
+        ),
+        (
+            in_virtual_server("proxy_protocol_from = ['10.0.0.0/8', '::/0']"),
+            vec![
+                "f:3:38: warning: `::/0` lets every client say that it is another one; write the addresses of the load \
+                 balancers in front of this one"
+                    .into(),
+            ],
+        ),
         (
             with_v6.replace("192.0.2.1", "2001:db8::1").replace("'2001:db8::10', ", ""),
             vec![],

@@ -60,8 +60,8 @@ impl Session {
                 self.is_delayed = delays;
                 return Ok(());
             }
-            self.is_delayed = delays;
-            self.server_delays = delays;
+            self.pass(Kind::Delay(delays), line, out);
+            return Ok(());
         }
         self.pass(Kind::Other, line, out);
         Ok(())
@@ -149,17 +149,17 @@ impl Session {
         self.wait_until(Gate::Empty)?;
         match self.data.as_ref().map(|data| &data.step) {
             Some(Step::Bound) => {
+                self.address_open = true;
                 if let Some(data) = &mut self.data {
                     data.step = Step::Open;
+                    let reply = data.take_striped_reply(|port| public(&self.policy, port));
+                    out.to_client.extend_from_slice(&reply);
                 }
-                self.address_open = true;
-                let reply =
-                    self.data.as_ref().map(|data| data.striped_reply(|port| public(&self.policy, port)));
-                out.to_client.extend_from_slice(&reply.unwrap_or_default());
                 Ok(())
             }
             Some(Step::Failed(_)) => self.report_failure(out),
             Some(Step::Answered(_)) => {
+                // The server keeps the address that it had; the door has closed its own.
                 self.close_set_up(out);
                 Ok(())
             }
@@ -249,7 +249,9 @@ impl Session {
             _ => return Ok(()),
         };
         self.answer(&text, out)?;
-        self.close_set_up(out);
+        if let Some(data) = &mut self.data {
+            data.retire(out);
+        }
         Ok(())
     }
 

@@ -56,6 +56,16 @@ pub(super) struct SetUp {
     pub(super) private: bool,
 }
 
+/// Which line of a reply it is.
+#[derive(Clone, Copy)]
+pub(super) struct LinePlace {
+    pub(super) begins: bool,
+    /// The only one.
+    pub(super) single: bool,
+    /// All of the line has come.
+    pub(super) whole: bool,
+}
+
 /// How the client has asked for it.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -109,6 +119,16 @@ impl SetUp {
         matches!(self.step, Step::Binding | Step::Asking | Step::Dialling)
     }
 
+    /// Nothing comes of it any more; the client has to ask for another one.
+    pub(super) fn retire(&mut self, out: &mut Outbox) {
+        // With one connection the driver closes the port when the transfer is finished.
+        if !self.ports.is_empty() && self.step != Step::Spent {
+            out.actions.push(Action::Relay(RelayRequest::Close { id: self.id }));
+        }
+        self.step = Step::Spent;
+        self.enlisted = None;
+    }
+
     fn fail(&mut self, text: &str) {
         self.step = Step::Failed(one_line(text));
     }
@@ -129,11 +149,12 @@ impl SetUp {
     }
 
     /// The answer to SPAS with the door's addresses in place of the server's, line by line in the server's own form.
-    pub(super) fn striped_reply(&self, public: impl Fn(SocketAddr) -> SocketAddr) -> Vec<u8> {
-        let Asked::Striped(reply) = &self.asked else { return Vec::new() };
+    pub(super) fn take_striped_reply(&mut self, public: impl Fn(SocketAddr) -> SocketAddr) -> Vec<u8> {
+        let Asked::Striped(reply) = &mut self.asked else { return Vec::new() };
+        let reply = std::mem::take(reply);
         let mut ports = self.ports.iter();
         let mut rewritten = Vec::with_capacity(reply.len());
-        let single = memchr::memchr_iter(b'\n', reply).count() == 1;
+        let single = memchr::memchr_iter(b'\n', &reply).count() == 1;
         for line in reply.split_inclusive(|&byte| byte == b'\n') {
             let found = if single { find_single(line) } else { find_striped(line) };
             match found.and_then(|(range, _)| Some((range, *ports.next()?))) {
@@ -180,11 +201,9 @@ impl Session {
 
     /// The client wants another one, or none any more.
     pub(super) fn close_set_up(&mut self, out: &mut Outbox) {
-        if let Some(data) = self.data.take()
-            && !data.ports.is_empty()
-            && data.step != Step::Spent
-        {
-            out.actions.push(Action::Relay(RelayRequest::Close { id: data.id }));
+        if let Some(mut data) = self.data.take() {
+            data.retire(out);
+            self.type_at_address = None;
         }
     }
 
@@ -261,7 +280,7 @@ impl Session {
         Gate::Data
     }
 
-    fn ask(&mut self, kind: Kind, line: &[u8], out: &mut Outbox) {
+    pub(super) fn ask(&mut self, kind: Kind, line: &[u8], out: &mut Outbox) {
         self.pending.push(kind, true);
         out.to_server.extend_from_slice(line);
     }
@@ -276,31 +295,31 @@ impl Session {
         kind != Kind::LateSpas || code.is_success() || code.is_preliminary()
     }
 
-    /// A line of a reply to the door's own PASV, EPSV, PORT and the like.
-    pub(super) fn on_late_line(
-        &mut self,
-        kind: Kind,
-        code: ReplyCode,
-        line: &[u8],
-        begins: bool,
-        ends: bool,
-    ) {
+    /// A line of a reply to the door's own PASV, EPSV, PORT and the like; of one that is too long only the beginning.
+    pub(super) fn on_late_line(&mut self, kind: Kind, code: ReplyCode, line: &[u8], place: LinePlace) {
         let addresses = &self.server.addresses;
         let Some(data) = self.data.as_mut().filter(|data| data.step == Step::Asking) else { return };
-        if kind == Kind::LateSpas {
-            if code.number() == 229 {
-                data.hold(line, begins && ends, addresses);
+        match kind {
+            Kind::LateSpas if code.number() == 229 && place.whole => data.hold(line, place.single, addresses),
+            Kind::LateSpas if code.number() == 229 => {
+                data.fail("a line of the server's addresses has no end");
             }
-        } else if kind == Kind::LatePassive && matches!(code.number(), 227 | 229) {
-            let extended = find_extended(line).map(|(_, found)| (found.address, found.port));
-            let found = extended.filter(|_| code.number() == 229).or_else(|| {
-                find_host_port(line).map(|(_, found)| (Some((*found.ip()).into()), found.port()))
-            });
-            if let Some((announced, port)) = found {
-                data.targets = vec![SocketAddr::new(addresses.dial(announced), port)];
+            Kind::LatePassive if matches!(code.number(), 227 | 229) && place.whole => {
+                let extended = find_extended(line).map(|(_, found)| (found.address, found.port));
+                let found = extended.filter(|_| code.number() == 229).or_else(|| {
+                    find_host_port(line).map(|(_, found)| (Some((*found.ip()).into()), found.port()))
+                });
+                if let Some((announced, port)) = found {
+                    data.targets = vec![SocketAddr::new(addresses.dial(announced), port)];
+                }
             }
-        } else if ends && !code.is_preliminary() && !code.is_success() && !code.is_intermediate() {
-            data.fail(&format!("the server said: {}", String::from_utf8_lossy(line)));
+            // The last line of several often says no more than `End.`.
+            Kind::LatePassive | Kind::LatePort | Kind::LateRest
+                if place.begins && code.is_failure() && !is_farewell(code) =>
+            {
+                data.fail(&format!("the server said: {}", String::from_utf8_lossy(line)));
+            }
+            _ => {}
         }
     }
 
@@ -317,10 +336,9 @@ impl Session {
                 data.step = Step::Answered(code);
                 return;
             }
-            Kind::LateSpas => !data.targets.is_empty(),
-            Kind::LatePassive => !data.targets.is_empty(),
+            Kind::LateSpas | Kind::LatePassive => !data.targets.is_empty(),
             Kind::LatePort => code.is_success(),
-            Kind::LateRest => code.is_intermediate(),
+            Kind::LateRest => code.is_intermediate() || code.is_success(),
             _ => return,
         };
         if !fits {
@@ -370,6 +388,7 @@ impl Session {
         if once {
             data.step = Step::Spent;
             data.enlisted = None;
+            (data.ports, data.targets) = (Vec::new(), Vec::new());
         }
         // Connections that are kept are not touched by a file that is missing.
         if once || has_begun || code.is_success() {

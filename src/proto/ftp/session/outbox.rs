@@ -73,6 +73,8 @@ pub struct TransferRecord {
     pub duration: Duration,
     /// Who carried the bytes.
     pub data_path: DataPath,
+    /// Which set-up, where its data crossed the door.
+    pub relay: Option<RelayId>,
     /// Why so.
     pub reason: PathReason,
     /// Why the door answered 425 itself: its data connection to the server, or the port for it, did not come about.
@@ -100,6 +102,7 @@ impl OpenTransfer {
             reply,
             duration: now.saturating_duration_since(self.since),
             data_path: if self.relay.is_some() { DataPath::Relay } else { DataPath::Direct },
+            relay: self.relay,
             reason: self.reason,
             failure: None,
         }

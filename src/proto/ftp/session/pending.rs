@@ -38,6 +38,8 @@ pub(super) enum Kind {
     /// MODE; whether it asks for E.
     Mode(bool),
     Rest,
+    /// OPTS AllowDelayed; whether addresses are to come with the transfer.
+    Delay(bool),
     Rein,
     Transfer,
     Quit,
@@ -79,6 +81,7 @@ impl Kind {
             self,
             Self::Other
                 | Self::Adat
+                | Self::Delay(_)
                 | Self::Mode(_)
                 | Self::Rest
                 | Self::Transfer

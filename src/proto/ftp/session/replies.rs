@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::super::bounce::Login;
 use super::super::passive::{AddressList, rewrite_address_line};
 use super::super::reply::{ReplyCode, ReplyLine};
+use super::data_connection::LinePlace;
 use super::pending::{Kind, Pending};
 use super::{Action, Outbox, Session, Tunnel};
 
@@ -25,8 +26,8 @@ impl Session {
         if begins {
             self.hiding = head.is_some_and(|pending| pending.hidden && self.stays_hidden(pending.kind, code));
         }
-        if let Some(pending) = head.filter(|pending| whole && pending.hidden) {
-            self.on_late_line(pending.kind, code, line, begins, ends);
+        if let Some(pending) = head.filter(|pending| pending.hidden) {
+            self.on_late_line(pending.kind, code, line, LinePlace { begins, single: begins && ends, whole });
         }
         let list = head.and_then(|pending| self.address_list(pending.kind, code, begins && ends));
         match list.filter(|_| whole).and_then(|kind| rewrite_address_line(kind, line, &self.server.addresses))
@@ -53,8 +54,13 @@ impl Session {
             self.on_late_reply(kind, code, out);
         }
         match kind {
-            Kind::LatePassive | Kind::LatePort | Kind::LateRest | Kind::LateSpas => {}
-            Kind::Other | Kind::Abor | Kind::Blank => {}
+            Kind::Other
+            | Kind::Abor
+            | Kind::Blank
+            | Kind::LatePassive
+            | Kind::LatePort
+            | Kind::LateRest
+            | Kind::LateSpas => {}
             // Not all say 221: Globus in a handshake says 211.
             Kind::Quit => self.goodbye |= code.is_success(),
             Kind::User | Kind::Pass => self.on_login(code, out),
@@ -84,12 +90,21 @@ impl Session {
                 let now_given = kind == Kind::Port || matches!(code.number(), 227 | 229);
                 self.type_at_address = now_given.then_some(self.type_in_force);
                 self.address_open = now_given;
-                if let Kind::Epsv { ipv6 } = kind {
-                    self.listens_on_ipv6 = ipv6;
+                match kind {
+                    Kind::Epsv { ipv6 } => self.listens_on_ipv6 = ipv6,
+                    // Globus, client and server: PORT takes AllowDelayed back.
+                    Kind::Port => (self.is_delayed, self.server_delays) = (false, false),
+                    _ => {}
                 }
             }
             // The server keeps the address that it had.
             Kind::Pasv | Kind::Epsv { .. } | Kind::Spas | Kind::Port => {}
+            Kind::Delay(delays) => {
+                if code.is_success() {
+                    self.is_delayed = delays;
+                    self.server_delays = delays;
+                }
+            }
             Kind::Mode(is_e) => {
                 if code.is_success() {
                     self.mode_is_e = is_e;
@@ -104,7 +119,7 @@ impl Session {
                 if code.is_success() {
                     self.close_set_up(out);
                     self.mode_is_e = false;
-                    self.is_delayed = false;
+                    (self.is_delayed, self.server_delays) = (false, false);
                     self.epsv_only = false;
                     self.rest = None;
                     self.login = Login::No;

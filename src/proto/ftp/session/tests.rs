@@ -19,7 +19,7 @@ use super::super::bounce::BouncePolicy;
 use super::super::command::Verb;
 use super::super::passive::DataAddresses;
 use super::super::policy::ForeignDataAddresses;
-use super::super::relay::{Connections, DataConstraint, Direction, Peers, RelayRequest, Side};
+use super::super::relay::{Connections, DataConstraint, Direction, RelayRequest, Side};
 use super::super::reply::{ReplyCode, ReplyLine};
 use super::*;
 
@@ -38,6 +38,7 @@ fn rig() -> Rig {
 }
 
 /// What a test may choose.
+#[derive(Clone, Copy)]
 struct Site {
     client: &'static str,
     server: &'static str,

@@ -15,14 +15,14 @@ use super::{Action, Outbox, Session, TransferRecord};
 
 impl Session {
     pub(super) fn restart(&mut self, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
-        // Which of two the server has taken would not be known.
-        if self.pending.contains(|kind| kind == Kind::Rest) {
-            self.wait_until(Gate::Empty)?;
+        if self.policy.data_path != DataPath::Direct || self.relay_reason().is_some() {
+            // Which of two the server has taken would not be known.
+            if self.pending.contains(|kind| kind == Kind::Rest) {
+                self.wait_until(Gate::Empty)?;
+            }
+            // What is too long to be kept can only have come to a server that keeps it itself: Globus'.
+            self.rest = (line.len() <= HELD_LINE).then(|| command.arguments().into());
         }
-        // What is too long to be kept can only have come to a server that keeps it itself: Globus'.
-        let offset = command.arguments();
-        let keeps = self.policy.data_path != DataPath::Direct || self.relay_reason().is_some();
-        self.rest = (keeps && line.len() <= HELD_LINE).then(|| offset.into());
         self.pass(Kind::Rest, line, out);
         Ok(())
     }
@@ -51,6 +51,7 @@ impl Session {
             }
         }
         if has_own_address {
+            self.is_globus = true;
             if own_port || self.relay_reason().is_some() {
                 return self.answer(
                     "504 GET and PUT with pasv or port are not available on this path; \
@@ -81,7 +82,9 @@ impl Session {
                 shown(at_address),
                 shown(self.type_in_force)
             );
-            return self.answer(&text, out);
+            self.answer(&text, out)?;
+            self.forget_restart(out);
+            return Ok(());
         }
         let mut open = OpenTransfer {
             verb: command.verb,
@@ -94,11 +97,17 @@ impl Session {
         if self.data.is_some() {
             match self.cross(now, &mut open, out)? {
                 Crossing::Ready => {}
-                Crossing::Answered => return Ok(()),
+                Crossing::Answered => {
+                    self.address_open = false;
+                    self.forget_restart(out);
+                    return Ok(());
+                }
             }
         } else if self.is_private {
             // The server would move the file in the clear, past the door or not at all.
-            return self.answer("425 Use PASV, EPSV, PORT or EPRT first, after PROT P.", out);
+            self.answer("425 Use PASV, EPSV, PORT or EPRT first, after PROT P.", out)?;
+            self.forget_restart(out);
+            return Ok(());
         }
         self.address_open = false;
         self.rest = None;
@@ -129,10 +138,10 @@ impl Session {
             }
             Step::InUse | Step::Spent => {
                 // A server that still had the old address would connect to whoever has the port by then.
-                let text = if data.connections == Connections::Many {
+                let text = if data.connections == Connections::Many && data.step == Step::InUse {
                     "425 PROT has changed since the data connections were made; send PASV, EPSV, PORT or EPRT again."
                 } else {
-                    "425 The data connection has been used; send PASV, EPSV, PORT or EPRT again."
+                    "425 There is no data connection for it; send PASV, EPSV, PORT or EPRT first."
                 };
                 self.answer(text, out)?;
                 return Ok(Crossing::Answered);
@@ -146,8 +155,11 @@ impl Session {
             }
             Step::Answered(code) => {
                 let code = *code;
+                self.wait_until(Gate::Empty)?;
                 self.record(open, now, Some(code), None, out);
-                self.close_set_up(out);
+                if let Some(data) = self.data.as_deref_mut() {
+                    data.retire(out);
+                }
                 return Ok(Crossing::Answered);
             }
         }
@@ -178,6 +190,13 @@ impl Session {
         }
     }
 
+    /// The server has not seen the transfer command that REST was for, and would resume the next file there.
+    fn forget_restart(&mut self, out: &mut Outbox) {
+        if self.rest.take().is_some() {
+            self.ask(Kind::LateRest, b"REST 0\r\n", out);
+        }
+    }
+
     /// A transfer that the server has not heard of.
     fn record(
         &self,
@@ -194,6 +213,7 @@ impl Session {
             reply,
             duration: now.saturating_duration_since(since),
             data_path: DataPath::Relay,
+            relay: open.relay,
             reason: open.reason,
             failure,
         }));

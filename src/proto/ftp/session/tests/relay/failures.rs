@@ -1,0 +1,133 @@
+//! What does not come about is answered with 425, once, and nothing hangs in the server.
+use super::*;
+
+/// The transfer of this test was refused by the door for this reason.
+#[track_caller]
+fn refused(rig: &mut Rig, words: &str) {
+    rig.server_sees("").client_hears("425 ", words);
+    let transfers = rig.transfers();
+    assert_eq!(transfers.len(), 1, "{transfers:?}");
+    assert_eq!(transfers[0].reply.map(ReplyCode::number), Some(425));
+    assert!(transfers[0].failure.as_ref().is_some_and(|text| text.contains(words)), "{transfers:?}");
+    assert_eq!(transfers[0].data_path, DataPath::Relay);
+    rig.refused("RETR /a\r\n", "425 ").exchange("NOOP", "200 ok").driver_sees(&[]);
+}
+
+#[test]
+fn no_port_is_told_at_the_command_that_wanted_one() {
+    let mut rig = relay();
+    for id in 1..3 {
+        rig.user().client("PASV\r\nNOOP\r\n").driver_sees(&[listen(id, Side::Client, 1)]);
+        rig.driver(id, failed("no relay port is free")).client_hears("425 ", "no relay port is free");
+        rig.server_sees("NOOP\r\n").server("200 ok\r\n").client_sees("200 ok\r\n").driver_sees(&[]);
+        assert!(rig.session.is_quiet());
+    }
+    rig.binary().pasv(3).retr(3);
+}
+
+#[test]
+fn a_server_that_gives_no_address_fails_the_transfer() {
+    #[rustfmt::skip]
+    let table = [
+        ("500 no\r\n",                                           "500 no"),
+        ("500-Command failed.\r\n500-: reason\r\n500 End.\r\n",  "500-Command failed."),
+        ("530 Please login\r\n",                                 "530 Please login"),
+        ("425 none left\r\n",                                    "425 none left"),
+        ("227 nothing here\r\n",                                 "no address"),
+        ("227 x (10,0,0,11,0,0)\r\n",                            "no address"),
+        ("200 Passive delayed.\r\n",                             "no address"),
+        ("331 what\r\n",                                         "no address"),
+        ("229 x (|||5|)\r\n",                                    ""),
+    ];
+    for (reply, words) in table {
+        let mut rig = relay();
+        rig.user().binary().pasv(1).client("RETR /a\r\n").server_sees("PASV\r\n").server(reply);
+        if words.is_empty() {
+            rig.starts(one(1, "10.0.0.11:5"));
+            continue;
+        }
+        rig.driver_sees(&[close(1)]);
+        refused(&mut rig, words);
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_fails_the_transfer() {
+    let mut rig = relay();
+    rig.user().binary().pasv(1).client("RETR /a\r\n").server(THEIR_227).out.to_server.clear();
+    rig.starts(one(1, THEIRS));
+    rig.driver(1, failed("10.0.0.11:258: connection refused\r\n")).driver_sees(&[close(1)]);
+    refused(&mut rig, "10.0.0.11:258: connection refused");
+}
+
+#[test]
+fn a_reason_is_one_line_of_bounded_length() {
+    let mut rig = relay();
+    rig.user().client("PASV\r\n").driver(1, failed(&"ä\r\n".repeat(10_000)));
+    assert!(rig.out.to_client.len() < 300);
+    rig.client_hears("425 ", "ä  ä");
+}
+
+#[test]
+fn the_clients_next_set_up_works_after_a_failure() {
+    let mut rig = relay();
+    rig.user().binary().pasv(1).client("RETR /a\r\n").server("500 no\r\n").out = Outbox::default();
+    rig.pasv(2).retr(2).done(2);
+}
+
+#[test]
+fn a_farewell_to_the_doors_own_command_is_the_answer() {
+    for farewell in
+        ["421 Idle Timeout: closing control connection.\r\n", "421-bye\r\n421 bye\r\n", "422 offline\r\n"]
+    {
+        let mut rig = relay();
+        rig.user().binary().pasv(1).client("RETR /a\r\n").server(farewell).client_sees(farewell);
+        let code = ReplyCode::parse(farewell.as_bytes());
+        assert_eq!(rig.transfers()[0].reply, code);
+        rig.server_closes().client_sees("").ended(Ending::Goodbye);
+    }
+}
+
+#[test]
+fn a_farewell_that_was_not_meant_is_told_once() {
+    let mut rig = relay();
+    rig.user().pasv(1).client("REST 5\r\n").server("350 ok\r\n").out = Outbox::default();
+    rig.client("RETR /a\r\nNOOP\r\n").server_sees("TYPE I\r\nPASV\r\nREST 5\r\n");
+    rig.server("421 later\r\n").client_sees("421 later\r\n").server_sees("");
+    rig.server("421 later\r\n421 later\r\n").client_sees("").driver_sees(&[close(1)]);
+    // The server might still have the offset.
+    rig.server_sees("REST 0\r\nNOOP\r\n").server("350 ok\r\n200 ok\r\n").client_sees("200 ok\r\n");
+}
+
+#[test]
+fn a_server_that_dies_while_it_is_asked_is_told_in_ftp() {
+    for said in ["", "227 Ent", "227-x\r\n", "500-x\r\n"] {
+        let mut rig = relay();
+        rig.user().binary().pasv(1).client("RETR /a\r\n").server(said).client_sees("").server_closes();
+        rig.client_sees(Ending::ServerLost.reply()).ended(Ending::ServerLost).driver_sees(&[]);
+    }
+}
+
+#[test]
+fn a_long_hidden_reply_stays_hidden() {
+    let mut rig = relay();
+    let long = "x".repeat(20_000);
+    rig.user().binary().pasv(1).client("RETR /a\r\n");
+    rig.server(format!("227-{long}\r\n")).server(format!("227 {long}")).client_sees("");
+    rig.server(" (10,0,0,11,1,2)\r\n").server_sees("PASV\r\n").client_hears("425 ", "no address");
+}
+
+#[test]
+fn what_the_driver_says_after_the_end_is_not_heard() {
+    let mut rig = relay();
+    rig.user().client("PASV\r\n").server_closes().out = Outbox::default();
+    rig.driver(1, listening(&[PORT])).client_sees("").server_sees("").driver_sees(&[]);
+}
+
+#[test]
+fn an_answer_to_another_request_is_not_heard() {
+    let mut rig = relay();
+    rig.user().pasv(1).client("PASV\r\n").driver(1, listening(&[LEG])).client_sees("");
+    assert!(rig.session.is_waiting());
+    rig.driver(2, listening(&[PORT])).client_sees(OUR_227);
+}

@@ -171,11 +171,23 @@ const DESCRIPTORS_OF_THE_PROCESS: u64 = 64;
 /// One to the client and one to the real server.
 const DESCRIPTORS_OF_A_SESSION: u64 = 2;
 
-/// How many file descriptors the process needs when every virtual server is full.
+/// Of a transfer that crosses the door: a connection on either side, and a pipe while bytes wait for a slow peer. Which of
+/// the two directions that is changes nothing, for files move in one.
+const DESCRIPTORS_OF_A_RELAY: u64 = 4;
+
+/// How many file descriptors the process needs when every virtual server is full, and as many of its sessions transfer
+/// through the door as it has `relay_ports`.
 #[must_use]
 pub fn descriptors_needed(model: &Model) -> u64 {
-    let sessions: u64 = model.virtual_servers.iter().map(|server| u64::from(server.max_sessions)).sum();
-    sessions * DESCRIPTORS_OF_A_SESSION + DESCRIPTORS_OF_THE_PROCESS
+    let servers = &model.virtual_servers;
+    let sessions: u64 = servers.iter().map(|server| u64::from(server.max_sessions)).sum();
+    let relays: u64 = servers.iter().map(|server| relays(server).min(u64::from(server.max_sessions))).sum();
+    sessions * DESCRIPTORS_OF_A_SESSION + relays * DESCRIPTORS_OF_A_RELAY + DESCRIPTORS_OF_THE_PROCESS
+}
+
+fn relays(server: &VirtualServer) -> u64 {
+    let constrained = server.real_servers.iter().any(|real| real.checks_data_peer || real.tls.is_some());
+    if server.data_path == DataPath::Direct && !constrained { 0 } else { server.relay_ports.len() as u64 }
 }
 
 /// Compares the process's limit of file descriptors (`RLIMIT_NOFILE`) with what the configuration may need.
@@ -189,7 +201,14 @@ pub fn check_descriptors(model: &Model, limit: u64) -> Result<(), TooFewDescript
     if limit >= needed {
         return Ok(());
     }
-    let sessions = limit.saturating_sub(DESCRIPTORS_OF_THE_PROCESS) / DESCRIPTORS_OF_A_SESSION;
+    let free = limit.saturating_sub(DESCRIPTORS_OF_THE_PROCESS);
+    let relays: u64 = model.virtual_servers.iter().map(relays).sum();
+    // As long as there are ports, each session may transfer.
+    let all_transfer = free / (DESCRIPTORS_OF_A_SESSION + DESCRIPTORS_OF_A_RELAY);
+    let sessions = match free.checked_sub(relays * DESCRIPTORS_OF_A_RELAY) {
+        Some(rest) if all_transfer > relays => rest / DESCRIPTORS_OF_A_SESSION,
+        _ => all_transfer,
+    };
     Err(TooFewDescriptors { limit, needed, sessions })
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::balance::RealServer;
+use crate::proto::ftp::{DataPath, PathReason};
 use crate::proxy::Service;
 
 /// The daemon at one moment.
@@ -41,8 +42,36 @@ pub struct VirtualServerStatus {
     pub data_path: String,
     /// Sessions admitted now.
     pub sessions: u32,
+    /// Transfers that have ended, by who carried the data and why that was.
+    pub data_paths: Vec<DataPathStatus>,
+    /// Data that the door carries itself.
+    pub relay: RelayStatus,
     /// In the order of the configuration.
     pub real_servers: Vec<RealServerStatus>,
+}
+
+/// Transfers that took one data path for one reason.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DataPathStatus {
+    /// `direct` or `relay`.
+    pub data_path: String,
+    /// As in the log.
+    pub reason: String,
+    /// How many, listings with them.
+    pub transfers: u64,
+}
+
+/// What became of data connections to the door.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RelayStatus {
+    /// Of `relay_ports`, on all addresses.
+    pub ports_in_use: usize,
+    /// How often none was free, and a client was told 425.
+    pub ports_exhausted: u64,
+    /// Connections from addresses that may not use the port.
+    pub strangers_refused: u64,
+    /// Connections beyond what one transfer may have.
+    pub connections_refused: u64,
 }
 
 /// Whether a real server gets sessions, and if not, why.
@@ -85,6 +114,12 @@ pub struct RealServerStatus {
     pub handshake_ms_max: Option<f64>,
     pub transfers: u64,
     pub transfer_failures: u64,
+    pub relayed_transfers: u64,
+    /// Bytes that the door has carried to it.
+    pub relayed_bytes_in: u64,
+    /// Bytes that the door has carried from it.
+    pub relayed_bytes_out: u64,
+    pub data_failures: u64,
 }
 
 impl Status {
@@ -118,7 +153,27 @@ impl VirtualServerStatus {
             lb_algo: server.lb_algo().to_string(),
             data_path: service.data_path.to_string(),
             sessions: server.active(),
+            data_paths: service.path_counts.iter().map(DataPathStatus::of).collect(),
+            relay: RelayStatus::of(service),
             real_servers: server.real_servers().iter().map(|real| RealServerStatus::of(real, now)).collect(),
+        }
+    }
+}
+
+impl DataPathStatus {
+    fn of((data_path, reason, transfers): (DataPath, PathReason, u64)) -> Self {
+        Self { data_path: data_path.to_string(), reason: reason.to_string(), transfers }
+    }
+}
+
+impl RelayStatus {
+    fn of(service: &Service) -> Self {
+        let relaying = &service.relaying;
+        Self {
+            ports_in_use: relaying.ports.in_use(),
+            ports_exhausted: relaying.ports.exhausted(),
+            strangers_refused: relaying.strangers.load(Relaxed),
+            connections_refused: relaying.refused.load(Relaxed),
         }
     }
 }
@@ -158,6 +213,10 @@ impl RealServerStatus {
             handshake_ms_max: (gsi_logins > 0).then(|| millis(stats.handshake_max_micros.load(Relaxed))),
             transfers: stats.transfers.load(Relaxed),
             transfer_failures: stats.transfer_failures.load(Relaxed),
+            relayed_transfers: stats.relayed_transfers.load(Relaxed),
+            relayed_bytes_in: stats.relayed_to_server.load(Relaxed),
+            relayed_bytes_out: stats.relayed_to_client.load(Relaxed),
+            data_failures: stats.data_failures.load(Relaxed),
         }
     }
 }
@@ -219,6 +278,21 @@ impl fmt::Display for VirtualServerStatus {
             if let Some(reason) = &server.reason {
                 writeln!(f, "  {:width$}  {reason}", "")?;
             }
+        }
+        for path in &self.data_paths {
+            writeln!(f, "  data {}, {}: {} transfers", path.data_path, path.reason, path.transfers)?;
+        }
+        let sum = |of: fn(&RealServerStatus) -> u64| self.real_servers.iter().map(of).sum::<u64>();
+        if sum(|server| server.relayed_transfers) > 0 || self.relay.ports_exhausted > 0 {
+            writeln!(
+                f,
+                "  relay: {} bytes in, {} bytes out, {} ports in use ({} times none free), {} strangers refused",
+                sum(|server| server.relayed_bytes_in),
+                sum(|server| server.relayed_bytes_out),
+                self.relay.ports_in_use,
+                self.relay.ports_exhausted,
+                self.relay.strangers_refused,
+            )?;
         }
         Ok(())
     }

@@ -167,9 +167,8 @@ impl Relays {
     /// Takes a transfer that has ended on the control connection, and gives it back with what was carried when its data
     /// connection has ended, too: at once, or from [`Relays::take_ended`].
     pub(super) fn end_transfer(&mut self, record: TransferRecord) -> Option<(TransferRecord, Carried)> {
-        // Transfers follow each other, so it is that of the last relay that was started.
-        let last = self.relays.iter_mut().rev().find_map(|relay| relay.running.as_mut());
-        let Some(running) = last else {
+        let relay = record.relay.and_then(|id| self.find(id));
+        let Some(running) = relay.and_then(|relay| relay.running.as_mut()) else {
             return Some((record, Carried { to_server: 0, to_client: 0, end: None }));
         };
         if running.is_delivered() {

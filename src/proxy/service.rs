@@ -1,13 +1,16 @@
 //! A virtual server at work: its configuration, the policy that its sessions share, and its real servers.
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::relay::{LivePorts, Relaying};
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
-use crate::proto::ftp::{BouncePolicy, DataAddresses, DataConstraint, ServerData, SessionPolicy, TlsPolicy};
+use crate::proto::ftp::{
+    BouncePolicy, DataAddresses, DataConstraint, DataPath, OwnPorts, PathReason, ServerData, SessionPolicy,
+    TlsPolicy,
+};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -17,14 +20,58 @@ pub struct Service {
     /// Where it listens.
     pub(crate) addresses: Vec<SocketAddr>,
     /// As configured.
-    pub(crate) data_path: crate::proto::ftp::DataPath,
+    pub(crate) data_path: DataPath,
     pub(super) policy: Arc<SessionPolicy>,
     /// In the order of the virtual server's real servers.
     pub(super) server_data: Vec<Arc<ServerData>>,
     pub(super) timeouts: Timeouts,
     pub(crate) relaying: Relaying,
+    pub(crate) path_counts: PathCounts,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
+}
+
+/// How many transfers took which data path, and why.
+#[derive(Debug, Default)]
+pub(crate) struct PathCounts([AtomicU64; PATHS.len()]);
+
+/// What a transfer can have.
+const PATHS: [(DataPath, PathReason); 9] = [
+    (DataPath::Direct, PathReason::Configured),
+    (DataPath::Direct, PathReason::GlobusClient),
+    (DataPath::Relay, PathReason::Configured),
+    (DataPath::Relay, PathReason::GlobusClient),
+    (DataPath::Relay, PathReason::OtherClient),
+    (DataPath::Relay, PathReason::PeerChecked),
+    (DataPath::Relay, PathReason::TlsToClient),
+    (DataPath::Relay, PathReason::TlsToServer),
+    (DataPath::Relay, PathReason::OwnRelayNamed),
+];
+
+impl PathCounts {
+    pub(super) fn count(&self, path: DataPath, reason: PathReason) {
+        if let Some(index) = PATHS.iter().position(|&known| known == (path, reason)) {
+            self.0[index].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Those that are not 0.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (DataPath, PathReason, u64)> {
+        let counts = PATHS.iter().zip(&self.0);
+        counts
+            .map(|(&(path, reason), count)| (path, reason, count.load(Relaxed)))
+            .filter(|&(.., count)| count > 0)
+    }
+}
+
+/// What the virtual servers know of each other.
+struct Site {
+    /// Where real servers are reached for data.
+    servers: Vec<IpAddr>,
+    /// Where services listen.
+    services: Vec<SocketAddr>,
+    live_ports: Arc<LivePorts>,
+    own_ports: Arc<OwnPorts>,
 }
 
 /// How long a session may take over what.
@@ -42,19 +89,16 @@ impl Service {
     #[must_use]
     pub fn from_model(model: &config::Model) -> Vec<Arc<Self>> {
         let everything = &model.virtual_servers;
-        let servers: Vec<IpAddr> =
-            everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect();
-        let services: Vec<SocketAddr> = everything.iter().flat_map(service_addresses).collect();
-        let live = Arc::<LivePorts>::default();
-        everything.iter().map(|config| Arc::new(Self::new(config, &servers, &services, &live))).collect()
+        let site = Site {
+            servers: everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect(),
+            services: everything.iter().flat_map(service_addresses).collect(),
+            live_ports: Arc::default(),
+            own_ports: Arc::default(),
+        };
+        everything.iter().map(|config| Arc::new(Self::new(config, &site))).collect()
     }
 
-    fn new(
-        config: &config::VirtualServer,
-        servers: &[IpAddr],
-        services: &[SocketAddr],
-        live: &Arc<LivePorts>,
-    ) -> Self {
+    fn new(config: &config::VirtualServer, site: &Site) -> Self {
         let real_servers = config.real_servers.iter().map(|server| {
             Arc::new(RealServer::new(RealServerSpec {
                 name: server.name.clone(),
@@ -74,8 +118,8 @@ impl Service {
         let bounce = BouncePolicy {
             foreign: config.foreign_data_addresses,
             trusted: config.trusted_networks.clone(),
-            servers: servers.to_vec(),
-            services: services.to_vec(),
+            servers: site.servers.clone(),
+            services: site.services.clone(),
         };
         let server_data = config.real_servers.iter().map(|server| {
             let map = server.data_address_map.clone();
@@ -101,7 +145,7 @@ impl Service {
                     Some(tls) if tls.required => TlsPolicy::Required,
                     Some(_) => TlsPolicy::Offered,
                 },
-                own_ports: Arc::default(),
+                own_ports: Arc::clone(&site.own_ports),
             }),
             server_data: server_data.collect(),
             timeouts: Timeouts {
@@ -110,7 +154,8 @@ impl Service {
                 login: config.login_timeout,
                 idle: config.idle_timeout,
             },
-            relaying: Relaying::new(config.relay_ports.clone(), Arc::clone(live)),
+            path_counts: PathCounts::default(),
+            relaying: Relaying::new(config.relay_ports.clone(), Arc::clone(&site.live_ports)),
             panics: AtomicU64::new(0),
         }
     }

@@ -335,15 +335,20 @@ fn a_file_that_is_too_long_is_not_read() {
 #[test]
 fn descriptors_are_counted_over_all_virtual_servers() {
     let mut model = accepted(MINIMAL).model;
-    assert_eq!(descriptors_needed(&model), 20_064);
+    assert_eq!(descriptors_needed(&model), 20_064 + 4 * 1001, "as many transfers as relay_ports");
     model.virtual_servers.push(VirtualServer { max_sessions: 8, ..VirtualServer::new("b".into()) });
-    assert_eq!(descriptors_needed(&model), 20_080);
-    assert_eq!(check_descriptors(&model, 20_080), Ok(()));
+    assert_eq!(descriptors_needed(&model), 24_116);
+    assert_eq!(check_descriptors(&model, 24_116), Ok(()));
     assert_eq!(
         check_descriptors(&model, 1024).unwrap_err().to_string(),
-        "the limit of 1024 file descriptors is enough for 480 sessions, and the `max_sessions` of all virtual servers \
-         together need 20080; raise the limit (`LimitNOFILE=` in the unit, `ulimit -n` in a shell) or lower \
+        "the limit of 1024 file descriptors is enough for 160 sessions, and the `max_sessions` of all virtual servers \
+         together need 24116; raise the limit (`LimitNOFILE=` in the unit, `ulimit -n` in a shell) or lower \
          `max_sessions`"
     );
+    assert!(check_descriptors(&model, 20_000).unwrap_err().to_string().contains("enough for 5964 sessions"));
+    model.virtual_servers[0].data_path = crate::proto::ftp::DataPath::Direct;
+    assert_eq!(descriptors_needed(&model), 20_112);
+    model.virtual_servers[0].real_servers[0].checks_data_peer = true;
+    assert_eq!(descriptors_needed(&model), 24_116);
     assert!(check_descriptors(&model, 3).unwrap_err().to_string().contains("enough for 0 sessions"));
 }

@@ -12,7 +12,7 @@ use super::super::backlog::Progress;
 use super::super::journal;
 use super::super::relay::Relays;
 use super::{ControlChannel, Scratch};
-use crate::proto::ftp::{Action, DataPath, Ending, Outbox, RelayRequest, ReplyCode, TransferRecord};
+use crate::proto::ftp::{Action, Ending, Outbox, RelayRequest, ReplyCode, TransferRecord};
 
 impl ControlChannel {
     /// Reads the server once and hands it to the machine. Its end, in whatever way, ends the session.
@@ -174,7 +174,8 @@ impl ControlChannel {
     }
 
     fn account_transfer(&mut self, record: TransferRecord) {
-        let relays = self.relays.as_mut().filter(|_| record.data_path == DataPath::Relay);
+        self.service.path_counts.count(record.data_path, record.reason);
+        let relays = self.relays.as_mut().filter(|_| record.relay.is_some());
         let Some(relays) = relays else {
             return journal::transfer(&self.service, &self.real_server, &self.facts, &record, None);
         };

@@ -20,7 +20,13 @@ impl Leftovers {
     /// # Panics
     /// When the door has gone.
     pub fn of(door: &LocalDoor) -> Self {
-        let listed = std::fs::read_dir(format!("/proc/{}/fd", door.id())).expect("the door runs");
+        Self::of_process(door.id())
+    }
+
+    /// # Panics
+    /// When there is no such process.
+    pub fn of_process(id: u32) -> Self {
+        let listed = std::fs::read_dir(format!("/proc/{id}/fd")).expect("the door runs");
         let mut found = Self { sockets: 0, pipes: 0 };
         for entry in listed.flatten() {
             let target = std::fs::read_link(entry.path()).unwrap_or_default();
@@ -37,8 +43,16 @@ impl Leftovers {
     /// # Panics
     /// When something is left.
     pub fn until_again(self, door: &LocalDoor) {
+        self.until_again_in(door.id());
+    }
+
+    /// As [`Leftovers::until_again`].
+    ///
+    /// # Panics
+    /// When something is left.
+    pub fn until_again_in(self, id: u32) {
         deadline::until("descriptors as before", Duration::from_secs(20), || {
-            let now = Self::of(door);
+            let now = Self::of_process(id);
             let as_before = now.sockets <= self.sockets && now.pipes <= self.pipes.max(KEPT_PIPES);
             if as_before { Ok(()) } else { Err(format!("{now:?}, and {self:?} before")) }
         })

@@ -1,15 +1,16 @@
 //! What the fuzz targets assert; also run on stable by `integration/corpus.rs`.
 #![allow(dead_code)] // each target uses its own part
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gridfront::proto::ftp::{
-    AddressList, BouncePolicy, Command, DataAddresses, DataPath, ForeignDataAddresses, Greeting, HELD_LINE,
-    LineSplitter, Login, Outbox, Piece, ReplyCode, ReplyFramer, ServerData, Session, SessionPolicy,
-    parse_eprt, parse_port, parse_spor, rewrite_address_line,
+    Action, AddressList, BouncePolicy, Command, Connections, DataAddresses, DataPath, ForeignDataAddresses,
+    Greeting, HELD_LINE, LineSplitter, Login, Outbox, Piece, RelayAnswer, RelayId, RelayRequest, ReplyCode,
+    ReplyFramer, ServerData, Session, SessionPolicy, Side, parse_eprt, parse_port, parse_spor,
+    rewrite_address_line,
 };
 use gridfront::proto::proxy_protocol::{Header, MAX_V2, Version};
 
@@ -138,22 +139,29 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// A whole session with a client and a server that say anything: nothing panics, memory stays bounded, and no server
-/// that we know of reads an address that the door has not allowed.
-#[allow(clippy::disallowed_methods)] // a starting point in time; nothing waits
+/// A whole session with a client, a server and a driver that say anything: nothing panics, memory stays bounded, no
+/// server that we know of reads an address that the door has not allowed, and the driver is asked for nothing that the
+/// seam does not know.
 pub fn session(data: &[u8]) {
+    talk(data, DataPath::Direct, Mood::Prompt);
+    for path in [DataPath::Relay, DataPath::Auto] {
+        for mood in [Mood::Prompt, Mood::Late, Mood::NoPort, Mood::NoServer, Mood::Silent] {
+            talk(data, path, mood);
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // a starting point in time; nothing waits
+fn talk(data: &[u8], data_path: DataPath, mood: Mood) {
     let client: IpAddr = [192, 0, 2, 7].into();
     let bounce = BouncePolicy { foreign: ForeignDataAddresses::Deny, ..BouncePolicy::default() };
-    let policy = Arc::new(SessionPolicy {
-        bounce: bounce.clone(),
-        data_path: DataPath::Direct,
-        ..SessionPolicy::default()
-    });
+    let policy = Arc::new(SessionPolicy { bounce: bounce.clone(), data_path, ..SessionPolicy::default() });
     let mut session =
         Session::new(policy, Arc::new(ServerData { addresses: addresses(), constraint: None }), client);
     let (mut out, now) = (Outbox::default(), Instant::now());
     let mut stash = Vec::new();
     let mut readers = Readers::default();
+    let mut driver = Driver::new(mood);
     let mut rest = data;
     while let [head, tail @ ..] = rest {
         let (said, tail) = tail.split_at(usize::from(head & 0x7f).min(tail.len()));
@@ -165,30 +173,133 @@ pub fn session(data: &[u8]) {
         } else {
             stash.extend_from_slice(said);
         }
-        if session.tunnel().is_some() {
-            return;
-        }
-        let used = session.handle_client(now, &stash, &mut out);
-        stash.drain(..used);
-        assert!(stash.is_empty() || !session.accepts_client());
-        assert!(!session.is_quiet() || !session.is_busy());
-        for line in readers.hear(&out.to_server) {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            for address in named(&line).unwrap_or_else(|| panic!("an address nobody can check: {text:?}")) {
-                assert_eq!(bounce.check(client, Login::No, address), Ok(()), "{text:?}");
+        // Two answers, at most, take a transfer command through.
+        for _ in 0..3 {
+            if session.tunnel().is_some() {
+                return;
             }
-        }
-        out.clear();
-        if session.ended().is_some() {
-            return;
+            let used = session.handle_client(now, &stash, &mut out);
+            stash.drain(..used);
+            assert!(stash.is_empty() || !session.accepts_client());
+            assert!(!session.is_quiet() || !session.is_busy());
+            driver.hear(out.actions.drain(..), data_path);
+            for line in readers.hear(&out.to_server) {
+                let text = String::from_utf8_lossy(&line).into_owned();
+                for address in named(&line).unwrap_or_else(|| panic!("an address nobody can check: {text:?}"))
+                {
+                    let own = driver.told.contains(&address);
+                    assert!(own || bounce.check(client, Login::No, address).is_ok(), "{text:?}");
+                }
+            }
+            out.clear();
+            if session.ended().is_some() {
+                return;
+            }
+            match driver.answer() {
+                Some((id, answer)) => session.handle_relay(now, id, answer, &mut out),
+                None => break,
+            }
         }
     }
     session.handle_server_closed(now, &mut out);
     assert!(session.ended().is_some() && !session.accepts_client());
+    driver.hear(out.actions.drain(..), data_path);
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Mood {
+    Prompt,
+    /// An answer comes with the record after the next.
+    Late,
+    NoPort,
+    NoServer,
+    Silent,
+}
+
+/// The driver's side of the seam.
+struct Driver {
+    mood: Mood,
+    /// The last set-up, how many ports it has, and whether it has been started; an older one is over.
+    open: Option<(RelayId, Side, usize, Option<Connections>)>,
+    newest: u32,
+    due: Option<(RelayId, RelayAnswer)>,
+    waited: bool,
+    /// What the server has been told of the door's own ports.
+    told: Vec<SocketAddr>,
+}
+
+impl Driver {
+    fn new(mood: Mood) -> Self {
+        Self { mood, open: None, newest: 0, due: None, waited: false, told: Vec::new() }
+    }
+
+    fn hear(&mut self, actions: impl Iterator<Item = Action>, path: DataPath) {
+        for action in actions {
+            let Action::Relay(request) = action else { continue };
+            assert!(path != DataPath::Direct && self.due.is_none(), "{request:?}");
+            match request {
+                RelayRequest::Listen { id, side, ports } => {
+                    assert!(id.0 > self.newest && self.open.is_none() && (1..=1024).contains(&ports));
+                    self.newest = id.0;
+                    self.open = Some((id, side, ports, None));
+                    let (host, first) = if side == Side::Client {
+                        ([203, 0, 113, 1], 20_000)
+                    } else {
+                        ([10, 0, 0, 1], 30_000)
+                    };
+                    let port = |at| SocketAddr::from((host, first + u16::try_from(at).unwrap()));
+                    let bound: Vec<_> = (0..ports).map(port).collect();
+                    if self.mood == Mood::NoPort {
+                        self.open = None;
+                        self.due = Some((id, RelayAnswer::Failed("no relay port is free".into())));
+                    } else {
+                        if side == Side::Server {
+                            self.told.clone_from(&bound);
+                        }
+                        self.due = Some((id, RelayAnswer::Listening(bound)));
+                    }
+                }
+                RelayRequest::Start { id, targets, connections, .. } => {
+                    let Some((known, side, ports, started @ None)) = &mut self.open else {
+                        panic!("{id:?} does not listen")
+                    };
+                    assert_eq!((id, targets.len()), (*known, *ports));
+                    *started = Some(connections);
+                    if *side == Side::Client && connections == Connections::One {
+                        let refused = RelayAnswer::Failed("connection refused".into());
+                        let answer =
+                            if self.mood == Mood::NoServer { refused } else { RelayAnswer::Connected };
+                        self.due = Some((id, answer));
+                    }
+                }
+                RelayRequest::Finish { id, .. } => {
+                    let Some((known, _, _, Some(connections))) = self.open else {
+                        panic!("{id:?} was not started")
+                    };
+                    assert_eq!(id, known);
+                    if connections == Connections::One {
+                        self.open = None;
+                    }
+                }
+                RelayRequest::Close { id } => assert_eq!(self.open.take().map(|open| open.0), Some(id)),
+            }
+        }
+    }
+
+    fn answer(&mut self) -> Option<(RelayId, RelayAnswer)> {
+        self.due.as_ref()?;
+        if self.mood == Mood::Silent
+            || (self.mood == Mood::Late && !std::mem::replace(&mut self.waited, true))
+        {
+            return None;
+        }
+        self.waited = false;
+        self.due.take()
+    }
 }
 
 /// The addresses of a line that some server may take for PORT, EPRT or SPOR: dCache looks at four letters only.
-fn named(line: &[u8]) -> Option<Vec<std::net::SocketAddr>> {
+fn named(line: &[u8]) -> Option<Vec<SocketAddr>> {
     let line = line.trim_ascii_start();
     let (Some(verb), Some(arguments)) = (line.get(..4), line.get(4..)) else { return Some(Vec::new()) };
     let arguments = arguments.trim_ascii();

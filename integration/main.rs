@@ -23,6 +23,7 @@ mod faults;
 mod idle_memory;
 mod matrix;
 mod passthrough;
+mod relay;
 mod support;
 
 /// Every test pays two additions for each allocation, so that one can count them.

@@ -4,6 +4,7 @@
 //!   client bytes ─▶ line ─▶ command ─▶ session ─▶ bytes for the real server
 //!   server bytes ─▶ line ─▶ reply   ─▶ session ─▶ bytes for the client, facts for the log
 //!                                      passive, bounce: the addresses inside
+//!                                      relay: what the driver does for data that crosses the door
 //! ```
 mod bounce;
 mod command;

@@ -159,4 +159,31 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_port_of_the_door_lets_in_whom_the_session_may_name() {
+        use ForeignDataAddresses::{Allow, Deny, ThirdParty};
+        #[rustfmt::skip]
+        let table = [
+            ("own address",         Deny,       Login::No,        "192.0.2.7",        true),
+            ("own, mapped form",    Deny,       Login::No,        "::ffff:192.0.2.7", true),
+            ("trusted",             Deny,       Login::Anonymous, "203.0.113.9",      true),
+            ("real server, deny",   Deny,       Login::User,      "10.0.0.11",        false),
+            ("real server",         ThirdParty, Login::Anonymous, "10.0.0.11",        true),
+            ("stranger, anonymous", ThirdParty, Login::Anonymous, "198.51.100.1",     false),
+            ("stranger, user",      ThirdParty, Login::User,      "198.51.100.1",     true),
+            ("stranger, deny",      Deny,       Login::User,      "198.51.100.1",     false),
+            ("stranger, allow",     Allow,      Login::Anonymous, "198.51.100.1",     true),
+        ];
+        for (name, foreign, login, peer, expected) in table {
+            let policy = BouncePolicy {
+                foreign,
+                trusted: vec!["203.0.113.0/24".parse().unwrap()],
+                servers: vec!["10.0.0.11".parse().unwrap()],
+                services: vec![],
+            };
+            let client = "::ffff:192.0.2.7".parse().unwrap();
+            assert_eq!(policy.check_peer(client, login, peer.parse().unwrap()), expected, "{name}");
+        }
+    }
 }

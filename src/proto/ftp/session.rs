@@ -3,13 +3,17 @@
 //! ```text
 //!   client ──▶ handle_client ──▶ Outbox::to_server        commands: acted on, answered here, or passed
 //!   server ──▶ handle_server ──▶ Outbox::to_client        replies:  matched with their command, rewritten, or passed
-//!                                Outbox::actions          facts for counters and the log
+//!                                Outbox::actions          facts for counters and the log, requests to the driver
 //! ```
 //!
 //! Replies come strictly in the order of the commands, so a queue of pending commands tells which reply belongs to
 //! which. Where a command can only be judged once earlier replies are known (may this login name that address? which
 //! TYPE was in force at PASV?), or is answered by the door itself, it waits: [`Session::accepts_client`] turns false
 //! and the driver stops reading the client until the server has answered.
+//!
+//! Where data crosses the door, commands also wait for the driver: an [`Action::Relay`] asks, [`Session::handle_relay`]
+//! tells, and the next [`Session::handle_client`] goes on. Some commands to the server are then the door's own; their
+//! replies are never shown.
 //!
 //! What is not understood passes byte for byte.
 mod commands;

@@ -121,6 +121,39 @@ fn a_family_that_the_server_lacks_is_known() {
     assert_eq!(addresses("10.0.0.11", &[], &[]).own_address(true), ip("10.0.0.11"));
 }
 
+#[test]
+fn the_door_dials_what_the_server_says_unless_it_cannot_be() {
+    let nat = addresses("10.0.0.11", &["198.51.100.11"], &[("10.0.0.61", "198.51.100.61")]);
+    let local = addresses("127.0.0.1", &[], &[]);
+    #[rustfmt::skip]
+    let table = [
+        ("its own",              &nat,   Some("10.0.0.11"),        "10.0.0.11"),
+        ("a node, not mapped",   &nat,   Some("10.0.0.61"),        "10.0.0.61"),
+        ("mapped form",          &nat,   Some("::ffff:10.0.0.62"), "10.0.0.62"),
+        ("no address",           &nat,   None,                     "10.0.0.11"),
+        ("unspecified",          &nat,   Some("0.0.0.0"),          "10.0.0.11"),
+        ("unspecified, IPv6",    &nat,   Some("::"),               "10.0.0.11"),
+        ("loopback elsewhere",   &nat,   Some("127.0.1.1"),        "10.0.0.11"),
+        ("loopback here",        &local, Some("127.0.0.2"),        "127.0.0.2"),
+    ];
+    for (name, addresses, announced, dialled) in table {
+        assert_eq!(addresses.dial(announced.map(ip)), ip(dialled), "{name}");
+    }
+}
+
+#[test]
+fn a_server_is_at_every_address_that_is_configured_for_it() {
+    let nat = addresses("10.0.0.11", &["198.51.100.11", "2001:db8::11"], &[("10.0.0.61", "198.51.100.61")]);
+    for known in
+        ["10.0.0.11", "::ffff:10.0.0.11", "198.51.100.11", "2001:db8::11", "10.0.0.61", "198.51.100.61"]
+    {
+        assert!(nat.contains(ip(known)), "{known}");
+    }
+    for unknown in ["10.0.0.12", "2001:db8::12", "127.0.0.1", "0.0.0.0"] {
+        assert!(!nat.contains(ip(unknown)), "{unknown}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -51,6 +51,8 @@ pub(super) struct SetUp {
     /// When the transfer command came.
     pub(super) since: Instant,
     pub(super) direction: Direction,
+    /// It is for a directory, not for a file.
+    pub(super) lists: bool,
     pub(super) connections: Connections,
     /// Started with TLS at the client's side.
     pub(super) private: bool,
@@ -194,6 +196,7 @@ impl Session {
             targets: Vec::new(),
             since: now,
             direction: Direction::Download,
+            lists: false,
             connections: Connections::One,
             private: false,
         }));
@@ -247,6 +250,13 @@ impl Session {
 
     /// Begins to ask the server what this transfer needs; all of it in one segment.
     pub(super) fn ask_server(&mut self, out: &mut Outbox) -> Gate {
+        // A Globus server that is in TYPE A when it gives the address ends the lines of a listing with CR CR LF, and
+        // clients take the first CR for a part of the name. In TYPE I then, and in TYPE A again, all servers end them well.
+        let lists = self.data.as_ref().is_some_and(|data| data.lists);
+        let is_text = lists && self.type_chosen && self.type_in_force == b'A';
+        if is_text {
+            self.ask(Kind::Type(b'I'), b"TYPE I\r\n", out);
+        }
         self.choose_type(out);
         if std::mem::take(&mut self.server_delays) {
             self.ask(Kind::Other, b"OPTS PASV AllowDelayed=0;\r\n", out);
@@ -261,6 +271,9 @@ impl Session {
         });
         if let Some((kind, line)) = request {
             self.ask(kind, &line, out);
+        }
+        if is_text {
+            self.ask(Kind::Type(b'A'), b"TYPE A\r\n", out);
         }
         if let Some(offset) = self.rest.take() {
             let line = [b"REST ", &offset[..], b"\r\n"].concat();

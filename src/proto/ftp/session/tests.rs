@@ -1,5 +1,6 @@
 mod active;
 mod bounce;
+mod driver;
 mod endings;
 mod limits;
 mod lines;

@@ -177,6 +177,7 @@ impl Session {
         let Some(data) = self.data.as_deref_mut() else { return Ok(()) };
         data.since = now;
         data.direction = if verb.is_upload() { Direction::Upload } else { Direction::Download };
+        data.lists = !verb.moves_file();
         match data.asked {
             Asked::Active { .. } | Asked::Passive { delayed: true, .. } => {
                 let ports = data.targets.len().max(1);

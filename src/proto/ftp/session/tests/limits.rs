@@ -81,3 +81,8 @@ fn commands_are_counted_once_each() {
     rig.user().client("PWD\r\nEPSV\r\nNOOP\r\n").server("257 a\r\n200 ok\r\n");
     assert_eq!(rig.session.commands(), 5);
 }
+
+#[test]
+fn data_that_crosses_the_door_costs_an_idle_session_little() {
+    assert!(size_of::<Session>() <= 288, "{} bytes", size_of::<Session>());
+}

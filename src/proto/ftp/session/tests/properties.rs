@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::driver::{Driver, Mood};
 use super::*;
 
 /// A command, the reply an in-order server gives, and the final code that the client must see.
@@ -18,6 +19,14 @@ fn exchange() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         ("FEAT\r\n", "211-Extensions\r\n SIZE\r\n227 no\r\n211 End\r\n"),
         ("PASV\r\n", "227 x (10,0,0,11,1,2)\r\n"),
         ("EPSV\r\n", "229 x (|||513|)\r\n"),
+        ("EPSV 2\r\n", "229 x (|||514|)\r\n"),
+        ("EPSV ALL\r\n", "229 all\r\n"),
+        ("SPOR 192,0,2,7,200,1 192,0,2,7,200,2\r\n", "200 SPOR\r\n"),
+        ("OPTS PASV AllowDelayed=1;\r\n", "200 delayed\r\n"),
+        ("MODE S\r\n", "200 S\r\n"),
+        ("REST 5\r\n", "350 from there\r\n"),
+        ("GET path=/a;pasv;\r\n", "127 x (10,0,0,11,1,2)\r\n226 done\r\n"),
+        ("RETR /no\r\n", "550-no\r\n550 such\r\n"),
         ("SPAS\r\n", "229-x\r\n 10,0,0,11,1,2\r\n229 End\r\n"),
         ("PORT 192,0,2,7,200,1\r\n", "200 PORT\r\n"),
         ("PORT 203,0,113,9,200,1\r\n", "200 PORT\r\n"),
@@ -62,9 +71,16 @@ impl InOrder {
     }
 }
 
-/// Runs a dialogue; `client` and `server` say how many bytes move at a time.
-fn run(script: &[(Vec<u8>, Vec<u8>)], client: &[usize], server: &[usize]) -> (Vec<u8>, Vec<u8>, Vec<Action>) {
-    let mut rig = rig();
+/// Runs a dialogue; `client` and `server` say how many bytes move at a time, and whether the driver speaks.
+fn run(
+    script: &[(Vec<u8>, Vec<u8>)],
+    path: DataPath,
+    mood: Mood,
+    client: &[usize],
+    server: &[usize],
+) -> (Vec<u8>, Vec<u8>, Vec<Action>) {
+    let mut rig = Site { path, ..Site::default() }.rig();
+    let mut driver = Driver::default();
     let mut input: VecDeque<u8> = script.iter().flat_map(|(command, _)| command.clone()).collect();
     let mut peer = InOrder::default();
     let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
@@ -79,15 +95,21 @@ fn run(script: &[(Vec<u8>, Vec<u8>)], client: &[usize], server: &[usize]) -> (Ve
             peer.replies.drain(..most.min(peer.replies.len())).collect()
         };
         rig.server(from_server);
+        driver.hear(&mut rig, mood);
+        if server[turn % server.len()] % 2 == 1 || turn % 7 == 0 {
+            driver.speak(&mut rig);
+        }
         peer.hear(&rig.out.to_server, script);
         to_client.append(&mut rig.out.to_client);
         to_server.append(&mut rig.out.to_server);
-        if input.is_empty() && rig.stash.is_empty() && peer.replies.is_empty() && !rig.session.is_waiting() {
+        let quiet = input.is_empty() && rig.stash.is_empty() && peer.replies.is_empty() && !driver.owes();
+        if quiet && !rig.session.is_waiting() {
             break;
         }
         assert!(turn < 1_000_000, "the dialogue is stuck");
     }
-    assert!(!rig.session.is_busy() && rig.session.ended().is_none());
+    driver.hear(&mut rig, mood);
+    assert!(!driver.owes() && !rig.session.is_busy() && rig.session.ended().is_none());
     (to_client, to_server, rig.actions())
 }
 
@@ -109,14 +131,22 @@ proptest! {
     #[test]
     fn every_command_gets_exactly_one_final_reply_and_the_chunks_do_not_matter(
         script in proptest::collection::vec(exchange(), 1..40),
+        logged_in in any::<bool>(),
+        path in path(),
+        mood in proptest::sample::select(vec![Mood::Willing, Mood::Willing, Mood::NoPort, Mood::NoServer]),
         client in proptest::collection::vec(0usize..60, 1..8),
         server in proptest::collection::vec(0usize..60, 1..8),
     ) {
+        let mut script = script;
+        if logged_in {
+            script.splice(0..0, [("USER joe\r\n", "331 p\r\n"), ("PASS x\r\n", "230-hi\r\n230 in\r\n")]
+                .map(|(command, reply)| (command.into(), reply.into())));
+        }
         // Neither side may stop for ever.
         let (client, server) = ([&client[..], &[9000]].concat(), [&server[..], &[9000]].concat());
-        let (to_client, to_server, actions) = run(&script, &client, &server);
+        let (to_client, to_server, actions) = run(&script, path, mood, &client, &server);
         prop_assert_eq!(finals(&to_client), script.len());
-        let whole = run(&script, &[usize::MAX], &[usize::MAX]);
+        let whole = run(&script, path, mood, &[usize::MAX], &[usize::MAX]);
         prop_assert_eq!(shown(&to_client), shown(&whole.0));
         prop_assert_eq!(shown(&to_server), shown(&whole.1));
         prop_assert_eq!(actions.len(), whole.2.len());
@@ -127,8 +157,11 @@ proptest! {
     #[test]
     fn garbage_on_both_sides_is_survived_within_bounds(
         turns in proptest::collection::vec((any::<bool>(), garbage()), 1..60),
+        path in path(),
+        mood in proptest::sample::select(vec![Mood::Willing, Mood::NoPort, Mood::NoServer, Mood::Silent]),
     ) {
-        let mut rig = rig();
+        let mut rig = Site { path, ..Site::default() }.rig();
+        let mut driver = Driver::default();
         let mut offered = 0;
         for (from_client, bytes) in &turns {
             offered = offered.max(rig.stash.len() + bytes.len());
@@ -138,6 +171,8 @@ proptest! {
                 rig.session.handle_server(rig.now, bytes, &mut rig.out);
                 rig.resume();
             }
+            driver.hear(&mut rig, mood);
+            driver.speak(&mut rig);
             let session = &rig.session;
             prop_assert!(session.client_lines.held() <= HELD_LINE + offered);
             prop_assert!(session.server_lines.held() <= HELD_LINE + offered);
@@ -170,6 +205,10 @@ proptest! {
     }
 }
 
+fn path() -> impl Strategy<Value = DataPath> {
+    proptest::sample::select(vec![DataPath::Direct, DataPath::Relay, DataPath::Auto])
+}
+
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     let words: Vec<&[u8]> = vec![
         b"\r\n",
@@ -193,6 +232,12 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
         b"LIST",
         b"\xff\xf4\xff\xf2",
         b"227 (10,0,0,11,1,2)",
+        b"\r\nPASV\r\nRETR x\r\n",
+        b"\r\nUSER joe\r\n",
+        b"SPAS",
+        b"REST 5",
+        b"350 ok",
+        b"229-x\r\n 10,0,0,62,1,2\r\n229 End",
         b"200 ok",
         b"200-x",
         b"234 ok",

@@ -246,3 +246,24 @@ fn a_transfer_lasts_from_its_command() {
     rig.server("226 done\r\n");
     assert_eq!(rig.transfers()[0].duration, Duration::from_secs(5));
 }
+
+#[test]
+fn a_listing_in_type_a_is_asked_for_in_type_i_and_given_in_type_a() {
+    for listing in ["LIST", "NLST /", "MLSD"] {
+        let mut rig = relay();
+        rig.user().binary().pasv(1).exchange("TYPE A", "200 ok").client(format!("{listing}\r\n"));
+        rig.server_sees("TYPE I\r\nPASV\r\nTYPE A\r\n").server("200 ok\r\n").client_sees("").driver_sees(&[]);
+        rig.server(THEIR_227).client_sees("").starts(one(1, THEIRS)).driver(1, RelayAnswer::Connected);
+        rig.server("200 ok\r\n").client_sees("").server_sees(format!("{listing}\r\n")).done(1);
+        // A file is not the door's to translate.
+        rig.pasv(2).retr(2);
+    }
+}
+
+#[test]
+fn a_listing_that_the_door_connects_to_the_client_for_is_given_likewise() {
+    let mut rig = relay();
+    rig.user().binary().exchange("TYPE A", "200 ok").refused("PORT 192,0,2,7,200,1\r\n", "200 ");
+    rig.client("LIST\r\n").driver_sees(&[listen(1, Side::Server, 1)]).driver(1, listening(&[LEG]));
+    rig.server_sees("TYPE I\r\nPORT 10,0,0,1,207,9\r\nTYPE A\r\n");
+}

@@ -77,9 +77,11 @@ impl Setup {
     /// The configuration for a door at `address` with its socket in `directory`.
     pub fn text(&self, directory: &Path, address: SocketAddr) -> String {
         let Self { global, virtual_server, check, real_servers } = self;
+        // Their data connections are not what most scripts have, and the door would want to make them.
+        let path = if virtual_server.contains("data_path") { "" } else { "data_path = \"direct\"\n" };
         let mut text = format!(
             "[global]\nadmin_socket = \"{}\"\n{global}\n\n\
-             [[virtual_server]]\nname = \"gridftp\"\naddresses = [\"{}\"]\nport = {}\n{virtual_server}\n\n\
+             [[virtual_server]]\nname = \"gridftp\"\naddresses = [\"{}\"]\nport = {}\n{path}{virtual_server}\n\n\
              [virtual_server.check]\n{check}\n",
             socket_of(directory).display(),
             address.ip(),

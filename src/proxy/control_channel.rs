@@ -168,6 +168,10 @@ impl ControlChannel {
         })
     }
 
+    pub(super) fn client(&self) -> SocketAddr {
+        self.facts.client
+    }
+
     /// What outlasts the control connection: data that is whole, and still on its way.
     pub(super) fn into_lingering(self) -> Option<Lingering> {
         let Self { service, real_server, facts, registration, relays, .. } = self;

@@ -124,8 +124,12 @@ pub(super) fn cannot_accept(service: &Arc<Service>, error: &std::io::Error) {
 }
 
 /// A bug of ours: the session is gone, the others are not.
-pub(super) fn panicked(service: &Service, client: SocketAddr) {
-    error!(%client, virtual_server = service.virtual_server.name(), "session ended by a bug in gridfront; please report it");
+pub(super) fn panicked(service: &Service, client: Option<SocketAddr>) {
+    error!(
+        client = client.map(tracing::field::display),
+        virtual_server = service.virtual_server.name(),
+        "session ended by a bug in gridfront; please report it"
+    );
 }
 
 fn millis(duration: Duration) -> u64 {

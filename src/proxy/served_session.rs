@@ -26,15 +26,14 @@ use crate::balance::Admission;
 /// thousands of these wait at a time.
 pub(super) struct ServedSession {
     service: Arc<Service>,
-    client: SocketAddr,
     stage: Stage,
     _admission: Admission,
 }
 
 #[allow(clippy::large_enum_variant, reason = "the large one is the one that lasts")]
 enum Stage {
-    /// Boxed: its size goes when the server has greeted.
-    Approaching(Pin<Box<dyn Future<Output = Option<ControlChannel>> + Send>>),
+    /// Boxed: its size goes when the server has greeted. With the client's address.
+    Approaching(Pin<Box<dyn Future<Output = Option<ControlChannel>> + Send>>, SocketAddr),
     Serving(ControlChannel),
     /// Boxed, and of few: no session waits in it for long.
     Lingering(Box<Lingering>),
@@ -50,16 +49,20 @@ impl ServedSession {
         address: SocketAddr,
     ) -> Self {
         let approaching = begin(Arc::clone(&service), table.register(), client, address);
-        Self {
-            service,
-            client: address,
-            stage: Stage::Approaching(Box::pin(approaching)),
-            _admission: admission,
+        Self { service, stage: Stage::Approaching(Box::pin(approaching), address), _admission: admission }
+    }
+
+    fn client(&self) -> Option<SocketAddr> {
+        match &self.stage {
+            Stage::Approaching(_, client) => Some(*client),
+            Stage::Serving(channel) => Some(channel.client()),
+            Stage::Lingering(lingering) => Some(lingering.facts.client),
+            Stage::Over => None,
         }
     }
 
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Stage::Approaching(approaching) = &mut self.stage {
+        if let Stage::Approaching(approaching, _) = &mut self.stage {
             match ready!(approaching.as_mut().poll(cx)) {
                 Some(channel) => self.stage = Stage::Serving(channel),
                 None => return Poll::Ready(()),
@@ -75,7 +78,7 @@ impl ServedSession {
         }
         match &mut self.stage {
             Stage::Lingering(lingering) => lingering.poll(cx),
-            Stage::Approaching(_) | Stage::Serving(_) | Stage::Over => Poll::Ready(()),
+            Stage::Approaching(..) | Stage::Serving(_) | Stage::Over => Poll::Ready(()),
         }
     }
 }
@@ -87,7 +90,7 @@ impl Future for ServedSession {
         // Nothing of the session is used after a panic: its guards drop, and its sockets close.
         catch_unwind(AssertUnwindSafe(|| self.advance(cx))).unwrap_or_else(|_| {
             self.service.panics.fetch_add(1, Relaxed);
-            journal::panicked(&self.service, self.client);
+            journal::panicked(&self.service, self.client());
             Poll::Ready(())
         })
     }

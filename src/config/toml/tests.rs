@@ -346,7 +346,7 @@ fn descriptors_are_counted_over_all_virtual_servers() {
          `max_sessions`"
     );
     assert!(check_descriptors(&model, 20_000).unwrap_err().to_string().contains("enough for 5964 sessions"));
-    model.virtual_servers[0].data_path = crate::proto::ftp::DataPath::Direct;
+    model.virtual_servers[0].data_path = DataPath::Direct;
     assert_eq!(descriptors_needed(&model), 20_112);
     model.virtual_servers[0].real_servers[0].checks_data_peer = true;
     assert_eq!(descriptors_needed(&model), 24_116);

@@ -295,8 +295,7 @@ mod tests {
 
     #[test]
     fn addresses_have_ports_of_their_own_and_a_wrong_one_says_so() {
-        let (pool, address) = pool(1);
-        let (_, other) = super::tests::pool(1);
+        let ((pool, address), (_, other)) = (pool(1), pool(1));
         let held = [pool.listen(address).unwrap(), pool.listen(other).unwrap()];
         assert_ne!(held[0].address.ip(), held[1].address.ip());
         let refused = pool.listen("192.0.2.1:0".parse().unwrap()).unwrap_err();

@@ -125,9 +125,12 @@ impl Peers {
     pub fn accepts(&self, peer: IpAddr) -> bool {
         match &self.server {
             None => self.policy.bounce.check_peer(self.client, self.login, peer),
-            // A striped server connects from its data nodes.
+            // A striped server connects from its data nodes, which a site names among the trusted where it does not map them.
             Some(server) => {
-                server.addresses.contains(peer) || self.policy.bounce.servers.contains(&peer.to_canonical())
+                let (bounce, peer) = (&self.policy.bounce, peer.to_canonical());
+                server.addresses.contains(peer)
+                    || bounce.servers.contains(&peer)
+                    || bounce.trusted.iter().any(|network| network.contains(&peer))
             }
         }
     }

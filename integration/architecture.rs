@@ -13,10 +13,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("balance", &["proto"]),
     ("config", &["balance", "proto"]),
     ("sys", &["proto"]),
-    ("proxy", &["sys", "config", "balance", "proto"]),
-    ("checker", &["sys", "config", "balance", "proto"]),
-    ("control", &["proxy", "checker", "sys", "config", "balance", "proto"]),
-    ("cli", &["control", "proxy", "checker", "sys", "config", "balance", "proto"]),
+    ("tls", &["config"]),
+    ("proxy", &["tls", "sys", "config", "balance", "proto"]),
+    ("checker", &["tls", "sys", "config", "balance", "proto"]),
+    ("control", &["proxy", "checker", "tls", "sys", "config", "balance", "proto"]),
+    ("cli", &["control", "proxy", "checker", "tls", "sys", "config", "balance", "proto"]),
 ];
 
 /// Layers that only turn bytes and values into decisions.

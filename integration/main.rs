@@ -23,8 +23,10 @@ mod faults;
 mod idle_memory;
 mod matrix;
 mod passthrough;
+mod proxy_protocol;
 mod relay;
 mod support;
+mod tls;
 
 /// Every test pays two additions for each allocation, so that one can count them.
 #[global_allocator]

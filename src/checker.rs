@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::balance::{CheckOutcome, HealthChange, RealServer};
 use crate::config::Check;
+use crate::proto::proxy_protocol;
 
 /// The first probes are spread over this time: soon enough to know the site, and no burst at the servers' shared
 /// name service and file system.
@@ -52,6 +53,8 @@ pub struct Probe {
     /// From the connection until the greeting is complete, as long as a session would wait for it: a server
     /// that is slow enough for sessions is not down.
     pub greeting_timeout: Duration,
+    /// The header that the server expects of every connection; a probe's says that it is the door's own.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
 }
 
 /// The door's own trouble, which says nothing about the server.

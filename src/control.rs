@@ -1,9 +1,11 @@
 //! Steering: one daemon from start to stop, and what it tells about itself.
 pub mod admin;
+mod certificates;
 mod logging;
 mod status;
 mod supervisor;
 
+pub use certificates::today;
 pub use logging::{LogFormat, LogLoss, Logging};
 pub use status::{RealServerStatus, ServerState, Status, VirtualServerStatus};
 pub use supervisor::{Daemon, StartError, Stop};

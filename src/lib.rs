@@ -1,7 +1,7 @@
 //! Gridfront, the front door for GridFTP sites.
 //!
 //! ```text
-//!   cli ─▶ control ─▶ proxy, checker ─▶ sys      what runs: sockets, clocks, threads
+//!   cli ─▶ control ─▶ proxy, checker ─▶ tls, sys what runs: sockets, clocks, threads, files
 //!                         │
 //!            config ─▶ balance ─▶ proto          what decides: pure
 //! ```
@@ -16,3 +16,4 @@ pub mod control;
 pub mod proto;
 pub mod proxy;
 pub mod sys;
+pub mod tls;

@@ -1,16 +1,18 @@
 //! The front door: control connections between clients and real servers.
 //!
 //! ```text
-//!   listener ─▶ admission ─▶ approach (choose, connect, greeting; next server if in vain) ─▶ control_channel
-//!                                                                        session machine ◀──┘
+//!   listener ─▶ admission ─▶ arrival (PROXY protocol) ─▶ approach (choose, connect, greeting; next server if in vain)
+//!                                   session machine ◀── control_channel ◀──┘
 //! ```
 //!
 //! One current-thread runtime a processor, each with its own `SO_REUSEPORT` listener on every address; a session
 //! lives on the thread that accepted it, as one task. An idle session owns no buffer and no timer: reading goes
 //! through one buffer per thread, and one sweep over the session table finds the sessions whose time is over.
 mod approach;
+mod arrival;
 mod backlog;
 mod control_channel;
+mod control_stream;
 mod front_door;
 mod journal;
 mod listener;

@@ -93,7 +93,26 @@ impl Authority {
         proxy
     }
 
+    /// A certificate for a host that ended yesterday.
+    pub fn issue_expired_host(&self, file: &str, name: &str) -> Credential {
+        self.issue_for(
+            file,
+            &format!("/O=Grid/OU=test/CN={name}"),
+            &format!("subjectAltName=DNS:{name}\n"),
+            -1,
+        )
+    }
+
+    /// The certificate that has signed the others.
+    pub fn certificate(&self) -> PathBuf {
+        self.file("ca.pem")
+    }
+
     fn issue(&self, file: &str, subject: &str, extensions: &str) -> Credential {
+        self.issue_for(file, subject, extensions, 30)
+    }
+
+    fn issue_for(&self, file: &str, subject: &str, extensions: &str, days: i32) -> Credential {
         let [certificate, key, request, extension] =
             ["pem", "key", "csr", "ext"].map(|kind| self.file(&format!("{file}.{kind}")));
         std::fs::write(&extension, extensions).expect("an extension file");
@@ -106,7 +125,7 @@ impl Authority {
             text(&request),
         ]);
         openssl(&[
-            "x509 -req -sha256 -days 30 -CAcreateserial -in",
+            &format!("x509 -req -sha256 -days {days} -CAcreateserial -in"),
             text(&request),
             "-CA",
             text(&self.file("ca.pem")),

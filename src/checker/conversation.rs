@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::{Finding, LocalTrouble, Probe, ftp, tcp};
 use crate::balance::CheckOutcome;
 use crate::config::CheckKind;
+use crate::proto::proxy_protocol::Header;
 use crate::sys::socket::is_local_shortage;
 
 /// How long a server may take to close after QUIT. The verdict is made by then; this is courtesy.
@@ -26,7 +27,13 @@ pub(super) const READ_SIZE: usize = 1024;
 pub(super) async fn attempt(probe: Arc<Probe>) -> Finding {
     let limit = probe.check.connect_timeout;
     match timeout(limit, TcpStream::connect(probe.server.address())).await {
-        Ok(Ok(stream)) => Ok(converse(stream, probe.check.kind, probe.greeting_timeout).await),
+        Ok(Ok(mut stream)) => {
+            if let Some(version) = probe.proxy_protocol {
+                // A fresh connection takes it at once; one that is broken shows when the greeting is read.
+                let _ = stream.write_all(&Header::Local.write(version)).await;
+            }
+            Ok(converse(stream, probe.check.kind, probe.greeting_timeout).await)
+        }
         Ok(Err(error)) if is_local_shortage(&error) => Err(LocalTrouble(error)),
         Ok(Err(error)) => Ok(CheckOutcome::Failed(format!(
             "no connection: {error}; start the server there, or correct address and port"

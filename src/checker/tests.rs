@@ -33,6 +33,7 @@ fn probe(number: usize, address: SocketAddr) -> Probe {
             rise: 1,
         },
         greeting_timeout: 10 * SECOND,
+        proxy_protocol: None,
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::toml::{Accepted, MAX_FILE_LEN, decode, parse};
-use crate::config::{check_descriptors, report};
-use crate::sys;
+use crate::config::{Model, check_descriptors, report};
+use crate::control::today;
+use crate::{sys, tls};
 
 /// Says what is wrong with the file and what is likely not meant.
 pub(super) fn check(path: &Path) -> ExitCode {
@@ -16,14 +17,36 @@ pub(super) fn check(path: &Path) -> ExitCode {
             if let Err(shortage) = check_descriptors(&accepted.model, sys::descriptors::raise_limit()) {
                 text.push_str(&format!("{}: warning: {shortage}\n", path.display()));
             }
-            text.push_str(&format!("{}: fine\n", path.display()));
-            (text, ExitCode::SUCCESS)
+            match credentials(&accepted.model) {
+                Ok(warnings) => {
+                    text.push_str(&warnings);
+                    text.push_str(&format!("{}: fine\n", path.display()));
+                    (text, ExitCode::SUCCESS)
+                }
+                Err(problems) => (text + &problems, ExitCode::FAILURE),
+            }
         }
         Err(problems) => (problems, ExitCode::FAILURE),
     };
     // A reader that has gone away has seen enough.
     let _ = io::stdout().write_all(text.as_bytes());
     code
+}
+
+/// What is likely not meant with the certificates that are named, or what makes some of them useless.
+fn credentials(model: &Model) -> Result<String, String> {
+    let (mut warnings, mut problems) = (String::new(), String::new());
+    for tls in model.virtual_servers.iter().filter_map(|server| server.tls.as_ref()) {
+        match tls::examine(tls, today()) {
+            Ok(found) => {
+                warnings.extend(found.iter().map(|problem| {
+                    format!("{}: warning: {}; {}\n", problem.file.display(), problem.what, problem.mend)
+                }));
+            }
+            Err(problem) => problems.push_str(&format!("{problem}\n")),
+        }
+    }
+    if problems.is_empty() { Ok(warnings) } else { Err(warnings + &problems) }
 }
 
 /// Reads and checks a configuration; the error is every problem, a line each.

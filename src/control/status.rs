@@ -42,6 +42,9 @@ pub struct VirtualServerStatus {
     pub data_path: String,
     /// Sessions admitted now.
     pub sessions: u32,
+    /// Connections that were closed because of their PROXY protocol header, or because there was one.
+    #[serde(default)]
+    pub proxy_header_failures: u64,
     /// Transfers that have ended, by who carried the data and why that was.
     pub data_paths: Vec<DataPathStatus>,
     /// Data that the door carries itself.
@@ -153,6 +156,7 @@ impl VirtualServerStatus {
             lb_algo: server.lb_algo().to_string(),
             data_path: service.data_path.to_string(),
             sessions: server.active(),
+            proxy_header_failures: service.proxy_header_failures.load(Relaxed),
             data_paths: service.path_counts.iter().map(DataPathStatus::of).collect(),
             relay: RelayStatus::of(service),
             real_servers: server.real_servers().iter().map(|real| RealServerStatus::of(real, now)).collect(),
@@ -250,6 +254,13 @@ impl fmt::Display for VirtualServerStatus {
             "{} at {addresses}, {}, data {}, {} sessions",
             self.name, self.lb_algo, self.data_path, self.sessions
         )?;
+        if self.proxy_header_failures > 0 {
+            writeln!(
+                f,
+                "  {} connections closed for their PROXY protocol header: see the log, and `proxy_protocol_from`",
+                self.proxy_header_failures
+            )?;
+        }
         let width = self.real_servers.iter().map(|server| server.name.len()).max().unwrap_or(0).max(11);
         writeln!(
             f,

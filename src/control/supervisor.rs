@@ -9,14 +9,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::admin;
 use super::logging::LogLoss;
 use super::status::Status;
+use super::{admin, certificates};
 use crate::checker;
 use crate::config;
 use crate::proxy::{BindError, FrontDoor, Phase, Service, SessionTable, now};
 use crate::sys;
 use crate::sys::lock::{Lock, LockError};
+use crate::tls::CredentialProblem;
 
 /// How long sessions may take to say their last line when the door closes.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -86,6 +87,9 @@ pub enum StartError {
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A certificate or a key.
+    #[error(transparent)]
+    Credential(#[from] CredentialProblem),
 }
 
 impl Daemon {
@@ -100,7 +104,10 @@ impl Daemon {
         if let Err(shortage) = config::check_descriptors(model, sys::descriptors::raise_limit()) {
             tracing::warn!("{shortage}");
         }
-        let services = Service::from_model(model);
+        let (services, warnings) = Service::from_model(model, certificates::today())?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
         let door = FrontDoor::open(&services, threads)?;
         let probes = probes(model, &services);
@@ -166,11 +173,13 @@ impl Daemon {
         };
         let mut answers = std::pin::pin!(answers);
         let mut clock = tokio::spawn(self.door.keep_time());
+        let mut certificates = tokio::spawn(certificates::look_after(self.services.clone()));
         let goes_on = tokio::select! {
             _ = stop.wait_for(|stop| *stop != Stop::No) => true,
             () = self.look_after() => false,
             _ = &mut checks => false,
             _ = &mut clock => false,
+            _ = &mut certificates => false,
             () = &mut answers => false,
         };
         if goes_on {
@@ -197,6 +206,7 @@ impl Daemon {
         let last_words = timeout(LAST_WORDS, self.until_empty());
         let _ = tokio::join!(goodbye, last_words);
         clock.abort();
+        certificates.abort();
         tracing::info!("stopped");
         self.door.close();
         sound
@@ -290,18 +300,20 @@ impl Drop for AdminSocket {
 }
 
 fn probes(model: &config::Model, services: &[Arc<Service>]) -> Vec<checker::Probe> {
-    let of_service = |(config, service): (&config::VirtualServer, &Arc<Service>)| {
-        let servers = service.virtual_server.real_servers().to_vec();
-        let (name, check) = (config.name.clone(), config.check.clone());
-        let greeting_timeout = config.greeting_timeout;
-        servers.into_iter().map(move |server| checker::Probe {
-            greeting_timeout,
-            virtual_server: name.clone(),
-            server,
-            check: check.clone(),
-        })
+    let everything = model.virtual_servers.iter().zip(services);
+    everything.flat_map(|(config, service)| probes_of(config, service)).collect()
+}
+
+fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<checker::Probe> {
+    let servers = service.virtual_server.real_servers().iter().zip(&config.real_servers);
+    let probe = |(server, of_server): (&Arc<_>, &config::RealServer)| checker::Probe {
+        virtual_server: config.name.clone(),
+        server: Arc::clone(server),
+        check: config.check.clone(),
+        greeting_timeout: config.greeting_timeout,
+        proxy_protocol: of_server.send_proxy_protocol,
     };
-    model.virtual_servers.iter().zip(services).flat_map(of_service).collect()
+    servers.map(probe).collect()
 }
 
 fn log_start(model: &config::Model, door: &FrontDoor, threads: NonZeroUsize) {

@@ -135,6 +135,19 @@ impl Header {
     }
 }
 
+/// Whether bytes that should have been a command begin a header. Of version 2 it is enough that no client says so.
+#[must_use]
+pub fn is_begun(bytes: &[u8]) -> bool {
+    const NO_CLIENTS: &[u8] = b"\r\n\r\n\0";
+    bytes.starts_with(V1_BEGINS) || bytes.starts_with(NO_CLIENTS)
+}
+
+/// Whether a line, with its end, is one of a header, however it has arrived.
+#[must_use]
+pub fn is_line_of(line: &[u8]) -> bool {
+    line.starts_with(V1_BEGINS) || line == b"\0\r\n"
+}
+
 /// Whether what is there of `bytes` is, or may still become, `beginning` and more.
 fn begins(bytes: &[u8], beginning: &[u8]) -> bool {
     let known = bytes.len().min(beginning.len());

@@ -12,19 +12,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::arrival::Arrival;
+use super::control_stream::ControlStream;
 use super::service::Service;
 use super::session_table::Registration;
 use super::{journal, now};
-use crate::balance::{NoServer, Placement, RealServer, Tried};
+use crate::balance::{NoServer, Placement, Tried};
 use crate::proto::ftp::{Ending, Greeting};
 use crate::sys;
 
 /// A real server that took the session.
 pub(super) struct Approached {
-    pub(super) server: TcpStream,
+    pub(super) server: ControlStream,
     pub(super) placement: Placement,
     /// The door's own address on that connection, under which the server knows the session.
     pub(super) leg: SocketAddr,
@@ -77,9 +79,10 @@ enum AttemptError {
 /// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once.
 pub(super) async fn approach(
     service: &Arc<Service>,
-    client: SocketAddr,
+    arrival: &Arrival,
     registration: &Registration,
 ) -> Result<Approached, ApproachError> {
+    let client = arrival.client;
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
@@ -88,11 +91,12 @@ pub(super) async fn approach(
             Err(none) => return Err(shortage.map_or(none.into(), ApproachError::Local)),
         };
         let server = placement.real_server();
-        match attempt(service, server, registration).await {
+        match attempt(service, &placement, arrival, registration).await {
             Ok((stream, leg, greeting, rest)) => {
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
-                return Ok(Approached { server: stream, placement, leg, greeting, rest });
+                let server = ControlStream::Plain(stream);
+                return Ok(Approached { server, placement, leg, greeting, rest });
             }
             // Local ports are counted for each destination: towards the next server there may be some.
             Err(AttemptError::Local(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -120,10 +124,11 @@ type Greeted = (TcpStream, SocketAddr, Vec<u8>, Vec<u8>);
 
 async fn attempt(
     service: &Service,
-    server: &RealServer,
+    placement: &Placement,
+    arrival: &Arrival,
     registration: &Registration,
 ) -> Result<Greeted, AttemptError> {
-    let limits = &service.timeouts;
+    let (server, limits) = (placement.real_server(), &service.timeouts);
     let mut stream = match within(registration, limits.connect, TcpStream::connect(server.address())).await {
         Some(Ok(stream)) => stream,
         Some(Err(error)) if sys::socket::is_local_shortage(&error) => return Err(AttemptError::Local(error)),
@@ -132,7 +137,16 @@ async fn attempt(
     };
     let leg = stream.local_addr().map_err(AttemptError::Local)?;
     sys::socket::tune_control_connection(&stream).map_err(AttemptError::Local)?;
-    let (greeting, rest) = match within(registration, limits.greeting, read_greeting(&mut stream)).await {
+    let header = service.proxy_protocol[placement.index()].map(|version| arrival.header().write(version));
+    let greeted = async {
+        if let Some(header) = header {
+            stream.write_all(&header).await.map_err(|error| {
+                AttemptError::Failed(format!("cannot send it a PROXY protocol header: {error}"))
+            })?;
+        }
+        read_greeting(&mut stream).await
+    };
+    let (greeting, rest) = match within(registration, limits.greeting, greeted).await {
         Some(result) => result?,
         None => return Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
     };
@@ -141,7 +155,11 @@ async fn attempt(
 
 /// `tokio::time::timeout` by the session table's clock. A timer of the runtime's would wake its thread by a system call
 /// each time it is the first to fire, which with one session at a time is always.
-async fn within<F: Future>(registration: &Registration, limit: Duration, future: F) -> Option<F::Output> {
+pub(super) async fn within<F: Future>(
+    registration: &Registration,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
     registration.set_deadline(Some(now() + limit));
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {

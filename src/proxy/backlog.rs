@@ -3,8 +3,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 
 /// Whether something went forward.
 pub(super) type Progress = bool;
@@ -14,13 +13,15 @@ pub(super) type Progress = bool;
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     bytes: Vec<u8>,
+    /// A stream under TLS has taken bytes and not passed them on.
+    unflushed: bool,
     /// Writing failed for good; what is meant for the peer is dropped.
     deaf: bool,
 }
 
 impl Backlog {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, deaf: false }
+        Self { bytes, unflushed: false, deaf: false }
     }
 
     pub(super) fn append(&mut self, bytes: &mut Vec<u8>) {
@@ -34,17 +35,18 @@ impl Backlog {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && !self.unflushed
     }
 
     pub(super) fn clear(&mut self) {
         self.bytes = Vec::new();
+        self.unflushed = false;
     }
 
     /// Writes `bytes` behind what is kept already, and keeps what the peer does not take.
     pub(super) fn write(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> io::Result<()> {
@@ -66,10 +68,15 @@ impl Backlog {
                 }
             }
         }
+        self.unflushed = push(stream, cx)?;
         Ok(())
     }
 
-    pub(super) fn flush(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> io::Result<Progress> {
+    pub(super) fn flush(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> io::Result<Progress> {
         if self.deaf {
             self.clear();
         }
@@ -79,7 +86,7 @@ impl Backlog {
                 Poll::Ready(Ok(written)) => {
                     progress = true;
                     if written == self.bytes.len() {
-                        self.clear();
+                        self.bytes = Vec::new();
                     } else {
                         self.bytes.drain(..written);
                     }
@@ -88,6 +95,15 @@ impl Backlog {
                 Poll::Pending => break,
             }
         }
-        Ok(progress)
+        let was_unflushed = std::mem::replace(&mut self.unflushed, push(stream, cx)?);
+        Ok(progress || (was_unflushed && !self.unflushed))
+    }
+}
+
+/// Whether something is left in the stream that the peer has not taken.
+fn push(stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> io::Result<bool> {
+    match Pin::new(stream).poll_flush(cx) {
+        Poll::Ready(result) => result.map(|()| false),
+        Poll::Pending => Ok(true),
     }
 }

@@ -13,18 +13,21 @@ mod traffic;
 
 use std::cell::RefCell;
 use std::future::Future as _;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::approach::Approached;
-use super::backlog::Backlog;
+use super::arrival::Arrival;
+use super::backlog::{Backlog, Progress};
+use super::control_stream::ControlStream;
 use super::journal::{self, Facts};
 use super::now;
 use super::relay::{Lingering, Relays};
@@ -59,9 +62,9 @@ struct Scratch {
 /// A session whose server has greeted.
 pub(super) struct ControlChannel {
     service: Arc<Service>,
-    client: TcpStream,
+    client: ControlStream,
     /// Closed as soon as the session is `Closing`.
-    server: Option<TcpStream>,
+    server: Option<ControlStream>,
     session: Session,
     registration: Registration,
     real_server: Arc<RealServer>,
@@ -83,6 +86,8 @@ pub(super) struct ControlChannel {
     draining: bool,
     /// The client has sent FIN.
     client_is_done: bool,
+    /// TLS begins as soon as the client has all that is meant for it in clear.
+    starts_tls: bool,
 }
 
 enum State {
@@ -100,15 +105,19 @@ enum Step {
 impl ControlChannel {
     pub(super) fn new(
         service: Arc<Service>,
-        client: TcpStream,
-        address: SocketAddr,
+        client: ControlStream,
+        arrival: Arrival,
         approached: Approached,
         registration: Registration,
         started: Instant,
     ) -> Self {
         let Approached { server, placement, leg, mut greeting, rest } = approached;
         let data = Arc::clone(&service.server_data[placement.index()]);
-        let mut session = Session::new(Arc::clone(&service.policy), data, address.ip());
+        let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
+        let tls = client.tls_version();
+        if tls.is_some() {
+            session = session.with_implicit_tls();
+        }
         if !rest.is_empty() {
             let mut out = Outbox::default();
             session.handle_server(started, &rest, &mut out);
@@ -122,7 +131,15 @@ impl ControlChannel {
             registration,
             real_server: Arc::clone(placement.real_server()),
             placement: Some(placement),
-            facts: Facts { client: address, door: leg, user: None, gsi: None, transfers: 0 },
+            facts: Facts {
+                client: arrival.client,
+                proxy: arrival.proxy.map(Box::new),
+                door: leg,
+                user: None,
+                gsi: None,
+                tls,
+                transfers: 0,
+            },
             relays: None,
             to_client: Backlog::new(greeting),
             to_server: Backlog::default(),
@@ -133,6 +150,7 @@ impl ControlChannel {
             state: State::Open,
             draining: false,
             client_is_done: false,
+            starts_tls: false,
         }
     }
 
@@ -152,6 +170,7 @@ impl ControlChannel {
                         return Poll::Pending;
                     }
                     Step::Over(ending) => {
+                        self.client.part(cx);
                         self.report(now, ending, &mut scratch.out);
                         return Poll::Ready(());
                     }
@@ -195,7 +214,9 @@ impl ControlChannel {
             State::Open if signal == Signal::Shutdown => Ending::Shutdown,
             State::Open if self.registration.is_overdue(now) => match self.patience(now).expired(now) {
                 Some(Verdict::End(ending)) => ending,
-                Some(Verdict::LookForClient) if sys::socket::is_closed_by_peer(&self.client) => {
+                Some(Verdict::LookForClient)
+                    if self.client.tcp().is_none_or(sys::socket::is_closed_by_peer) =>
+                {
                     Ending::ClientClosed
                 }
                 Some(Verdict::LookForClient) => {
@@ -217,6 +238,10 @@ impl ControlChannel {
 
     fn advance_open(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
         let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
+        match self.advance_handshake(cx, now) {
+            Ok(progress) => forward |= progress,
+            Err(error) => return self.handshake_failed(&error, now, scratch),
+        }
         forward |= self.hear_relays(now, &mut scratch.out);
         if self.to_client.is_empty() {
             forward |= self.read_server(cx, now, scratch);
@@ -243,6 +268,34 @@ impl ControlChannel {
             return Step::Forward;
         }
         if forward { Step::Forward } else { Step::Blocked }
+    }
+
+    fn advance_handshake(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<Progress> {
+        if self.starts_tls
+            && self.to_client.is_empty()
+            && let Some(acceptor) = &self.service.acceptor
+        {
+            self.starts_tls = false;
+            self.client.start_tls(acceptor, std::mem::take(&mut self.unread));
+        }
+        if !self.client.is_in_handshake() {
+            return Ok(false);
+        }
+        match self.client.poll_handshake(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(result) => {
+                result?;
+                self.facts.tls = self.client.tls_version();
+                self.session.handle_secured(now);
+                Ok(true)
+            }
+        }
+    }
+
+    fn handshake_failed(&mut self, error: &io::Error, now: Instant, scratch: &mut Scratch) -> Step {
+        journal::not_secured(&self.service, self.facts.client, error);
+        self.session.handle_ending(Ending::HandshakeFailed, now, &mut scratch.out);
+        Step::Over(Ending::HandshakeFailed)
     }
 
     /// The client has said all; its last commands and the server's last replies still pass.
@@ -319,6 +372,10 @@ impl ControlChannel {
         }
         self.to_client.append(&mut scratch.out.to_client);
         self.leave_server();
+        if self.client.is_in_handshake() {
+            // There is no way to say it.
+            self.to_client.abandon();
+        }
         self.state = State::Closing { ending, timer: Box::pin(sleep(CLOSING_FOR)) };
     }
 
@@ -347,6 +404,9 @@ impl ControlChannel {
         self.session.handle_ending(ending, now, out);
         let ending = self.session.ended().unwrap_or(ending);
         self.account_all(out);
+        if ending == Ending::ProxyHeader {
+            self.service.proxy_header_failures.fetch_add(1, Relaxed);
+        }
         if let Some(relays) = &mut self.relays {
             relays.handle_session_end();
         }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::listener::Entrance;
 use super::service::Service;
 use super::session_table::{SessionTable, Signal, sweep_interval};
 use super::{listener, now};
@@ -168,7 +169,7 @@ impl FrontDoor {
     }
 }
 
-type Listeners<L> = Vec<(L, Arc<Service>)>;
+type Listeners<L> = Vec<(L, Arc<Service>, Entrance)>;
 
 /// For each thread a listener on every address, and these addresses.
 fn listen(
@@ -179,7 +180,9 @@ fn listen(
     listeners.resize_with(threads.get(), Vec::new);
     let mut addresses = Vec::new();
     for service in services {
-        for &configured in &service.addresses {
+        let clear = service.addresses.iter().map(|&address| (address, Entrance::Clear));
+        let secured = service.implicit_addresses.iter().map(|&address| (address, Entrance::ImplicitTls));
+        for (configured, entrance) in clear.chain(secured) {
             let fail = |error| bind_error(configured, error);
             if configured.port() != 0 {
                 sys::socket::probe_unused(configured).map_err(fail)?;
@@ -189,7 +192,7 @@ fn listen(
             for of_thread in &mut listeners {
                 let listener = sys::socket::listen(address).map_err(fail)?;
                 address = listener.local_addr().map_err(fail)?;
-                of_thread.push((listener, Arc::clone(service)));
+                of_thread.push((listener, Arc::clone(service), entrance));
             }
             addresses.push(address);
         }
@@ -210,7 +213,9 @@ impl DoorRuntime {
     /// Registers listeners with the runtime's event queue.
     fn watch(&self, listeners: Listeners<TcpListener>) -> io::Result<Listeners<tokio::net::TcpListener>> {
         let _inside = self.0.as_ref().map(Runtime::enter);
-        let watch = |(listener, service)| Ok((tokio::net::TcpListener::from_std(listener)?, service));
+        let watch = |(listener, service, entrance)| {
+            Ok((tokio::net::TcpListener::from_std(listener)?, service, entrance))
+        };
         listeners.into_iter().map(watch).collect()
     }
 
@@ -240,8 +245,14 @@ impl Work {
     /// Ends when the door is closed, or a part of it has panicked.
     async fn run(mut self) {
         let mut tasks = JoinSet::new();
-        for (listener, service) in self.listeners {
-            tasks.spawn(listener::accept(listener, service, Arc::clone(&self.table), self.phase.clone()));
+        for (listener, service, entrance) in self.listeners {
+            tasks.spawn(listener::accept(
+                listener,
+                service,
+                entrance,
+                Arc::clone(&self.table),
+                self.phase.clone(),
+            ));
         }
         loop {
             tokio::select! {
@@ -275,7 +286,7 @@ mod tests {
         );
         let mut model = model.expect("a configuration").model;
         model.virtual_servers[0].port = 0;
-        let services = Service::from_model(&model);
+        let (services, _) = Service::from_model(&model, std::time::SystemTime::UNIX_EPOCH).unwrap();
         let mut door = FrontDoor::open(&services, NonZeroUsize::MIN).unwrap();
         assert!(door.is_sound());
         let runtime = DoorRuntime::build().unwrap();

@@ -17,9 +17,13 @@ use crate::proto::ftp::{Ending, Fault, ReplyCode, TransferRecord};
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) client: SocketAddr,
+    /// The load balancer that named the client. Boxed, for most sessions have none.
+    pub(super) proxy: Option<Box<SocketAddr>>,
     pub(super) door: SocketAddr,
     pub(super) user: Option<Box<str>>,
     pub(super) gsi: Option<Duration>,
+    /// The version, where it ends at the door.
+    pub(super) tls: Option<&'static str>,
     pub(super) transfers: u32,
 }
 
@@ -35,11 +39,13 @@ pub(super) fn session_ended(
         ($level:ident) => {
             $level!(
                 client = %facts.client,
+                proxy = facts.proxy.as_ref().map(tracing::field::display),
                 virtual_server = service.virtual_server.name(),
                 real_server = server.name(),
                 door = %facts.door,
                 user = facts.user.as_deref(),
                 gsi_ms = facts.gsi.map(millis),
+                tls = facts.tls,
                 commands,
                 transfers = facts.transfers,
                 duration_ms = millis(duration),
@@ -49,7 +55,7 @@ pub(super) fn session_ended(
         };
     }
     match ending.fault() {
-        Fault::RealServer => line!(warn),
+        Fault::RealServer | Fault::Administrator => line!(warn),
         Fault::Client | Fault::Nobody => line!(info),
     }
 }
@@ -64,6 +70,7 @@ pub(super) fn transfer(
     let reply = record.reply.map(ReplyCode::number);
     info!(
         client = %facts.client,
+        proxy = facts.proxy.as_ref().map(tracing::field::display),
         virtual_server = service.virtual_server.name(),
         real_server = server.name(),
         door = %facts.door,
@@ -86,6 +93,12 @@ pub(super) fn transfer(
 pub(super) fn refused(service: &Service, client: SocketAddr, refusal: &dyn std::fmt::Display) {
     let reason = refusal.to_string();
     warn!(%client, virtual_server = service.virtual_server.name(), reason, "session refused");
+}
+
+/// A client with which no TLS came about.
+pub(super) fn not_secured(service: &Service, client: SocketAddr, reason: &dyn std::fmt::Display) {
+    let reason = reason.to_string();
+    info!(%client, virtual_server = service.virtual_server.name(), reason, "TLS handshake failed");
 }
 
 /// A server that did not take a session which another may still take.

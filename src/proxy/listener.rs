@@ -19,10 +19,20 @@ use crate::sys::socket::{BACKLOG, turn_away};
 /// short, and trying again at once would only burn the processor that the running sessions need.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How a session begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Entrance {
+    /// With the greeting.
+    Clear,
+    /// With a TLS handshake.
+    ImplicitTls,
+}
+
 /// Accepts until the door drains; then takes what is left in the queue, for closing the listener would reset it.
 pub(super) async fn accept(
     listener: TcpListener,
     service: Arc<Service>,
+    entrance: Entrance,
     table: Arc<SessionTable>,
     mut phase: watch::Receiver<Phase>,
 ) {
@@ -37,7 +47,7 @@ pub(super) async fn accept(
         match accepted {
             Ok((stream, client)) => {
                 failing = false;
-                admit(stream, client, &service, &table);
+                admit(stream, client, &service, entrance, &table);
             }
             // The client has given up in the queue.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
@@ -57,7 +67,7 @@ pub(super) async fn accept(
     for _ in 0..BACKLOG {
         match listener.accept() {
             Ok((stream, client)) => {
-                turn_away(&stream, ApproachError::Draining.reply().as_bytes());
+                turn_away(&stream, said_in(entrance, ApproachError::Draining.reply()).as_bytes());
                 journal::refused(&service, client, &ApproachError::Draining);
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
@@ -67,14 +77,26 @@ pub(super) async fn accept(
     }
 }
 
-fn admit(stream: TcpStream, client: SocketAddr, service: &Arc<Service>, table: &Arc<SessionTable>) {
+/// Nothing is said in clear to a client that waits for a handshake.
+fn said_in(entrance: Entrance, reply: &str) -> &str {
+    if entrance == Entrance::Clear { reply } else { "" }
+}
+
+fn admit(
+    stream: TcpStream,
+    client: SocketAddr,
+    service: &Arc<Service>,
+    entrance: Entrance,
+    table: &Arc<SessionTable>,
+) {
     let admission = match service.virtual_server.admit() {
         Ok(admission) => admission,
         Err(refusal) => {
-            turn_away(&stream, b"421 Service busy: too many sessions; please try again later.\r\n");
+            let reply = "421 Service busy: too many sessions; please try again later.\r\n";
+            turn_away(&stream, said_in(entrance, reply).as_bytes());
             journal::refused(service, client, &refusal);
             return;
         }
     };
-    tokio::spawn(ServedSession::new(Arc::clone(service), table, admission, stream, client));
+    tokio::spawn(ServedSession::new(Arc::clone(service), entrance, table, admission, stream, client));
 }

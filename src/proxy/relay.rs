@@ -10,11 +10,13 @@
 //! connection has ended, which may be after its last reply, and after the session.
 mod acceptor;
 mod client_side;
+mod data_stream;
 mod dial;
 mod flow;
 mod lingering;
 mod pipe_pool;
 mod ports;
+mod splice;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::approach::{ApproachError, approach};
+use super::approach::{ApproachError, approach, within};
+use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
+use super::control_stream::ControlStream;
+use super::listener::Entrance;
 use super::relay::Lingering;
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
@@ -43,12 +46,13 @@ enum Stage {
 impl ServedSession {
     pub(super) fn new(
         service: Arc<Service>,
+        entrance: Entrance,
         table: &Arc<SessionTable>,
         admission: Admission,
         client: TcpStream,
         address: SocketAddr,
     ) -> Self {
-        let approaching = begin(Arc::clone(&service), table.register(), client, address);
+        let approaching = begin(Arc::clone(&service), entrance, table.register(), client, address);
         Self { service, stage: Stage::Approaching(Box::pin(approaching), address), _admission: admission }
     }
 
@@ -98,30 +102,51 @@ impl Future for ServedSession {
 
 async fn begin(
     service: Arc<Service>,
+    entrance: Entrance,
     mut registration: Registration,
-    mut client: TcpStream,
+    client: TcpStream,
     address: SocketAddr,
 ) -> Option<ControlChannel> {
     let started = now();
-    let approached = {
-        let mut approaching = pin!(approach(&service, address, &registration));
-        poll_fn(|cx| {
-            registration.entry.set_waker(cx.waker());
-            // Nothing was said to the client yet: another door may serve it.
-            if registration.signal() != Signal::None {
-                return Poll::Ready(Err(ApproachError::Draining));
+    let mut arrival = Arrival::direct(address);
+    let mut client = ControlStream::Plain(client);
+    let approached = unless_draining(&registration, async {
+        if let Some(stream) = client.tcp() {
+            if service.expects_header(address.ip()) {
+                arrival = heed_header(stream, address, &registration).await?;
             }
-            approaching.as_mut().poll(cx)
-        })
-        .await
-    };
+            if arrival.reached.is_none() && service.sends_headers() {
+                arrival.reached = stream.local_addr().ok();
+            }
+        }
+        if entrance == Entrance::ImplicitTls {
+            secure(&service, &mut client, &registration).await.map_err(Refusal::Handshake)?;
+        }
+        Ok(approach(&service, &arrival, &registration).await?)
+    })
+    .await
+    .unwrap_or(Err(Refusal::Approach(ApproachError::Draining)));
     registration.has_begun();
     match approached {
         Ok(approached) => {
-            Some(ControlChannel::new(service, client, address, approached, registration, started))
+            Some(ControlChannel::new(service, client, arrival, approached, registration, started))
         }
-        Err(refusal) => {
+        Err(Refusal::Arrival(ArrivalError::Nothing)) => None,
+        Err(Refusal::Arrival(refusal)) => {
+            service.proxy_header_failures.fetch_add(1, Relaxed);
             journal::refused(&service, address, &refusal);
+            None
+        }
+        Err(Refusal::Handshake(reason)) => {
+            journal::not_secured(&service, arrival.client, &reason);
+            None
+        }
+        Err(Refusal::Approach(refusal)) => {
+            journal::refused(&service, arrival.client, &refusal);
+            // Before the end of a handshake nothing can be said.
+            if client.is_in_handshake() {
+                return None;
+            }
             // A client that is gone already needs no reply, and one that stays for ever gets no more.
             let _ = timeout(CLOSING_FOR, say_last(&mut client, refusal.reply())).await;
             None
@@ -129,8 +154,57 @@ async fn begin(
     }
 }
 
+/// Why there is no session.
+enum Refusal {
+    Arrival(ArrivalError),
+    /// No TLS came about.
+    Handshake(String),
+    Approach(ApproachError),
+}
+
+impl From<ArrivalError> for Refusal {
+    fn from(error: ArrivalError) -> Self {
+        Self::Arrival(error)
+    }
+}
+
+impl From<ApproachError> for Refusal {
+    fn from(error: ApproachError) -> Self {
+        Self::Approach(error)
+    }
+}
+
+/// What comes of it, or nothing where the door is to be left: to this client nothing was said yet, and another door may
+/// serve it.
+async fn unless_draining<F: Future>(registration: &Registration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        registration.entry.set_waker(cx.waker());
+        if registration.signal() != Signal::None {
+            return Poll::Ready(None);
+        }
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// The handshake before the greeting. It has as long as a login.
+async fn secure(
+    service: &Service,
+    client: &mut ControlStream,
+    registration: &Registration,
+) -> Result<(), String> {
+    let Some(acceptor) = &service.acceptor else { return Err("there is no certificate".into()) };
+    client.start_tls(acceptor, Vec::new());
+    let limit = service.timeouts.login;
+    match within(registration, limit, poll_fn(|cx| client.poll_handshake(cx))).await {
+        Some(result) => result.map_err(|error| error.to_string()),
+        None => Err(format!("not complete within {limit:?}")),
+    }
+}
+
 /// Says it and waits until the client closes, for the reason that `control_channel` gives.
-async fn say_last(client: &mut TcpStream, reply: &str) -> io::Result<()> {
+async fn say_last(client: &mut ControlStream, reply: &str) -> io::Result<()> {
     client.write_all(reply.as_bytes()).await?;
     client.shutdown().await?;
     let mut bytes = [0; 512];

@@ -2,7 +2,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
 
 use super::relay::{LivePorts, Relaying};
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
@@ -11,6 +13,10 @@ use crate::proto::ftp::{
     BouncePolicy, DataAddresses, DataConstraint, DataPath, OwnPorts, PathReason, ServerData, SessionPolicy,
     TlsPolicy,
 };
+use crate::proto::proxy_protocol;
+use crate::tls::{Acceptor, CredentialProblem};
+
+use super::arrival::HEADER_FOR;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -19,12 +25,23 @@ pub struct Service {
     pub virtual_server: Arc<VirtualServer>,
     /// Where it listens.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where sessions begin with TLS.
+    pub(super) implicit_addresses: Vec<SocketAddr>,
+    /// The door's own TLS.
+    pub(crate) acceptor: Option<Arc<Acceptor>>,
     /// As configured.
     pub(crate) data_path: DataPath,
     pub(super) policy: Arc<SessionPolicy>,
     /// In the order of the virtual server's real servers.
     pub(super) server_data: Vec<Arc<ServerData>>,
+    /// Whether a real server is told who the client is; in the same order.
+    pub(super) proxy_protocol: Vec<Option<proxy_protocol::Version>>,
+    /// Whose connections begin with a PROXY protocol header.
+    proxy_protocol_from: Vec<IpNet>,
     pub(super) timeouts: Timeouts,
+    /// Connections that were closed because of their PROXY protocol header: it was missing or broken, or there was one
+    /// from where none is believed.
+    pub(crate) proxy_header_failures: AtomicU64,
     pub(crate) relaying: Relaying,
     pub(crate) path_counts: PathCounts,
     /// Sessions that ended by a panic of ours.
@@ -86,8 +103,16 @@ pub(super) struct Timeouts {
 impl Service {
     /// Builds every virtual server of a configuration; they know each other's addresses, for third-party transfers
     /// and for what no data connection may reach.
-    #[must_use]
-    pub fn from_model(model: &config::Model) -> Vec<Arc<Self>> {
+    ///
+    /// Reads the certificates; what is likely not meant with them comes beside.
+    ///
+    /// # Errors
+    ///
+    /// A certificate or a key that cannot be used.
+    pub fn from_model(
+        model: &config::Model,
+        today: SystemTime,
+    ) -> Result<(Vec<Arc<Self>>, Vec<CredentialProblem>), CredentialProblem> {
         let everything = &model.virtual_servers;
         let site = Site {
             servers: everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect(),
@@ -95,10 +120,23 @@ impl Service {
             live_ports: Arc::default(),
             own_ports: Arc::default(),
         };
-        everything.iter().map(|config| Arc::new(Self::new(config, &site))).collect()
+        let mut warnings = Vec::new();
+        let mut built = Vec::new();
+        for config in everything {
+            let acceptor = match &config.tls {
+                None => None,
+                Some(tls) => {
+                    let (acceptor, more) = Acceptor::open(tls, today)?;
+                    warnings.extend(more);
+                    Some(Arc::new(acceptor))
+                }
+            };
+            built.push(Arc::new(Self::new(config, acceptor, &site)));
+        }
+        Ok((built, warnings))
     }
 
-    fn new(config: &config::VirtualServer, site: &Site) -> Self {
+    fn new(config: &config::VirtualServer, acceptor: Option<Arc<Acceptor>>, site: &Site) -> Self {
         let real_servers = config.real_servers.iter().map(|server| {
             Arc::new(RealServer::new(RealServerSpec {
                 name: server.name.clone(),
@@ -134,7 +172,9 @@ impl Service {
         });
         Self {
             virtual_server,
-            addresses: config.addresses.iter().map(|&ip| SocketAddr::new(ip, config.port)).collect(),
+            addresses: own_addresses(config, Some(config.port)).collect(),
+            implicit_addresses: own_addresses(config, implicit_port(config)).collect(),
+            acceptor,
             data_path: config.data_path,
             policy: Arc::new(SessionPolicy {
                 bounce,
@@ -154,6 +194,9 @@ impl Service {
                 login: config.login_timeout,
                 idle: config.idle_timeout,
             },
+            proxy_protocol: config.real_servers.iter().map(|server| server.send_proxy_protocol).collect(),
+            proxy_protocol_from: config.proxy_protocol_from.clone(),
+            proxy_header_failures: AtomicU64::new(0),
             path_counts: PathCounts::default(),
             relaying: Relaying::new(config.relay_ports.clone(), Arc::clone(&site.live_ports)),
             panics: AtomicU64::new(0),
@@ -167,8 +210,29 @@ impl Service {
 
     /// The same of sessions that look for a server.
     pub(super) fn shortest_beginning(&self) -> Duration {
-        self.timeouts.connect.min(self.timeouts.greeting)
+        let shortest = self.timeouts.connect.min(self.timeouts.greeting);
+        if self.proxy_protocol_from.is_empty() { shortest } else { shortest.min(HEADER_FOR) }
     }
+
+    /// Whether connections from there begin with a PROXY protocol header.
+    pub(super) fn expects_header(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_protocol_from.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Whether some real server is told who the client is.
+    pub(super) fn sends_headers(&self) -> bool {
+        self.proxy_protocol.iter().any(Option::is_some)
+    }
+}
+
+/// Every address of a virtual server with this port, if there is one.
+fn own_addresses(config: &config::VirtualServer, port: Option<u16>) -> impl Iterator<Item = SocketAddr> {
+    port.into_iter().flat_map(|port| config.addresses.iter().map(move |&ip| SocketAddr::new(ip, port)))
+}
+
+fn implicit_port(config: &config::VirtualServer) -> Option<u16> {
+    config.tls.as_ref().and_then(|tls| tls.implicit_port)
 }
 
 /// Where a real server and its data nodes are reached for data.
@@ -182,7 +246,7 @@ fn data_ips(server: &config::RealServer) -> impl Iterator<Item = IpAddr> {
 
 /// The control ports of a virtual server and of its real servers, on every address that is known of them.
 fn service_addresses(config: &config::VirtualServer) -> Vec<SocketAddr> {
-    let ports = std::iter::once(config.port).chain(config.tls.as_ref().and_then(|tls| tls.implicit_port));
+    let ports = std::iter::once(config.port).chain(implicit_port(config));
     let known_as = || config.addresses.iter().chain(&config.announce_address);
     let own = ports.flat_map(|port| known_as().map(move |ip| SocketAddr::new(ip.to_canonical(), port)));
     let behind = config

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::balance::{RealServer, RealServerSpec};
 use crate::config::Check;
+use crate::proto::proxy_protocol::Version;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -161,6 +162,7 @@ fn probe(address: SocketAddr, kind: CheckKind) -> Arc<Probe> {
             rise: 1,
         },
         greeting_timeout: Duration::from_secs(10),
+        proxy_protocol: None,
     })
 }
 
@@ -179,6 +181,29 @@ async fn a_real_connection_is_opened_used_and_ended_by_the_server() {
         };
         let (finding, quit) = tokio::join!(attempt(probe), server);
         assert_eq!((finding.unwrap(), &quit), (CheckOutcome::Passed, b"QUIT\r\n"), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_says_that_it_speaks_for_nobody_else() {
+    for (version, expected) in
+        [(Version::V1, &b"PROXY UNKNOWN\r\n"[..]), (Version::V2, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut probe = probe(listener.local_addr().unwrap(), CheckKind::Ftp);
+        Arc::get_mut(&mut probe).unwrap().proxy_protocol = Some(version);
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut header = vec![0; expected.len()];
+            stream.read_exact(&mut header).await.unwrap();
+            stream.write_all(b"220 ready\r\n").await.unwrap();
+            let mut quit = [0; 6];
+            stream.read_exact(&mut quit).await.unwrap();
+            assert_eq!(&quit, b"QUIT\r\n");
+            header
+        };
+        let (finding, header) = tokio::join!(attempt(probe), server);
+        assert_eq!((finding.unwrap(), &header[..]), (CheckOutcome::Passed, expected));
     }
 }
 

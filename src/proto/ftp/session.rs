@@ -20,9 +20,11 @@ mod commands;
 mod data_commands;
 mod data_connection;
 mod ending;
+mod features;
 mod outbox;
 mod pending;
 mod replies;
+mod security;
 #[cfg(test)]
 mod tests;
 mod transfer_commands;
@@ -45,6 +47,7 @@ use outbox::OpenTransfer;
 pub use outbox::{Action, Outbox, TransferRecord, Tunnel};
 pub use pending::MAX_PENDING;
 use pending::{Gate, Kind, PendingQueue};
+use security::Protection;
 
 /// First byte of a TLS record that carries a handshake, RFC 8446 section 5.1.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -109,6 +112,8 @@ pub struct Session {
     listens_on_ipv6: bool,
     /// An address was given and no transfer has used it.
     address_open: bool,
+    /// How far TLS between client and door has come.
+    protection: Protection,
     /// The last data set-up, where it crosses the door.
     data: Option<Box<SetUp>>,
     /// Set-ups that have crossed the door so far.
@@ -167,6 +172,7 @@ impl Session {
             type_at_address: None,
             listens_on_ipv6: false,
             address_open: false,
+            protection: Protection::default(),
             data: None,
             relays: 0,
             reason: PathReason::Configured,
@@ -199,7 +205,17 @@ impl Session {
                 self.end(Ending::TlsHello, now, out);
                 break;
             }
+            if self.commands == 0 && lines.at_line_start() && super::super::proxy_protocol::is_begun(rest) {
+                self.end(Ending::ProxyHeader, now, out);
+                break;
+            }
             match lines.next(&mut rest) {
+                // Its signature has two empty lines.
+                Ok(Some(Piece::Line(line)))
+                    if self.commands <= 2 && super::super::proxy_protocol::is_line_of(line) =>
+                {
+                    self.end(Ending::ProxyHeader, now, out);
+                }
                 Ok(Some(Piece::Line(line))) => {
                     // However it arrived, a line this long is one that may be unfinished.
                     let whole = line.len() <= HELD_LINE;
@@ -294,6 +310,7 @@ impl Session {
     pub fn accepts_client(&self) -> bool {
         self.ended.is_none()
             && self.tunnel.is_none()
+            && self.protection != Protection::Handshake
             && !self.pending.is_full()
             && self.wait.is_none_or(|gate| self.is_open(gate))
     }
@@ -389,7 +406,8 @@ impl Session {
         while let Some(transfer) = self.transfers.pop_front() {
             out.actions.push(Action::Transfer(transfer.finish(None, now)));
         }
-        if self.tunnel.is_none() {
+        // In the middle of a handshake nobody would understand it.
+        if self.tunnel.is_none() && self.protection != Protection::Handshake {
             if self.reply_in_pieces && !self.hiding && !ending.reply().is_empty() {
                 out.to_client.extend_from_slice(b"\r\n");
             }

@@ -160,8 +160,8 @@ impl ControlChannel {
     fn relay(&mut self, request: RelayRequest) {
         if self.relays.is_none() {
             // Both are there as long as the session's task runs and its client's connection is open.
-            let (Some(waker), Ok(address)) = (self.registration.entry.waker(), self.client.local_addr())
-            else {
+            let address = self.client.tcp().and_then(|stream| stream.local_addr().ok());
+            let (Some(waker), Some(address)) = (self.registration.entry.waker(), address) else {
                 return;
             };
             let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.real_server));
@@ -211,7 +211,8 @@ impl ControlChannel {
                 self.account_transfer(record);
             }
             Action::Relay(request) => self.relay(request),
-            Action::StartTls | Action::Tunnel(_) => {}
+            Action::StartTls => self.starts_tls = true,
+            Action::Tunnel(_) => {}
         }
     }
 }

@@ -27,7 +27,7 @@ impl ClientSide {
         ticket: &mut Ticket,
     ) -> FlowEnd {
         match self {
-            Self::Clear(client) => Flow::new(client, server, payload).run(ticket).await,
+            Self::Clear(client) => Flow::splice(client, server, payload).run(ticket).await,
             Self::Tls(client) => tls_flow::run(client, server, payload, ticket).await,
         }
     }

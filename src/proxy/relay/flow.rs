@@ -12,16 +12,15 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
-use super::pipe_pool;
+use super::splice::Splice;
 use super::state::{Fate, FlowEnd, Ticket};
 use crate::proto::ftp::{Direction, Side};
 use crate::sys::data_socket;
-use crate::sys::pipe::{CAPACITY, Pipe};
+use crate::sys::pipe::CAPACITY;
 
 /// Bytes that a flow moves before others on its thread have their turn.
 const TURN: usize = 2 * CAPACITY;
@@ -38,32 +37,51 @@ const FAILED_GRACE: Duration = Duration::from_secs(2);
 /// makes.
 const STALLED_FOR: Duration = Duration::from_secs(120);
 
-/// How long to wait before a pipe is asked for again when descriptors are short.
-const PIPE_PAUSE: Duration = Duration::from_millis(100);
-
-/// A flow over two clear connections.
+/// A flow between two connections, through conduits of their kind.
 #[derive(Debug)]
-pub(super) struct Flow {
-    client: TcpStream,
-    server: TcpStream,
-    up: Half,
-    down: Half,
+pub(super) struct Flow<S, C> {
+    client: S,
+    server: S,
+    up: Half<C>,
+    down: Half<C>,
     /// Where the end of the data is the end of the transfer: MODE S.
     payload: Option<Direction>,
     wait: Option<Wait>,
 }
 
+/// What bytes go through from one connection to the other.
+pub(super) trait Conduit<S> {
+    /// Takes what the source has sent; 0 is the end. To be called only when nothing is held.
+    fn fill(&mut self, source: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
+
+    /// Gives the sink some of the bytes that are held, as many as these, and returns how many it took.
+    fn drain(&mut self, sink: &mut S, held: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
+
+    /// Passes the end on.
+    fn finish(&mut self, sink: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A connection, with TLS or without.
+pub(super) trait DataConnection {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl DataConnection for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
 /// Bytes in one direction.
 #[derive(Debug, Default)]
-struct Half {
-    pipe: Option<Pipe>,
-    /// Bytes in the pipe.
+struct Half<C> {
+    conduit: C,
+    /// Bytes inside the conduit.
     held: usize,
     moved: u64,
     /// Those of them that are counted.
     counted: u64,
     stage: Stage,
-    pause: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -101,9 +119,16 @@ enum Broken {
     Sink(io::Error),
 }
 
-impl Flow {
-    pub(super) fn new(client: TcpStream, server: TcpStream, payload: Option<Direction>) -> Self {
-        Self { client, server, up: Half::default(), down: Half::default(), payload, wait: None }
+impl Flow<TcpStream, Splice> {
+    pub(super) fn splice(client: TcpStream, server: TcpStream, payload: Option<Direction>) -> Self {
+        Self::new(client, server, Splice::default(), Splice::default(), payload)
+    }
+}
+
+impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
+    /// `up` is the conduit from the client to the server.
+    pub(super) fn new(client: S, server: S, up: C, down: C, payload: Option<Direction>) -> Self {
+        Self { client, server, up: Half::new(up), down: Half::new(down), payload, wait: None }
     }
 
     /// Carries bytes until both ends have come, or one connection breaks.
@@ -117,9 +142,9 @@ impl Flow {
             return Poll::Ready(FlowEnd::Cut);
         }
         let mut turn = TURN;
-        let up = self.up.advance(&self.client, &self.server, cx, &mut turn);
+        let up = self.up.advance(&mut self.client, &mut self.server, cx, &mut turn);
         let up = up.map_err(|broken| broken.at(Side::Client, Side::Server));
-        let down = self.down.advance(&self.server, &self.client, cx, &mut turn);
+        let down = self.down.advance(&mut self.server, &mut self.client, cx, &mut turn);
         let down = down.map_err(|broken| broken.at(Side::Server, Side::Client));
         ticket.state.count(self.up.take_count(), self.down.take_count());
         ticket.set_loaded(self.up.held + self.down.held > 0);
@@ -197,8 +222,8 @@ impl Flow {
 
     /// Whether the end of the data has come, be it still unread.
     fn end_is_known(&self) -> bool {
-        let up = self.up.stage != Stage::Flowing || data_socket::end_has_arrived(&self.client);
-        let down = self.down.stage != Stage::Flowing || data_socket::end_has_arrived(&self.server);
+        let up = self.up.stage != Stage::Flowing || data_socket::end_has_arrived(self.client.tcp());
+        let down = self.down.stage != Stage::Flowing || data_socket::end_has_arrived(self.server.tcp());
         match self.payload {
             Some(Direction::Upload) => up,
             Some(Direction::Download) => down,
@@ -211,13 +236,13 @@ impl Flow {
         // Of a connection that is broken it does not matter any more.
         let waiting = |stream| data_socket::unacknowledged(stream).map_or(0, |bytes| bytes as u64);
         (self.up.moved + self.down.moved)
-            .saturating_sub(waiting(&self.client))
-            .saturating_sub(waiting(&self.server))
+            .saturating_sub(waiting(self.client.tcp()))
+            .saturating_sub(waiting(self.server.tcp()))
     }
 
     /// Ends both connections in order, for the file has been passed on whole.
     fn leave(&self) {
-        for (half, sink) in [(&self.up, &self.server), (&self.down, &self.client)] {
+        for (half, sink) in [(&self.up, self.server.tcp()), (&self.down, self.client.tcp())] {
             if half.stage != Stage::Done {
                 // A connection that is gone already needs no FIN.
                 let _ = data_socket::finish(sink);
@@ -226,25 +251,34 @@ impl Flow {
     }
 }
 
-impl Half {
+impl<C> Half<C> {
+    fn new(conduit: C) -> Self {
+        Self { conduit, held: 0, moved: 0, counted: 0, stage: Stage::Flowing }
+    }
+
     /// Moves what there is, as far as the sink takes it, and no more than the turn allows. Done when the end has been
     /// passed on.
-    fn advance(
+    fn advance<S>(
         &mut self,
-        source: &TcpStream,
-        sink: &TcpStream,
+        source: &mut S,
+        sink: &mut S,
         cx: &mut Context<'_>,
         turn: &mut usize,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), Broken>>
+    where
+        C: Conduit<S>,
+    {
         loop {
             if self.held > 0 {
-                ready!(self.drain(sink, cx)).map_err(Broken::Sink)?;
+                let drained = ready!(self.conduit.drain(sink, self.held, cx)).map_err(Broken::Sink)?;
+                self.held -= drained.min(self.held);
+                self.moved += drained as u64;
                 continue;
             }
             match self.stage {
                 Stage::Done => return Poll::Ready(Ok(())),
                 Stage::Ended => {
-                    data_socket::finish(sink).map_err(Broken::Sink)?;
+                    ready!(self.conduit.finish(sink, cx)).map_err(Broken::Sink)?;
                     self.stage = Stage::Done;
                 }
                 Stage::Flowing if *turn == 0 => {
@@ -253,69 +287,12 @@ impl Half {
                     return Poll::Pending;
                 }
                 Stage::Flowing => {
-                    let filled = ready!(self.fill(source, cx)).map_err(Broken::Source)?;
-                    *turn = turn.saturating_sub(filled);
-                }
-            }
-        }
-    }
-
-    /// Takes what the source has sent. Nothing is left in the pipe when that has to be waited for.
-    fn fill(&mut self, source: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(source.poll_read_ready(cx))?;
-            let pipe = match self.pipe.take() {
-                Some(pipe) => pipe,
-                None => ready!(self.new_pipe(cx)),
-            };
-            match source.try_io(Interest::READABLE, || pipe.fill_from(source)) {
-                Ok(0) => {
-                    self.stage = Stage::Ended;
-                    pipe_pool::give_back(pipe);
-                    return Poll::Ready(Ok(0));
-                }
-                Ok(filled) => {
-                    self.held = filled;
-                    self.pipe = Some(pipe);
-                    return Poll::Ready(Ok(filled));
-                }
-                Err(error) => {
-                    pipe_pool::give_back(pipe);
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        return Poll::Ready(Err(error));
+                    self.held = ready!(self.conduit.fill(source, cx)).map_err(Broken::Source)?;
+                    if self.held == 0 {
+                        self.stage = Stage::Ended;
                     }
+                    *turn = turn.saturating_sub(self.held);
                 }
-            }
-        }
-    }
-
-    fn drain(&mut self, sink: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.held > 0 {
-            ready!(sink.poll_write_ready(cx))?;
-            let Some(pipe) = &self.pipe else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
-            match sink.try_io(Interest::WRITABLE, || pipe.drain_to(sink, self.held)) {
-                Ok(drained) => {
-                    self.held -= drained.min(self.held);
-                    self.moved += drained as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// An empty pipe, as soon as there is one.
-    fn new_pipe(&mut self, cx: &mut Context<'_>) -> Poll<Pipe> {
-        loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
-            }
-            match pipe_pool::take() {
-                Ok(pipe) => return Poll::Ready(pipe),
-                // Descriptors come back when sessions end.
-                Err(_) => self.pause = Some(Box::pin(sleep(PIPE_PAUSE))),
             }
         }
     }

@@ -29,7 +29,8 @@ fn service(relay_ports: &str) -> Arc<Service> {
          connect_timeout = \"2s\"\n[[virtual_server.real_server]]\naddress = \"127.0.0.2\"\n"
     );
     let accepted = crate::config::toml::parse(std::path::Path::new("test.toml"), &text);
-    Service::from_model(&accepted.expect("a configuration").model).remove(0)
+    let today = std::time::SystemTime::UNIX_EPOCH;
+    Service::from_model(&accepted.expect("a configuration").model, today).expect("services").0.remove(0)
 }
 
 fn state(service: &Arc<Service>) -> Arc<State> {
@@ -58,7 +59,7 @@ async fn flow(payload: Option<Direction>) -> Running {
     let (server, to_server) = connection().await;
     let state = state(&service("52000-53000"));
     let mut ticket = state.ticket();
-    let flow = Flow::new(to_client, to_server, payload);
+    let flow = Flow::splice(to_client, to_server, payload);
     let end = tokio::spawn(async move { flow.run(&mut ticket).await });
     Running { client, server, state, end }
 }

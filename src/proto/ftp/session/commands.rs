@@ -35,6 +35,9 @@ impl Session {
     }
 
     fn dispatch(&mut self, now: Instant, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
+        if let Some(taken) = self.security(command, out) {
+            return taken;
+        }
         match command.verb {
             Verb::User => {
                 let name = command.arguments();
@@ -60,6 +63,7 @@ impl Session {
                 self.is_globus |= is_e;
                 self.pass(Kind::Mode(is_e), line, out);
             }
+            Verb::Feat => self.pass(Kind::Feat, line, out),
             Verb::Opts => self.opts(line, command, out)?,
             Verb::Site => self.site(line, command, out)?,
             Verb::Pasv => self.pasv(now, line, out)?,

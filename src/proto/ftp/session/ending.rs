@@ -33,6 +33,10 @@ pub enum Ending {
     ReplyTooLong,
     /// The client began with TLS.
     TlsHello,
+    /// The TLS handshake with the client did not come to its end.
+    HandshakeFailed,
+    /// The client began with a PROXY protocol header, and is none of those that may.
+    ProxyHeader,
 }
 
 /// Who has to mend it.
@@ -44,6 +48,8 @@ pub enum Fault {
     Client,
     /// The real server.
     RealServer,
+    /// Whoever has put a proxy in front of the door and not told the door, unless somebody claims to be another.
+    Administrator,
 }
 
 impl Ending {
@@ -51,7 +57,11 @@ impl Ending {
     #[must_use]
     pub fn reply(self) -> &'static str {
         match self {
-            Self::ClientClosed | Self::ClientLost | Self::Goodbye | Self::ClientStalled => "",
+            Self::ClientClosed
+            | Self::ClientLost
+            | Self::Goodbye
+            | Self::ClientStalled
+            | Self::HandshakeFailed => "",
             Self::ServerStalled => "421 Service not available: the server takes no more commands.\r\n",
             Self::ServerLost | Self::ClosedByCommand => {
                 "421 Service not available: the server closed the control connection.\r\n"
@@ -67,6 +77,9 @@ impl Ending {
             Self::ReplyTooLong => "421 Service not available: the server's reply has no end.\r\n",
             Self::TlsHello => {
                 "500 This port speaks FTP, not TLS: connect in the clear and send AUTH; closing control connection.\r\n"
+            }
+            Self::ProxyHeader => {
+                "500 This address may not send a PROXY protocol header: closing control connection.\r\n"
             }
         }
     }
@@ -90,6 +103,8 @@ impl Ending {
             Self::UnclearCommand => "unclear command",
             Self::ReplyTooLong => "reply too long",
             Self::TlsHello => "TLS instead of FTP",
+            Self::HandshakeFailed => "TLS handshake failed",
+            Self::ProxyHeader => "a PROXY protocol header from an address outside of proxy_protocol_from",
         }
     }
 
@@ -102,8 +117,10 @@ impl Ending {
             | Self::CommandTooLong
             | Self::UnclearCommand
             | Self::TlsHello
+            | Self::HandshakeFailed
             | Self::LoginTimeout
             | Self::ClientStalled => Fault::Client,
+            Self::ProxyHeader => Fault::Administrator,
             _ => Fault::Nobody,
         }
     }

@@ -26,6 +26,7 @@ pub(super) enum Kind {
         gssapi: bool,
     },
     Adat,
+    Feat,
     /// With its first letter.
     Type(u8),
     Pasv,
@@ -81,6 +82,7 @@ impl Kind {
             self,
             Self::Other
                 | Self::Adat
+                | Self::Feat
                 | Self::Delay(_)
                 | Self::Mode(_)
                 | Self::Rest

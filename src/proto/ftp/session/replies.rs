@@ -29,6 +29,16 @@ impl Session {
         if let Some(pending) = head.filter(|pending| pending.hidden) {
             self.on_late_line(pending.kind, code, line, LinePlace { begins, single: begins && ends, whole });
         }
+        if whole
+            && head.is_some_and(|pending| pending.kind == Kind::Feat)
+            && let Some(edited) = self.edit_features(code, line, begins, ends)
+        {
+            self.show(&edited, out);
+            if ends {
+                self.on_reply(now, code, out);
+            }
+            return;
+        }
         let list = head.and_then(|pending| self.address_list(pending.kind, code, begins && ends));
         match list.filter(|_| whole).and_then(|kind| rewrite_address_line(kind, line, &self.server.addresses))
         {
@@ -55,6 +65,7 @@ impl Session {
         }
         match kind {
             Kind::Other
+            | Kind::Feat
             | Kind::Abor
             | Kind::Blank
             | Kind::LatePassive

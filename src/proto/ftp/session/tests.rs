@@ -2,6 +2,7 @@ mod active;
 mod bounce;
 mod driver;
 mod endings;
+mod features;
 mod limits;
 mod lines;
 mod order;
@@ -9,6 +10,7 @@ mod passive;
 mod properties;
 mod relay;
 mod security;
+mod tls;
 mod transfer_type;
 
 use std::net::SocketAddr;
@@ -48,6 +50,7 @@ struct Site {
     trusted: &'static [&'static str],
     path: DataPath,
     constraint: Option<DataConstraint>,
+    tls: TlsPolicy,
     announce: &'static [&'static str],
 }
 
@@ -61,6 +64,7 @@ impl Default for Site {
             trusted: &[],
             path: DataPath::Direct,
             constraint: None,
+            tls: TlsPolicy::Off,
             announce: &[],
         }
     }
@@ -81,6 +85,7 @@ impl Site {
         let policy = Arc::new(SessionPolicy {
             bounce,
             data_path: self.path,
+            tls: self.tls,
             announce: self.announce.iter().map(|text| text.parse().unwrap()).collect(),
             ..SessionPolicy::default()
         });

@@ -115,6 +115,7 @@ fn every_ending_has_a_word_and_a_whole_reply_or_none() {
         UnclearCommand,
         ReplyTooLong,
         TlsHello,
+        ProxyHeader,
     ];
     for ending in all {
         let reply = ending.reply();

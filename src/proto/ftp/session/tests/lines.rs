@@ -221,6 +221,25 @@ fn a_tls_hello_is_told_what_this_port_speaks() {
 }
 
 #[test]
+fn a_header_that_the_client_may_not_send_ends_the_session_and_goes_nowhere() {
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x0a\x9c\x40\x0a\xfb";
+    for header in [&b"PROXY TCP4 192.0.2.9 192.0.2.10 40000 2811\r\nUSER anonymous\r\n"[..], v2] {
+        let mut whole = rig();
+        whole.client(header).client_sees(Ending::ProxyHeader.reply()).ended(Ending::ProxyHeader);
+        whole.server_sees("");
+        let mut in_bytes = rig();
+        for byte in header {
+            in_bytes.client([*byte]);
+        }
+        in_bytes.ended(Ending::ProxyHeader);
+        // Empty lines pass as ever.
+        assert!(in_bytes.out.to_server.iter().all(|byte| b"\r\n".contains(byte)));
+    }
+    assert_eq!(Ending::ProxyHeader.fault(), Fault::Administrator);
+    rig().user().exchange("SITE PROXY x", "500 no");
+}
+
+#[test]
 fn a_bare_lf_between_the_pieces_of_a_long_line_begins_no_command() {
     let mut rig = rig();
     let (now, mut out) = (rig.now, Outbox::default());

@@ -26,6 +26,7 @@ const AUTO: Site = Site {
     trusted: &[],
     path: DataPath::Auto,
     constraint: None,
+    tls: TlsPolicy::Off,
     announce: &[],
 };
 

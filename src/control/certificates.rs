@@ -1,0 +1,60 @@
+//! Looking after certificates: new ones are taken while the door is open.
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::proxy::Service;
+use crate::tls::Notice;
+
+/// How often to look whether there is another certificate: soon enough for whoever has just put one there and watches
+/// the log, and two calls of stat(2) for each.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
+
+/// The date, by which certificates hold.
+#[must_use]
+pub fn today() -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "the edge: below it the date is an argument")]
+    SystemTime::now()
+}
+
+/// Looks for ever; there is nothing to do where no virtual server has a certificate.
+pub(super) async fn look_after(services: Vec<Arc<Service>>) {
+    let services: Vec<_> = services.into_iter().filter(|service| service.acceptor.is_some()).collect();
+    if services.is_empty() {
+        return std::future::pending().await;
+    }
+    loop {
+        sleep(LOOK_AFTER).await;
+        let services = services.clone();
+        // A file system that hangs must not stop the clock of all sessions.
+        let looked = spawn_blocking(move || services.iter().for_each(|service| look(service))).await;
+        if looked.is_err() {
+            return;
+        }
+    }
+}
+
+fn look(service: &Service) {
+    let Some(acceptor) = &service.acceptor else { return };
+    let virtual_server = service.virtual_server.name();
+    match acceptor.look(today()) {
+        None => {}
+        Some(Notice::Replaced(warnings)) => {
+            tracing::info!(virtual_server, "certificate replaced");
+            for warning in warnings {
+                tracing::warn!(virtual_server, "{warning}");
+            }
+        }
+        Some(Notice::Refused(problem)) => {
+            let reason = problem.to_string();
+            tracing::warn!(
+                virtual_server,
+                reason,
+                "new certificate refused; the one before it stays in force"
+            );
+        }
+        Some(Notice::Lapsing(problem)) => tracing::warn!(virtual_server, "{problem}"),
+    }
+}

@@ -1,0 +1,183 @@
+//! The door's side of TLS with clients: one for a virtual server, for control and data connections alike.
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{Accept, TlsAcceptor};
+
+use super::credential::{Credential, problem};
+use super::validity::Standing;
+use super::{CredentialProblem, provider};
+use crate::config;
+
+/// TLS 1.2 sessions that are kept for clients without tickets, some 200 bytes each. Clients with tickets keep theirs
+/// themselves.
+const MAX_KEPT_SESSIONS: usize = 4096;
+
+/// Ends TLS of clients.
+///
+/// There is one store of sessions, because servers that want the data connection to resume the control connection's
+/// session have taught clients to try, and it outlives the certificate, so that a reload breaks no transfer.
+#[derive(Debug)]
+pub struct Acceptor {
+    files: config::Tls,
+    control: Arc<ServerConfig>,
+    data: Arc<ServerConfig>,
+    shown: Arc<Shown>,
+    watched: Mutex<Watched>,
+}
+
+/// The certificate in force.
+#[derive(Debug)]
+struct Shown(RwLock<Arc<CertifiedKey>>);
+
+#[derive(Debug)]
+struct Watched {
+    in_force: Credential,
+    standing: Standing,
+    stamps: [Option<Stamp>; 2],
+    /// These files were taken or refused.
+    settled: bool,
+}
+
+/// What of a file changes when it is written or replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Stamp {
+    inode: (u64, u64),
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// What [`Acceptor::look`] has found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Notice {
+    /// There is another certificate, and it is in force.
+    Replaced(Vec<CredentialProblem>),
+    /// What is in the files now cannot be used; the certificate that was in force stays.
+    Refused(CredentialProblem),
+    /// The one in force is about to expire, or has.
+    Lapsing(CredentialProblem),
+}
+
+impl Acceptor {
+    /// Reads certificate and key; what is likely not meant comes beside.
+    ///
+    /// # Errors
+    ///
+    /// What makes them useless.
+    pub fn open(
+        files: &config::Tls,
+        now: SystemTime,
+    ) -> Result<(Self, Vec<CredentialProblem>), CredentialProblem> {
+        let stamps = stamps(files);
+        let in_force = Credential::read(files)?;
+        let warnings = in_force.warnings(files, now);
+        let shown = Arc::new(Shown(RwLock::new(Arc::clone(&in_force.certified))));
+        let failed = |error: rustls::Error| {
+            problem(&files.certificate, format!("TLS cannot be set up: {error}"), "please report this")
+        };
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(failed)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
+        config.session_storage = ServerSessionMemoryCache::new(MAX_KEPT_SESSIONS);
+        // Without it a TLS 1.3 session could be resumed once for each ticket, and clients open many data connections.
+        config.ticketer = Ticketer::new().map_err(failed)?;
+        let standing = in_force.validity.standing(now);
+        let watched = Mutex::new(Watched { in_force, standing, stamps, settled: true });
+        // A client that only sends never reads them, and closing a socket with unread bytes sends RST, which takes the end
+        // of its file away. For data connections there are the tickets of the control connection.
+        let mut data = config.clone();
+        data.send_tls13_tickets = 0;
+        let (control, data) = (Arc::new(config), Arc::new(data));
+        Ok((Self { files: files.clone(), control, data, shown, watched }, warnings))
+    }
+
+    /// The handshake with a client on a control connection.
+    pub fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
+        TlsAcceptor::from(Arc::clone(&self.control)).accept(stream)
+    }
+
+    /// The same on a data connection.
+    pub fn accept_data<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
+        TlsAcceptor::from(Arc::clone(&self.data)).accept(stream)
+    }
+
+    /// Takes another certificate if there is one. Blocks on files; to be called from time to time, and by one at once.
+    ///
+    /// Certificate and key are two files, which nobody can replace in one step: what cannot be used is looked at twice
+    /// before it is refused, and what was refused is not spoken of again until it changes.
+    pub fn look(&self, now: SystemTime) -> Option<Notice> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.files);
+        let second_look = stamps == watched.stamps;
+        if !(second_look && watched.settled) {
+            watched.stamps = stamps;
+            watched.settled = second_look;
+            match self.usable(now) {
+                Ok(credential) => {
+                    watched.settled = true;
+                    if credential.certified.cert != watched.in_force.certified.cert {
+                        return Some(Notice::Replaced(self.replace(&mut watched, credential, now)));
+                    }
+                }
+                Err(problem) if second_look => return Some(Notice::Refused(problem)),
+                Err(_) => {}
+            }
+        }
+        let standing = watched.in_force.validity.standing(now);
+        let changed = std::mem::replace(&mut watched.standing, standing) != standing;
+        changed.then(|| watched.in_force.date_problem(&self.files, standing)).flatten().map(Notice::Lapsing)
+    }
+
+    fn usable(&self, now: SystemTime) -> Result<Credential, CredentialProblem> {
+        let credential = Credential::read(&self.files)?;
+        let standing = credential.validity.standing(now);
+        match credential.date_problem(&self.files, standing) {
+            Some(problem) if !standing.holds() => Err(problem),
+            _ => Ok(credential),
+        }
+    }
+
+    fn replace(
+        &self,
+        watched: &mut Watched,
+        credential: Credential,
+        now: SystemTime,
+    ) -> Vec<CredentialProblem> {
+        let mut shown = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
+        *shown = Arc::clone(&credential.certified);
+        let warnings = credential.warnings(&self.files, now);
+        watched.standing = credential.validity.standing(now);
+        watched.in_force = credential;
+        warnings
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn stamps(files: &config::Tls) -> [Option<Stamp>; 2] {
+    [stamp(&files.certificate), stamp(&files.key)]
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some(Stamp {
+        inode: (metadata.dev(), metadata.ino()),
+        length: metadata.len(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
+}

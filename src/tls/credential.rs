@@ -1,0 +1,161 @@
+//! A certificate chain and its key, from files.
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::provider;
+use super::validity::{Standing, Validity};
+use crate::config;
+
+/// Most that is read of one file, in bytes: a chain is some 10 kB, and a whole bundle of authorities some 300.
+const MAX_PEM_LEN: u64 = 1 << 20;
+
+/// Permission bit of those who are neither the owner nor of the group.
+const READABLE_BY_OTHERS: u32 = 0o004;
+
+/// What is wrong with a certificate, a key or a trust anchor. It reads `file: what; how to mend it`.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}: {what}; {mend}", .file.display())]
+pub struct CredentialProblem {
+    /// Where.
+    pub file: PathBuf,
+    /// What is wrong.
+    pub what: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+/// A certificate that can be shown.
+#[derive(Clone, Debug)]
+pub(super) struct Credential {
+    pub(super) certified: Arc<CertifiedKey>,
+    pub(super) validity: Validity,
+    pub(super) key_is_open: bool,
+}
+
+/// Reads what `tls` names, as a start would: what is likely not meant, or the reason why there could be none.
+///
+/// # Errors
+///
+/// The first thing that makes it useless.
+pub fn examine(tls: &config::Tls, now: SystemTime) -> Result<Vec<CredentialProblem>, CredentialProblem> {
+    Credential::read(tls).map(|credential| credential.warnings(tls, now))
+}
+
+impl Credential {
+    pub(super) fn read(tls: &config::Tls) -> Result<Self, CredentialProblem> {
+        let chain = certificates(&tls.certificate)?;
+        let key = private_key(&tls.key)?;
+        let validity = Validity::of(&chain).map_err(|reason| unreadable(&tls.certificate, &reason))?;
+        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => problem(
+                &tls.key,
+                format!("the key does not belong to the certificate in {}", tls.certificate.display()),
+                "put the key there with which the certificate was requested; the host's own certificate comes first \
+                 in its file, those of authorities behind it",
+            ),
+            rustls::Error::InvalidCertificate(reason) => unreadable(&tls.certificate, &reason.to_string()),
+            error => problem(
+                &tls.key,
+                format!("the key cannot be used: {error}"),
+                "use an RSA key of 2048 bits or more, ECDSA (P-256, P-384, P-521) or Ed25519",
+            ),
+        })?;
+        Ok(Self { certified: Arc::new(certified), validity, key_is_open: is_open(&tls.key) })
+    }
+
+    /// What is likely not meant.
+    pub(super) fn warnings(&self, tls: &config::Tls, now: SystemTime) -> Vec<CredentialProblem> {
+        let mut warnings = Vec::new();
+        if self.key_is_open {
+            warnings.push(problem(
+                &tls.key,
+                "everybody on this host can read the private key".into(),
+                "take that away: chmod o-r",
+            ));
+        }
+        warnings.extend(self.date_problem(tls, self.validity.standing(now)));
+        warnings
+    }
+
+    pub(super) fn date_problem(&self, tls: &config::Tls, standing: Standing) -> Option<CredentialProblem> {
+        let mend = match standing {
+            Standing::Fine => return None,
+            Standing::NotYet => "see whether the clock of this host is right; clients refuse it until then",
+            Standing::Soon => "renew it; a new one in the file is taken without a restart",
+            Standing::Expired => {
+                "clients refuse it: renew it; a new one in the file is taken without a restart"
+            }
+        };
+        Some(problem(&tls.certificate, self.validity.words(standing), mend))
+    }
+}
+
+/// The certificates of a PEM file, at least one.
+pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialProblem> {
+    let bytes = read(file)?;
+    let chain: Vec<CertificateDer<'static>> = rustls_pemfile::certs(&mut &bytes[..])
+        .collect::<io::Result<_>>()
+        .map_err(|error| unreadable(file, &error.to_string()))?;
+    if chain.is_empty() {
+        let what = "there is no certificate in it".into();
+        return Err(problem(file, what, "put it there as PEM, with a line BEGIN CERTIFICATE"));
+    }
+    Ok(chain)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, CredentialProblem> {
+    let bytes = read(file)?;
+    let encrypted = || bytes.windows(b"ENCRYPTED".len()).any(|window| window == b"ENCRYPTED");
+    match rustls_pemfile::private_key(&mut &bytes[..]) {
+        Ok(Some(key)) => Ok(key),
+        // PKCS #8 has a heading of its own for such keys, the older form a line inside that is no base64.
+        Ok(None) | Err(_) if encrypted() => Err(problem(
+            file,
+            "the private key is encrypted, and nobody can be asked for its passphrase at a start".into(),
+            "decrypt it: openssl pkey -in FILE -out NEW, with permissions for the daemon alone",
+        )),
+        Ok(None) => Err(problem(
+            file,
+            "there is no private key in it".into(),
+            "put it there as PEM, with a line BEGIN PRIVATE KEY",
+        )),
+        Err(error) => Err(unreadable(file, &error.to_string())),
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, CredentialProblem> {
+    let mut bytes = Vec::new();
+    let result = File::open(file).and_then(|opened| opened.take(MAX_PEM_LEN).read_to_end(&mut bytes));
+    match result {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(problem(
+            file,
+            format!("cannot be read: {error}"),
+            "check that it exists and that the daemon's user may read it",
+        )),
+    }
+}
+
+/// Whether it is for more eyes than it should be; a file that cannot be asked is found by reading it.
+fn is_open(key: &Path) -> bool {
+    std::fs::metadata(key).is_ok_and(|metadata| metadata.mode() & READABLE_BY_OTHERS != 0)
+}
+
+fn unreadable(file: &Path, reason: &str) -> CredentialProblem {
+    problem(
+        file,
+        format!("cannot be understood: {reason}"),
+        "see what `openssl x509 -text -in` or `openssl pkey -in` make of it",
+    )
+}
+
+pub(super) fn problem(file: &Path, what: String, mend: &str) -> CredentialProblem {
+    CredentialProblem { file: file.to_owned(), what, mend: mend.to_owned() }
+}

@@ -34,7 +34,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     for warning in &accepted.warnings {
         tracing::warn!("{warning}");
     }
-    match runtime().and_then(|runtime| runtime.block_on(serve(&accepted.model, logging.loss()))) {
+    match runtime().and_then(|runtime| run_to_end(runtime, serve(&accepted.model, logging.loss()))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -113,7 +113,7 @@ pub(super) fn start_in_background(path: &Path, text: &str) -> Result<Box<dyn dem
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
-            runtime.block_on(daemon.run(stopping));
+            run_to_end(runtime, daemon.run(stopping));
         })
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     Ok(Box::new(Background { services, stop, thread }))
@@ -135,6 +135,13 @@ fn runtime() -> Result<Runtime, String> {
     Builder::new_current_thread().enable_all().build().map_err(|error| format!("cannot start: {error}"))
 }
 
+/// Files are read on threads of their own, and one on a file system that hangs must not keep the daemon.
+fn run_to_end<F: Future>(runtime: Runtime, work: F) -> F::Output {
+    let output = runtime.block_on(work);
+    runtime.shutdown_background();
+    output
+}
+
 /// Panics go where everything goes, in one line.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -147,4 +154,18 @@ fn log_panics() {
 fn fail(text: &str) -> ExitCode {
     let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_does_not_keep_the_daemon() {
+        let (hangs, file) = std::sync::mpsc::channel::<()>();
+        run_to_end(runtime().unwrap(), async move {
+            drop(tokio::task::spawn_blocking(move || file.recv()));
+        });
+        drop(hangs);
+    }
 }

@@ -249,6 +249,9 @@ impl ControlChannel {
             Err(error) => return self.handshake_failed(&error, now, scratch),
         }
         forward |= self.hear_relays(now, &mut scratch.out);
+        if self.deliver(cx, scratch).is_err() {
+            return self.client_lost(now, scratch);
+        }
         if self.to_client.is_empty() {
             forward |= self.read_server(cx, now, scratch);
             if self.deliver(cx, scratch).is_err() {
@@ -311,6 +314,9 @@ impl ControlChannel {
     fn advance_half_closed(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
         let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
         forward |= self.hear_relays(now, &mut scratch.out);
+        if self.deliver(cx, scratch).is_err() {
+            return self.client_lost(now, scratch);
+        }
         if self.has_left_upload() {
             return Step::Over(Ending::ClientClosed);
         }

@@ -136,6 +136,11 @@ pub(super) fn cannot_accept(service: &Arc<Service>, error: &std::io::Error) {
     );
 }
 
+/// There is no pipe for a data connection, which crosses the door more slowly.
+pub(super) fn no_pipe(error: &std::io::Error) {
+    warn!(%error, "no pipe for relayed data, which are copied. Raise LimitNOFILE if descriptors are short");
+}
+
 /// A bug of ours: the session is gone, the others are not.
 pub(super) fn panicked(service: &Service, client: Option<SocketAddr>) {
     error!(

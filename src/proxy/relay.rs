@@ -1,7 +1,7 @@
 //! Data connections that cross the door, as their session sees them.
 //!
 //! ```text
-//!   Listen ─▶ ports            a listening socket, and nothing else, until a transfer begins
+//!   Listen ─▶ listeners        ports, watched by the session's own task until a transfer begins
 //!   Start  ─▶ acceptor ─▶ dial ─▶ flow ─▶ flow ─▶ …     one task each, on the session's thread
 //!   Finish, Close, the session's end ─▶ Fate ─▶ all of them
 //! ```
@@ -14,6 +14,7 @@ mod dial;
 mod flow;
 mod last_word;
 mod lingering;
+mod listeners;
 mod pipe_pool;
 mod ports;
 mod splice;
@@ -22,10 +23,10 @@ mod state;
 mod tests;
 mod tls_flow;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Waker};
 
 use super::control_stream::ControlStream;
@@ -38,8 +39,9 @@ use crate::tls::SessionConnector;
 use acceptor::Plan;
 use last_word::LastWord;
 pub(super) use lingering::Lingering;
+use listeners::Listeners;
 pub(crate) use ports::LivePorts;
-use ports::{PortPool, RelayPort};
+use ports::PortPool;
 use state::{Fate, State, UploadEnd};
 
 /// Relays of one session: one that is used, and those whose last bytes are still under way to a slow client.
@@ -51,8 +53,10 @@ pub(crate) struct Relaying {
     pub(crate) ports: Arc<PortPool>,
     /// Connections of those who may not.
     pub(crate) strangers: AtomicU64,
-    /// Connections beyond what one relay may have.
+    /// Connections beyond what one session may have.
     pub(crate) refused: AtomicU64,
+    /// It has been said that none can be accepted, and none was since.
+    short: AtomicBool,
 }
 
 /// The relays of one session. Dropped, everything that has not ended is reset.
@@ -60,8 +64,9 @@ pub(crate) struct Relaying {
 pub(super) struct Relays {
     service: Arc<Service>,
     server: Arc<RealServer>,
-    /// The door's end of the client's control connection.
-    to_client: SocketAddr,
+    client: IpAddr,
+    /// The door's end of the client's control connection, unless that is gone.
+    to_client: Option<SocketAddr>,
     /// The door's end of the server's.
     to_server: SocketAddr,
     /// Where the server's side is TLS.
@@ -72,6 +77,8 @@ pub(super) struct Relays {
     ended: bool,
     /// Of the server on an upload that its client has left.
     last_word: Option<LastWord>,
+    /// Connections and acceptors of all relays.
+    tasks: Arc<AtomicUsize>,
     /// A task has something to say.
     news: Arc<AtomicBool>,
     waker: Waker,
@@ -82,7 +89,7 @@ struct Relay {
     id: RelayId,
     side: Side,
     /// Until the acceptor has them.
-    ports: Vec<RelayPort>,
+    listeners: Option<Listeners>,
     /// Once it is started.
     running: Option<Running>,
 }
@@ -111,7 +118,12 @@ pub(super) struct Carried {
 
 impl Relaying {
     pub(super) fn new(ports: RangeInclusive<u16>, live: Arc<LivePorts>) -> Self {
-        Self { ports: PortPool::new(ports, live), strangers: AtomicU64::new(0), refused: AtomicU64::new(0) }
+        Self {
+            ports: PortPool::new(ports, live),
+            strangers: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            short: AtomicBool::new(false),
+        }
     }
 }
 
@@ -120,7 +132,8 @@ impl Relays {
     pub(super) fn new(
         service: Arc<Service>,
         server: Arc<RealServer>,
-        to_client: SocketAddr,
+        client: IpAddr,
+        to_client: Option<SocketAddr>,
         to_server: SocketAddr,
         waker: Waker,
     ) -> Self {
@@ -129,6 +142,7 @@ impl Relays {
         Self {
             service,
             server,
+            client,
             to_client,
             to_server,
             connector: None,
@@ -136,6 +150,7 @@ impl Relays {
             answers,
             ended: false,
             last_word: None,
+            tasks: Arc::default(),
             news,
             waker,
         }
@@ -169,7 +184,7 @@ impl Relays {
             }
             RelayRequest::Close { id } => {
                 if let Some(relay) = self.find(id) {
-                    relay.ports.clear();
+                    relay.listeners = None;
                     if let Some(running) = &mut relay.running {
                         running.closed = true;
                         running.settle();
@@ -192,6 +207,16 @@ impl Relays {
         if self.answers.is_empty() { None } else { Some(self.answers.remove(0)) }
     }
 
+    /// Takes in who connects before a transfer has begun.
+    pub(super) fn receive(&mut self) {
+        let mut cx = Context::from_waker(&self.waker);
+        for relay in self.relays.iter_mut().filter(|relay| relay.side == Side::Client) {
+            if let Some(listeners) = &mut relay.listeners {
+                listeners.receive(&self.service, self.client, &mut cx);
+            }
+        }
+    }
+
     /// Takes a transfer that has ended on the control connection, and gives it back with what was carried when its data
     /// connection has ended, too: at once, or from [`Relays::take_ended`].
     pub(super) fn end_transfer(&mut self, record: TransferRecord) -> Option<(TransferRecord, Carried)> {
@@ -199,6 +224,10 @@ impl Relays {
         let Some(running) = relay.and_then(|relay| relay.running.as_mut()) else {
             return Some((record, Carried { to_server: 0, to_client: 0, end: None }));
         };
+        if record.reply.is_none() {
+            // What the server has said was of the transfer before it, on the same connections.
+            running.complete = None;
+        }
         if running.is_delivered() {
             return Some((record, running.carried()));
         }
@@ -272,7 +301,7 @@ impl Relays {
     pub(super) fn handle_session_end(&mut self) {
         self.ended = true;
         for relay in &mut self.relays {
-            relay.ports.clear();
+            relay.listeners = None;
             if let Some(running) = &mut relay.running {
                 running.closed = true;
                 let whole = running.complete == Some(true);
@@ -285,7 +314,7 @@ impl Relays {
     /// Resets whatever still flows.
     pub(super) fn cut(&mut self) {
         for relay in &mut self.relays {
-            relay.ports.clear();
+            relay.listeners = None;
             if let Some(running) = &relay.running {
                 running.state.decree(Fate::Cut);
             }
@@ -301,14 +330,18 @@ impl Relays {
         if self.relays.len() >= MAX_RELAYS {
             return Err(format!("{MAX_RELAYS} data connections of this session have not ended"));
         }
+        let to_client = self.to_client.ok_or("the client's control connection is gone")?;
         let local = match side {
-            Side::Client => self.to_client,
+            Side::Client => to_client,
             Side::Server => self.to_server,
         };
         let pool = &self.service.relaying.ports;
         let ports = (0..count).map(|_| pool.listen(local)).collect::<Result<Vec<_>, _>>()?;
-        let addresses = ports.iter().map(|port| port.address).collect();
-        self.relays.push(Relay { id, side, ports, running: None });
+        let listeners = Listeners::watch(ports).map_err(|error| format!("cannot listen: {error}"))?;
+        let addresses = listeners.addresses();
+        self.relays.push(Relay { id, side, listeners: Some(listeners), running: None });
+        // From now on the session's task is woken when somebody comes.
+        self.receive();
         Ok(addresses)
     }
 
@@ -323,19 +356,24 @@ impl Relays {
     ) {
         let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.server));
         let (to_client, to_server) = (self.to_client, self.to_server);
-        let state =
-            State::new(service, server, self.connector.clone(), Arc::clone(&self.news), self.waker.clone());
-        let Some(relay) = self.find(id).filter(|relay| relay.running.is_none()) else {
+        let connector = self.connector.clone();
+        let (tasks, news) = (Arc::clone(&self.tasks), Arc::clone(&self.news));
+        let state = State::new(service, server, connector, tasks, news, self.waker.clone());
+        let relay = self.find(id).and_then(|relay| Some((relay.listeners.take()?, relay)));
+        let (Some((listeners, relay)), Some(to_client)) = (relay, to_client) else {
             debug_assert!(false, "what starts has listened, and has not started before");
+            self.answers.push((id, RelayAnswer::Failed("its port is closed".into())));
             return;
         };
+        if relay.side == Side::Client && connections == Connections::One {
+            state.owe_answer();
+        }
         let source = match relay.side {
             Side::Client => to_server,
             Side::Server => to_client,
         };
         let plan = Plan { side: relay.side, connections, direction, private, peers, targets, source };
-        let ports = std::mem::take(&mut relay.ports);
-        tokio::spawn(acceptor::serve(ports, plan, state.ticket()));
+        tokio::spawn(acceptor::serve(listeners, plan, state.ticket()));
         relay.running = Some(Running {
             state,
             connections,
@@ -355,7 +393,7 @@ impl Relays {
     fn forget(&mut self) {
         let last = if self.ended { None } else { self.relays.last().map(|relay| relay.id) };
         self.relays.retain(|relay| match &relay.running {
-            None => !relay.ports.is_empty(),
+            None => relay.listeners.is_some(),
             Some(running) => running.lives() || last == Some(relay.id),
         });
     }
@@ -397,6 +435,6 @@ impl Running {
 
     fn carried(&self) -> Carried {
         let (to_server, to_client) = self.state.take_counts();
-        Carried { to_server, to_client, end: self.state.end() }
+        Carried { to_server, to_client, end: self.state.take_end() }
     }
 }

@@ -3,7 +3,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead as _, ReadBuf};
@@ -174,6 +174,7 @@ impl ControlChannel {
     /// What data connections that cross the door have come to meanwhile.
     pub(super) fn hear_relays(&mut self, now: Instant, out: &mut Outbox) -> Progress {
         let Some(relays) = &mut self.relays else { return false };
+        relays.receive();
         let mut forward = false;
         while let Some((id, answer)) = relays.take_answer() {
             self.session.handle_relay(now, id, answer, out);
@@ -187,14 +188,13 @@ impl ControlChannel {
 
     fn relay(&mut self, request: RelayRequest) {
         if self.relays.is_none() {
-            // Both are there as long as the session's task runs and its client's connection is open.
             let address = self.client.tcp().and_then(|stream| stream.local_addr().ok());
-            let (Some(waker), Some(address)) = (self.registration.entry.waker(), address) else {
-                return;
-            };
+            // Set as long as the session's task runs.
+            let waker = self.registration.entry.waker().cloned().unwrap_or_else(|| Waker::noop().clone());
+            let client = self.facts.client.ip();
             let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.real_server));
             self.relays = Some(Box::new(
-                Relays::new(service, server, address, self.facts.door, waker.clone())
+                Relays::new(service, server, client, address, self.facts.door, waker)
                     .over(self.connector.clone()),
             ));
         }

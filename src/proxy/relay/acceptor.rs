@@ -1,18 +1,15 @@
 //! The tasks of a relay: who connects is looked at, the other side is dialled, and the two become a flow.
-use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::dial::dial;
 use super::flow::Flow;
-use super::ports::RelayPort;
+use super::listeners::Listeners;
 use super::state::{Fate, FlowEnd, State, Ticket};
 use super::tls_flow;
 use crate::proto::ftp::{Connections, Direction, Peers, RelayAnswer, Side};
@@ -24,11 +21,12 @@ const CLIENT_CONNECTS_WITHIN: Duration = Duration::from_secs(60);
 /// How long a connection is looked for whose server has said already that all is sent: it is in the queue, or nowhere.
 const SERVER_HAS_CONNECTED: Duration = Duration::from_secs(1);
 
-/// Connections of one relay at once. `-p` beyond some dozens is no faster anywhere, and each takes two descriptors.
-const MAX_CONNECTIONS: usize = 512;
+/// How long a whole file waits for a client whose control connection has gone: its data connection was on the way.
+const ORPHAN_IS_FETCHED_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long to leave connections in the queue when one cannot be accepted: descriptors or memory are short.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections of one session at once, whatever number of transfers they are of. `-p` beyond some dozens is no faster
+/// anywhere, and each takes two descriptors.
+const MAX_CONNECTIONS: usize = 512;
 
 /// What the tasks of a relay need to know.
 #[derive(Debug)]
@@ -44,32 +42,21 @@ pub(super) struct Plan {
     pub(super) source: SocketAddr,
 }
 
-/// Listeners with what is to be known of each; closed before their ports are given back.
-struct Listeners(Vec<(TcpListener, RelayPort)>);
-
 /// Serves a relay until its connection has ended, or nothing more is to be accepted.
-pub(super) async fn serve(ports: Vec<RelayPort>, plan: Plan, mut ticket: Ticket) {
-    let end = match Listeners::watch(ports) {
-        Ok(listeners) if plan.connections == Connections::One => {
-            serve_one(listeners, &plan, &mut ticket).await
+pub(super) async fn serve(listeners: Listeners, plan: Plan, mut ticket: Ticket) {
+    match plan.connections {
+        Connections::One => {
+            let end = serve_one(listeners, &plan, &mut ticket).await;
+            ticket.close(end);
         }
-        Ok(listeners) => {
-            serve_many(listeners, plan, &mut ticket).await;
-            return;
-        }
-        Err(error) => {
-            let text = format!("cannot listen: {error}");
-            ticket.state.answer(RelayAnswer::Failed(text.clone()));
-            FlowEnd::Unreached(text)
-        }
-    };
-    ticket.close(end);
+        Connections::Many => serve_many(listeners, plan, &mut ticket).await,
+    }
 }
 
-async fn serve_one(listeners: Listeners, plan: &Plan, ticket: &mut Ticket) -> FlowEnd {
+async fn serve_one(mut listeners: Listeners, plan: &Plan, ticket: &mut Ticket) -> FlowEnd {
     let joined = match plan.side {
-        Side::Client => one_from_client(&listeners, plan, ticket).await,
-        Side::Server => one_from_server(&listeners, plan, ticket).await,
+        Side::Client => one_from_client(&mut listeners, plan, ticket).await,
+        Side::Server => one_from_server(&mut listeners, plan, ticket).await,
     };
     drop(listeners);
     match joined {
@@ -80,7 +67,11 @@ async fn serve_one(listeners: Listeners, plan: &Plan, ticket: &mut Ticket) -> Fl
 
 type Pair = (TcpStream, TcpStream);
 
-async fn one_from_client(listeners: &Listeners, plan: &Plan, ticket: &mut Ticket) -> Result<Pair, FlowEnd> {
+async fn one_from_client(
+    listeners: &mut Listeners,
+    plan: &Plan,
+    ticket: &mut Ticket,
+) -> Result<Pair, FlowEnd> {
     let state = Arc::clone(&ticket.state);
     let dialled =
         ticket.unless(|fate| fate != Fate::Free, reach(&state, plan, 0)).await.ok_or(FlowEnd::Cut)?;
@@ -96,18 +87,27 @@ async fn one_from_client(listeners: &Listeners, plan: &Plan, ticket: &mut Ticket
     // it has connected comes for it.
     let over = |fate| match fate {
         Fate::Free => false,
-        Fate::Complete | Fate::Orphaned => plan.direction == Direction::Upload,
-        Fate::Failed | Fate::Lost | Fate::Cut => true,
+        Fate::Complete => plan.direction == Direction::Upload,
+        Fate::Orphaned | Fate::Failed | Fate::Lost | Fate::Cut => true,
     };
     let waiting = timeout(CLIENT_CONNECTS_WITHIN, listeners.accept(&state, &plan.peers));
-    match ticket.unless(over, waiting).await {
+    let mut came = ticket.unless(over, waiting).await;
+    if came.is_none() && plan.direction == Direction::Download && state.fate() == Fate::Orphaned {
+        let waiting = timeout(ORPHAN_IS_FETCHED_WITHIN, listeners.accept(&state, &plan.peers));
+        came = ticket.unless(|fate| fate == Fate::Cut, waiting).await;
+    }
+    match came {
         None => Err(FlowEnd::Cut),
         Some(Ok((accepted, _))) => Ok((accepted, dialled)),
         Some(Err(_)) => Err(FlowEnd::NobodyCame),
     }
 }
 
-async fn one_from_server(listeners: &Listeners, plan: &Plan, ticket: &mut Ticket) -> Result<Pair, FlowEnd> {
+async fn one_from_server(
+    listeners: &mut Listeners,
+    plan: &Plan,
+    ticket: &mut Ticket,
+) -> Result<Pair, FlowEnd> {
     let state = Arc::clone(&ticket.state);
     let waiting = listeners.accept(&state, &plan.peers);
     let accepted = match ticket.unless(|fate| fate != Fate::Free, waiting).await {
@@ -128,14 +128,14 @@ async fn one_from_server(listeners: &Listeners, plan: &Plan, ticket: &mut Ticket
 }
 
 /// Returns when no connection is to be accepted any more; those that were live on.
-async fn serve_many(listeners: Listeners, plan: Plan, ticket: &mut Ticket) {
+async fn serve_many(mut listeners: Listeners, plan: Plan, ticket: &mut Ticket) {
     let state = Arc::clone(&ticket.state);
     let plan = Arc::new(plan);
     while let Some((accepted, port)) =
         ticket.unless(|fate| fate != Fate::Free, listeners.accept(&state, &plan.peers)).await
     {
-        // The acceptor counts as one.
-        if state.living() > MAX_CONNECTIONS {
+        // The acceptors count, too.
+        if state.of_session() > MAX_CONNECTIONS {
             state.service.relaying.refused.fetch_add(1, Relaxed);
             continue;
         }
@@ -176,37 +176,4 @@ async fn reach(state: &State, plan: &Plan, port: usize) -> Result<TcpStream, Str
         }
         Side::Server => format!("the client's data connection: {why}"),
     })
-}
-
-impl Listeners {
-    fn watch(ports: Vec<RelayPort>) -> io::Result<Self> {
-        let watched = ports.into_iter().map(|mut port| Ok((port.watch()?, port)));
-        Ok(Self(watched.collect::<io::Result<_>>()?))
-    }
-
-    /// The next connection of somebody who may, with the number of the port. Others are reset.
-    async fn accept(&self, state: &State, peers: &Peers) -> (TcpStream, usize) {
-        loop {
-            match poll_fn(|cx| self.poll_accept(cx)).await {
-                Ok((stream, peer, port)) => {
-                    if peers.accepts(self.0[port].1.guests.visitor(peer)) {
-                        return (stream, port);
-                    }
-                    state.service.relaying.strangers.fetch_add(1, Relaxed);
-                }
-                // The peer has given up in the queue.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => sleep(ACCEPT_PAUSE).await,
-            }
-        }
-    }
-
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr, usize)>> {
-        for (port, (listener, _)) in self.0.iter().enumerate() {
-            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
-                return Poll::Ready(accepted.map(|(stream, peer)| (stream, peer, port)));
-            }
-        }
-        Poll::Pending
-    }
 }

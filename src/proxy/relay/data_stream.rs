@@ -1,9 +1,9 @@
 //! One end of a data connection of which either end is TLS, and the way of its bytes through memory.
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -50,13 +50,15 @@ impl DataConnection for DataStream {
 
 impl Conduit<DataStream> for Buffered {
     fn fill(&mut self, source: &mut DataStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.bytes.resize(MAX_HELD, 0);
-        let mut buffer = ReadBuf::new(&mut self.bytes);
+        // Not initialised: clearing it would cost as much as a copy.
+        self.bytes.clear();
+        self.bytes.reserve_exact(MAX_HELD);
         let read = match source {
-            DataStream::Clear(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
-            DataStream::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buffer),
+            DataStream::Clear(stream) => pin!(stream.read_buf(&mut self.bytes)).poll(cx),
+            DataStream::Tls(stream) => pin!(stream.read_buf(&mut self.bytes)).poll(cx),
         };
-        let filled = buffer.filled().len();
+        let read = read.map_ok(drop);
+        let filled = self.bytes.len();
         let read = match read {
             Poll::Ready(Err(error))
                 if error.kind() == io::ErrorKind::UnexpectedEof && matches!(source, DataStream::Tls(_)) =>
@@ -70,7 +72,6 @@ impl Conduit<DataStream> for Buffered {
             }
             read => read,
         };
-        self.bytes.truncate(filled);
         self.taken = 0;
         if filled == 0 {
             // A connection that waits, or has ended, owns no buffer.

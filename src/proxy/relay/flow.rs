@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::splice::Splice;
 use super::state::{Fate, FlowEnd, Ticket, UploadEnd};
@@ -25,8 +25,8 @@ use crate::sys::pipe::CAPACITY;
 /// Bytes that a flow moves before others on its thread have their turn.
 const TURN: usize = 2 * CAPACITY;
 
-/// How long the receiver of a whole file may take to close its side, from its last acknowledgement on. Afterwards the
-/// kernel has the connection to itself: what it has not delivered it delivers.
+/// How long the receiver of a whole file may take to close its side once it has acknowledged all of it. As long as it has
+/// not, the connection stays the door's: of one that is left to it the kernel soon gives up a receiver that pauses.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// How long after the server's word that a transfer failed its own end of the data is waited for; the two come on
@@ -102,13 +102,14 @@ struct Wait {
     kind: WaitKind,
     /// Bytes that had arrived when it began.
     delivered: u64,
+    since: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum WaitKind {
-    /// Until the receiver closes.
-    Farewell,
+    /// Until the receiver has acknowledged all, for which it may take so long without a step forward, and closes.
+    Farewell(Duration),
     /// Until the bytes under way have arrived.
     Tail(Duration),
     /// Until the source ends by itself.
@@ -189,9 +190,15 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
         let kind = match fate {
             Fate::Cut => return Poll::Ready(FlowEnd::Cut),
             // A server may take hours over a file that it has; its client's connection costs nothing meanwhile.
-            Fate::Free if arrived && self.payload == Some(Direction::Download) => Some(WaitKind::Farewell),
+            Fate::Free if arrived && self.payload == Some(Direction::Download) => {
+                Some(WaitKind::Farewell(idle))
+            }
             Fate::Free => None,
-            _ if arrived => Some(WaitKind::Farewell),
+            Fate::Complete if arrived => Some(WaitKind::Farewell(idle)),
+            _ if arrived => Some(WaitKind::Farewell(STALLED_FOR)),
+            // Of MODE E, kept for a transfer that will not come.
+            Fate::Complete if self.payload.is_none() => Some(WaitKind::Farewell(idle)),
+            Fate::Orphaned if self.payload.is_none() => Some(WaitKind::Farewell(STALLED_FOR)),
             Fate::Complete => Some(WaitKind::Tail(idle)),
             Fate::Orphaned => Some(WaitKind::Tail(STALLED_FOR)),
             Fate::Failed | Fate::Lost if self.end_is_known() => Some(WaitKind::Tail(STALLED_FOR)),
@@ -209,22 +216,30 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
             let before = match &mut self.wait {
                 Some(wait) if wait.kind == kind => {
                     ready!(wait.timer.as_mut().poll(cx));
-                    Some(wait.delivered)
+                    Some((wait.delivered, wait.since))
                 }
                 _ => None,
             };
             let delivered = self.delivered();
+            let mut wait = Wait::new(kind, delivered);
             match (before, kind) {
                 (Some(_), WaitKind::Grace) => return Poll::Ready(FlowEnd::Cut),
-                (Some(before), WaitKind::Farewell) if delivered <= before => {
-                    self.leave();
-                    return Poll::Ready(FlowEnd::Complete);
+                (Some((before, since)), WaitKind::Farewell(limit)) if delivered <= before => {
+                    if self.is_acknowledged() {
+                        self.leave();
+                        return Poll::Ready(FlowEnd::Complete);
+                    }
+                    if since.elapsed() >= limit {
+                        return Poll::Ready(FlowEnd::Stalled);
+                    }
+                    wait.since = since;
                 }
-                (Some(before), WaitKind::Tail(_)) if delivered <= before => {
+                (Some((before, _)), WaitKind::Tail(_)) if delivered <= before => {
                     return Poll::Ready(FlowEnd::Stalled);
                 }
-                _ => self.wait = Some(Wait::new(kind, delivered)),
+                _ => {}
             }
+            self.wait = Some(wait);
         }
     }
 
@@ -237,6 +252,12 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
             Some(Direction::Download) => down,
             None => up || down,
         }
+    }
+
+    /// Whether nothing is under way to either side.
+    fn is_acknowledged(&self) -> bool {
+        let has_all = |stream| data_socket::unacknowledged(stream).is_ok_and(|bytes| bytes == 0);
+        self.up.held + self.down.held == 0 && has_all(self.client.tcp()) && has_all(self.server.tcp())
     }
 
     /// Bytes that the peers' kernels have acknowledged.
@@ -319,11 +340,11 @@ impl<C> Half<C> {
 impl Wait {
     fn new(kind: WaitKind, delivered: u64) -> Self {
         let limit = match kind {
-            WaitKind::Farewell => FAREWELL,
+            WaitKind::Farewell(_) => FAREWELL,
             WaitKind::Tail(limit) => limit,
             WaitKind::Grace => FAILED_GRACE,
         };
-        Self { kind, delivered, timer: Box::pin(sleep(limit)) }
+        Self { kind, delivered, since: Instant::now(), timer: Box::pin(sleep(limit)) }
     }
 }
 

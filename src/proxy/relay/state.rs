@@ -76,6 +76,10 @@ pub(super) struct State {
     loaded: AtomicUsize,
     /// A step of [`UploadEnd`].
     end_of_upload: AtomicU8,
+    /// The session waits for an answer.
+    owes_answer: AtomicBool,
+    /// Connections and acceptors of the session, those of its other relays included.
+    of_session: Arc<AtomicUsize>,
     tasks: Mutex<Tasks>,
     /// Tells the session that there is something to hear.
     news: Arc<AtomicBool>,
@@ -107,6 +111,7 @@ impl State {
         service: Arc<Service>,
         server: Arc<RealServer>,
         connector: Option<Arc<SessionConnector>>,
+        of_session: Arc<AtomicUsize>,
         news: Arc<AtomicBool>,
         session: Waker,
     ) -> Arc<Self> {
@@ -119,6 +124,8 @@ impl State {
             to_server: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
             loaded: AtomicUsize::new(0),
+            owes_answer: AtomicBool::new(false),
+            of_session,
             tasks: Mutex::default(),
             news,
             session,
@@ -176,6 +183,11 @@ impl State {
         tasks.wakers.len() - tasks.vacant.len()
     }
 
+    /// The same, of all relays of the session.
+    pub(super) fn of_session(&self) -> usize {
+        self.of_session.load(Relaxed)
+    }
+
     /// Whether bytes wait inside the door.
     pub(super) fn is_loaded(&self) -> bool {
         self.loaded.load(Relaxed) > 0
@@ -188,10 +200,17 @@ impl State {
             tasks.wakers.len() - 1
         });
         drop(tasks);
+        self.of_session.fetch_add(1, Relaxed);
         Ticket { state: Arc::clone(self), place, is_known: false, is_loaded: false, end: None }
     }
 
+    /// The session takes nothing from its client until it has been answered.
+    pub(super) fn owe_answer(&self) {
+        self.owes_answer.store(true, Relaxed);
+    }
+
     pub(super) fn answer(&self, answer: RelayAnswer) {
+        self.owes_answer.store(false, Relaxed);
         self.lock().answer = Some(answer);
         self.tell();
     }
@@ -200,9 +219,9 @@ impl State {
         self.lock().answer.take()
     }
 
-    /// How its connections have ended, if one has.
-    pub(super) fn end(&self) -> Option<String> {
-        self.lock().end.as_ref().map(ToString::to_string)
+    /// How its connections have ended, if one has since the last log line.
+    pub(super) fn take_end(&self) -> Option<String> {
+        self.lock().end.take().map(|end| end.to_string())
     }
 
     /// Counts bytes that have been taken over by the kernel of the other side's connection.
@@ -290,12 +309,18 @@ impl Drop for Ticket {
         }
         tasks.vacant.push(self.place);
         let end = if panicked { Some(FlowEnd::Panicked) } else { self.end.take() };
+        // Of what the session has ended itself it expects nothing more.
+        if self.state.owes_answer.swap(false, Relaxed) && self.state.fate() == Fate::Free {
+            let why = end.as_ref().map_or_else(|| "the door gave up".into(), ToString::to_string);
+            tasks.answer = Some(RelayAnswer::Failed(why));
+        }
         if let Some(end) = end
             && matches!(tasks.end, None | Some(FlowEnd::Complete))
         {
             tasks.end = Some(end);
         }
         drop(tasks);
+        self.state.of_session.fetch_sub(1, Relaxed);
         if panicked {
             self.state.service.panics.fetch_add(1, Relaxed);
         }

@@ -1,4 +1,6 @@
 //! Relays with real sockets on loopback: the test is the client and the server.
+mod bounds;
+
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +37,7 @@ fn service(relay_ports: &str) -> Arc<Service> {
 
 fn state(service: &Arc<Service>) -> Arc<State> {
     let server = Arc::clone(&service.virtual_server.real_servers()[0]);
-    State::new(Arc::clone(service), server, None, Arc::default(), Waker::noop().clone())
+    State::new(Arc::clone(service), server, None, Arc::default(), Arc::default(), Waker::noop().clone())
 }
 
 /// The far end and the door's, which is as data sockets are.
@@ -228,6 +230,8 @@ async fn an_end_in_the_idle_direction_ends_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_keeps_its_side_open_has_its_file_and_is_left() {
     let Running { mut client, mut server, end, .. } = flow(Some(Direction::Download)).await;
+    // Its acknowledgement comes by the real clock.
+    rustix::net::sockopt::set_tcp_quickack(&client, true).unwrap();
     server.write_all(b"whole").await.unwrap();
     drop(server);
     let mut bytes = Vec::new();
@@ -305,11 +309,16 @@ fn door() -> SocketAddr {
     SocketAddr::from(([127, 128 | high, middle, low], 2811))
 }
 
+fn relays(service: &Arc<Service>, server: Arc<crate::balance::RealServer>) -> Relays {
+    let client = "127.0.0.1".parse().unwrap();
+    Relays::new(Arc::clone(service), server, client, Some(door()), door(), Waker::noop().clone())
+}
+
 impl Stage {
     fn new(relay_ports: &str) -> Self {
         let service = service(relay_ports);
         let server = Arc::clone(&service.virtual_server.real_servers()[0]);
-        let relays = Relays::new(Arc::clone(&service), server, door(), door(), Waker::noop().clone());
+        let relays = relays(&service, server);
         Self { service, relays }
     }
 
@@ -354,6 +363,7 @@ impl Stage {
             if let Some((_, carried)) = self.relays.take_ended() {
                 return carried;
             }
+            self.relays.receive();
             // The client is there.
             self.relays.grant_end_of_upload();
             yield_now().await;
@@ -370,7 +380,7 @@ fn record() -> TransferRecord {
     TransferRecord {
         verb: Verb::Retr,
         path: "f".into(),
-        reply: None,
+        reply: crate::proto::ftp::ReplyCode::parse(b"226"),
         duration: Duration::ZERO,
         data_path: DataPath::Relay,
         reason: PathReason::Configured,
@@ -532,8 +542,7 @@ async fn many_connections_are_kept_over_transfers_until_the_port_closes() {
 async fn a_relay_reaches_another_relay_of_the_door_under_its_clients_name() {
     let service = service("22800-22850");
     let server = Arc::clone(&service.virtual_server.real_servers()[0]);
-    let new =
-        || Relays::new(Arc::clone(&service), Arc::clone(&server), door(), door(), Waker::noop().clone());
+    let new = || relays(&service, Arc::clone(&server));
     let (mut from, mut to) = (
         Stage { service: Arc::clone(&service), relays: new() },
         Stage { service: Arc::clone(&service), relays: new() },

@@ -4,10 +4,12 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Outcome, client, cores};
+use crate::support::child::{dying_with_the_bench, last_words};
+use crate::support::cores;
+use crate::{Outcome, client};
 
 /// How long a balancer may take until a client is greeted through it.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -94,7 +96,7 @@ impl Balancer {
             .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let mut balancer = Self { address, child };
         if let Err(error) = balancer.wait_until_it_greets() {
-            crate::interrupt::check()?;
+            crate::support::interrupt::check()?;
             drop(balancer);
             return Err(format!(
                 "{} does not serve: {error}\n{}",
@@ -113,7 +115,7 @@ impl Balancer {
     fn wait_until_it_greets(&mut self) -> Outcome<()> {
         let start = Instant::now();
         loop {
-            crate::interrupt::check()?;
+            crate::support::interrupt::check()?;
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("it ended with {status}").into());
             }
@@ -133,31 +135,6 @@ impl Drop for Balancer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A command whose process the kernel kills when this one dies without having dropped it; setpriv(1) execs, so the
-/// pid is the program's own.
-pub(crate) fn dying_with_the_bench(program: &Path) -> Command {
-    if Path::new("/usr/bin/setpriv").exists() {
-        let mut command = Command::new("/usr/bin/setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-        return command;
-    }
-    Command::new(program)
-}
-
-/// What a program says when it is started once more with its output in a file.
-fn last_words(command: &mut Command, file: &Path) -> String {
-    const TIME_TO_SPEAK: Duration = Duration::from_secs(1);
-    let mut spoken = || -> Outcome<String> {
-        let output = File::create(file)?;
-        let mut child = command.stdout(output.try_clone()?).stderr(output).spawn()?;
-        std::thread::sleep(TIME_TO_SPEAK);
-        child.kill()?;
-        child.wait()?;
-        Ok(fs::read_to_string(file)?)
-    };
-    spoken().unwrap_or_else(|error| error.to_string())
 }
 
 /// A plain configuration of the kind sites run; the same servers, checks and time-outs as the door's.

@@ -209,7 +209,7 @@ fn token(event: epoll::Event) -> usize {
 }
 
 fn wait(epoll: &rustix::fd::OwnedFd, events: &mut Vec<epoll::Event>) -> Outcome<()> {
-    crate::interrupt::check()?;
+    crate::support::interrupt::check()?;
     match epoll::wait(epoll, spare_capacity(events), Some(&PATIENCE_OF_EPOLL)) {
         Ok(0) => Err(format!("no reply in {} s", PATIENCE.as_secs()).into()),
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::balancer::{Balancer, Log, Product, Site};
 use crate::kernel_objects::{KernelObjects, Sizes};
 use crate::results::{Judged, Results, Row};
-use crate::rounds::Series;
-use crate::{Outcome, Scale, client, usage};
+use crate::support::rounds::Series;
+use crate::support::usage;
+use crate::{Outcome, Scale, client};
 
 /// How long after the last close the kept memory is read (DESIGN: 1.5 s).
 const AFTER_CLOSE: Duration = Duration::from_millis(1500);
@@ -129,7 +130,7 @@ fn wait(time: Duration) -> Outcome<()> {
     const STEP: Duration = Duration::from_millis(100);
     let mut left = time;
     while !left.is_zero() {
-        crate::interrupt::check()?;
+        crate::support::interrupt::check()?;
         std::thread::sleep(left.min(STEP));
         left = left.saturating_sub(STEP);
     }

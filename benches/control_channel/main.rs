@@ -1,7 +1,7 @@
 //! The door and haproxy (tcp mode) in front of the same real servers, on one core: CPU per operation, round trips,
 //! memory, system calls, balance.
 //!
-//! `cargo bench --bench control_channel [-- --quick]`; writes `benches/RESULTS.md` unless quick.
+//! `cargo bench --bench control_channel [-- --quick]`; writes its part of `benches/RESULTS.md` unless quick.
 //!
 //! ```text
 //!   load generator ──▶ haproxy 1 ─┐                 rounds: haproxy 1, door 1, haproxy 2, door 2, and again,
@@ -24,16 +24,14 @@
 
 mod balancer;
 mod client;
-mod cores;
 mod idle;
-mod interrupt;
 mod kernel_objects;
 mod placement;
 mod processor;
 mod real_server;
 mod results;
-mod rounds;
-mod usage;
+#[path = "../support.rs"]
+mod support;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,11 +42,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use balancer::{Log, Product, Site};
 use processor::Fleet;
-use results::{Results, first_line};
-use rounds::Bounds;
+use results::Results;
+use support::child::first_line;
+use support::report::{self, load_average};
+use support::rounds::Bounds;
+use support::{cores, interrupt};
 
-/// Errors end the bench with one line; nobody matches on them.
-pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+pub(crate) use support::Outcome;
 
 /// Both ends of 9,000 sessions are in this process, and a balancer has as many: below the 20,000 that many machines
 /// allow at most.
@@ -196,7 +196,7 @@ fn run(options: &Options) -> Outcome<()> {
     let standard = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md").into();
     let output = options.output.clone().or(if options.quick { None } else { Some(standard) });
     if let Some(output) = output {
-        std::fs::write(&output, results.document(&how))?;
+        report::write_part(&output, &results.document(&how))?;
     }
     Ok(())
 }
@@ -215,17 +215,10 @@ fn raise_descriptor_limit() -> Outcome<()> {
 
 /// Where and how these numbers came about.
 fn circumstances(options: &Options, under_test: usize, load: usize) -> Vec<String> {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|words| words.1);
-    let dirty =
-        if first_line("git", &["status", "--porcelain", "-uno"]).is_empty() { "" } else { ", with changes" };
     let haproxy = options.haproxy.to_string_lossy();
     let door = options.door.to_string_lossy();
-    vec![
-        format!("commit {}{dirty}", first_line("git", &["rev-parse", "HEAD"])),
-        first_line("date", &["-u", "+%F %H:%M UTC"]),
-        format!("Linux {}, {}", first_line("uname", &["-rm"]), model.unwrap_or("unknown CPU")),
+    let mut how = report::machine();
+    how.extend([
         format!("door: {}, threads = 1, data_path = \"direct\", ftp checks every 10 s, log lines to /dev/null",
             first_line(&door, &["--version"])),
         format!("haproxy: {}, mode tcp, nbthread 1, leastconn, `check inter 10s`, `option tcplog` off",
@@ -236,12 +229,8 @@ fn circumstances(options: &Options, under_test: usize, load: usize) -> Vec<Strin
         "kernel memory: the process's sockets and epoll watches, counted in /proc/PID/fd and fdinfo, times their sizes in /proc/slabinfo; buffers in use and the table of descriptors are not in it. cgroup v1 charges the TCP socket that a connection arrives on to nobody (`__inet_accept` does it for v2 only), so sums made with it are lower by that".into(),
         "system calls: strace -c -f, apart from the rest".into(),
         format!("load average {} at the start", load_average()),
-    ]
-}
-
-fn load_average() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
+    ]);
+    how
 }
 
 /// The lines of the design's table that wait for other parts of the product.
@@ -249,7 +238,6 @@ fn not_measured() -> impl Iterator<Item = String> {
     [
         "CPU per session and per command against ProFTPD mod_proxy: it is not set up by this bench",
         "direct data throughput with and without the door: data never passes the door on the direct path",
-        "relayed data, CPU per GiB against haproxy with splice: there is no relay yet",
     ]
     .map(str::to_owned)
     .into_iter()

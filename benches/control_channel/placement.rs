@@ -4,7 +4,8 @@ use crate::balancer::{Balancer, Log, Product, Site};
 use crate::processor::Fleet;
 use crate::real_server::RealServers;
 use crate::results::{Judged, Results, Row};
-use crate::{Outcome, client, usage};
+use crate::support::usage;
+use crate::{Outcome, client};
 
 /// Sessions held at once.
 const HELD: usize = 90;

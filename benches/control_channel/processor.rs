@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::balancer::{Balancer, Log, Product, Site};
 use crate::client::{Script, TYPED, UNTYPED};
 use crate::results::{Judged, Results, Row};
-use crate::rounds::{Bounds, Series};
-use crate::{Outcome, Scale, client, usage};
+use crate::support::rounds::{Bounds, Series};
+use crate::support::usage;
+use crate::{Outcome, Scale, client};
 
 /// Two instances of every system under test, all running, all idle but the one that is measured.
 pub(crate) struct Fleet {

@@ -1,10 +1,10 @@
-//! The table on the terminal, and `benches/RESULTS.md`.
+//! The table on the terminal, and this bench's part of `benches/RESULTS.md`.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
 use crate::balancer::Product;
-use crate::rounds::{NOISE_LIMIT, Series, median};
+use crate::support::report::{self, describe, list, number};
+use crate::support::rounds::{NOISE_LIMIT, Series};
 
 /// What is held against the limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,37 +69,17 @@ impl Results {
 
     /// The table, as Markdown that is also readable on a terminal.
     pub(crate) fn table(&self) -> String {
-        let mut lines = vec![
-            ["metric", "unit", "haproxy", "door", "door / haproxy", "must", "aim", "A/A", "result"]
-                .map(str::to_owned),
-        ];
+        let heading = ["metric", "unit", "haproxy", "door", "door / haproxy", "must", "aim", "A/A", "result"];
+        let mut lines = vec![heading.map(str::to_owned)];
         lines.extend(self.rows.iter().map(Row::cells));
-        let widths: Vec<usize> = (0..9)
-            .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
-            .collect();
-        let mut text = String::new();
-        for (index, line) in lines.iter().enumerate() {
-            for (cell, width) in line.iter().zip(&widths) {
-                let _ = write!(text, "| {cell:<width$} ");
-            }
-            text += "|\n";
-            if index == 0 {
-                for width in &widths {
-                    let _ = write!(text, "|{}", "-".repeat(width + 2));
-                }
-                text += "|\n";
-            }
-        }
-        text
+        report::table(&lines)
     }
 
-    /// The whole file.
+    /// The bench's part of the file.
     pub(crate) fn document(&self, how: &[String]) -> String {
-        let mut text = String::from(
-            "# Results of `cargo bench --bench control_channel`\n\n\
-             Written whole by that command; do not edit. The limits are those of the project's design: `must` and `aim`\n\
-             are upper bounds, of the ratio where both programs are compared and of the door's own value elsewhere.\n\n",
-        );
+        let mut text = report::begin("control_channel")
+            + "Written whole by that command; do not edit. The limits are those of the project's design: `must` and `aim`\n\
+             are upper bounds, of the ratio where both programs are compared and of the door's own value elsewhere.\n\n";
         list(&mut text, how);
         let _ = write!(text, "\n## Table\n\n{}\n", self.table());
         let _ = write!(
@@ -152,58 +132,4 @@ impl Row {
             _ => "missed",
         }
     }
-}
-
-fn describe(text: &mut String, series: &Series) {
-    let _ = write!(text, "\n### {}\n\nIn {}.\n\n| round |", series.title, series.unit);
-    for samples in &series.samples {
-        let _ = write!(text, " {} |", samples.instance);
-    }
-    let _ = write!(text, "\n|---|{}", "---|".repeat(series.samples.len()));
-    for round in 0..series.rounds() {
-        let _ = write!(text, "\n| {} |", round + 1);
-        for samples in &series.samples {
-            let _ = write!(text, " {} |", number(samples.values.get(round).copied()));
-        }
-    }
-    text.push_str("\n| **median** |");
-    for samples in &series.samples {
-        let _ = write!(text, " **{}** |", number(median(samples.values.clone())));
-    }
-    text.push('\n');
-    let mut groups: Vec<&str> = series.samples.iter().map(|samples| samples.group).collect();
-    groups.dedup();
-    groups.sort_unstable();
-    groups.dedup();
-    let noise: Vec<String> = groups
-        .iter()
-        .filter_map(|group| Some(format!("{group} {:.2} %", series.noise(group)? * 100.0)))
-        .collect();
-    if !noise.is_empty() {
-        let _ = write!(text, "\nA/A: {}.\n", noise.join(", "));
-    }
-}
-
-fn list(text: &mut String, items: &[String]) {
-    for item in items {
-        let _ = writeln!(text, "- {item}");
-    }
-}
-
-/// Four significant digits or so: what the method can bear.
-fn number(value: Option<f64>) -> String {
-    match value {
-        None => "–".into(),
-        Some(value) if value.abs() >= 1000.0 => format!("{value:.0}"),
-        Some(value) if value.abs() >= 100.0 => format!("{value:.1}"),
-        Some(value) if value.abs() >= 10.0 => format!("{value:.2}"),
-        Some(value) => format!("{value:.3}"),
-    }
-}
-
-/// What a program says, first line; empty when it cannot be run.
-pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or_default().trim().to_owned()
 }

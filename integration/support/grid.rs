@@ -199,6 +199,13 @@ impl Site {
             .collect()
     }
 
+    /// A line for every transfer that a server has called complete, in order: `TYPE=STOR`, `FILE=…`, `NBYTES=…`.
+    pub fn completed(&self, name: &str) -> Vec<String> {
+        let file = self.directory.path().join(format!("log/{name}.transfers"));
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().filter(|line| line.contains("CODE=226")).map(str::to_owned).collect()
+    }
+
     fn signal(&self, name: &str, signal: Signal) {
         let server = self.servers.iter().find(|server| server.name == name).expect("a server of the site");
         server.process.as_ref().expect("a running server").signal(signal);
@@ -297,7 +304,7 @@ impl Site {
         let root = path_text(self.directory.path());
         let name = &server.name;
         let mut text = format!(
-            "port {}\nlog_level ERROR,WARN,INFO\nlog_single \"{root}/log/{name}.log\"\nhome_dir \"{root}/data\"\n\
+            "port {}\nlog_level ERROR,WARN,INFO\nlog_single \"{root}/log/{name}.log\"\nlog_transfer \"{root}/log/{name}.transfers\"\nhome_dir \"{root}/data\"\n\
              connections_max 1000\nallow_disabled_login 1\n",
             server.port
         );

@@ -196,7 +196,8 @@ impl ControlChannel {
         self.facts.client
     }
 
-    /// What outlasts the control connection: data that is whole, and still on its way.
+    /// What outlasts the control connection: data that is whole, and still on its way; and a server's word on data that
+    /// is not.
     pub(super) fn into_lingering(self) -> Option<Lingering> {
         let Self { service, real_server, facts, registration, relays, .. } = self;
         let relays = relays.filter(|relays| !relays.is_over())?;
@@ -268,6 +269,9 @@ impl ControlChannel {
             self.close(ending, scratch);
             return Step::Forward;
         }
+        if self.has_left_upload() {
+            return Step::Over(Ending::ClientClosed);
+        }
         if self.client_is_done {
             self.state = State::HalfClosed { fin_sent: false, timer: Box::pin(sleep(HALF_CLOSED_FOR)) };
             return Step::Forward;
@@ -307,6 +311,9 @@ impl ControlChannel {
     fn advance_half_closed(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
         let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
         forward |= self.hear_relays(now, &mut scratch.out);
+        if self.has_left_upload() {
+            return Step::Over(Ending::ClientClosed);
+        }
         if self.to_server.is_empty()
             && let State::HalfClosed { fin_sent, .. } = &mut self.state
             && !*fin_sent
@@ -372,9 +379,7 @@ impl ControlChannel {
 
     fn close(&mut self, ending: Ending, scratch: &mut Scratch) {
         self.account_all(&mut scratch.out);
-        if let Some(relays) = &mut self.relays {
-            relays.handle_session_end();
-        }
+        self.end_relays();
         self.to_client.append(&mut scratch.out.to_client);
         self.leave_server();
         if self.client.is_in_handshake() {
@@ -412,9 +417,7 @@ impl ControlChannel {
         if ending == Ending::ProxyHeader {
             self.service.proxy_header_failures.fetch_add(1, Relaxed);
         }
-        if let Some(relays) = &mut self.relays {
-            relays.handle_session_end();
-        }
+        self.end_relays();
         journal::session_ended(
             &self.service,
             &self.real_server,

@@ -12,6 +12,7 @@ mod acceptor;
 mod data_stream;
 mod dial;
 mod flow;
+mod last_word;
 mod lingering;
 mod pipe_pool;
 mod ports;
@@ -25,19 +26,21 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::task::Waker;
+use std::task::{Context, Waker};
 
+use super::control_stream::ControlStream;
 use super::service::Service;
-use crate::balance::RealServer;
+use crate::balance::{Placement, RealServer};
 use crate::proto::ftp::{
     Connections, Direction, Peers, RelayAnswer, RelayId, RelayRequest, Side, TransferRecord,
 };
 use crate::tls::SessionConnector;
 use acceptor::Plan;
+use last_word::LastWord;
 pub(super) use lingering::Lingering;
 pub(crate) use ports::LivePorts;
 use ports::{PortPool, RelayPort};
-use state::{Fate, State};
+use state::{Fate, State, UploadEnd};
 
 /// Relays of one session: one that is used, and those whose last bytes are still under way to a slow client.
 const MAX_RELAYS: usize = 64;
@@ -67,6 +70,8 @@ pub(super) struct Relays {
     answers: Vec<(RelayId, RelayAnswer)>,
     /// The control connection is over.
     ended: bool,
+    /// Of the server on an upload that its client has left.
+    last_word: Option<LastWord>,
     /// A task has something to say.
     news: Arc<AtomicBool>,
     waker: Waker,
@@ -86,6 +91,7 @@ struct Relay {
 struct Running {
     state: Arc<State>,
     connections: Connections,
+    direction: Direction,
     /// What the server has said of its last transfer.
     complete: Option<bool>,
     /// No further transfer will use it.
@@ -120,8 +126,19 @@ impl Relays {
     ) -> Self {
         let news = Arc::new(AtomicBool::new(false));
         let (relays, answers) = (Vec::new(), Vec::new());
-        let connector = None;
-        Self { service, server, to_client, to_server, connector, relays, answers, ended: false, news, waker }
+        Self {
+            service,
+            server,
+            to_client,
+            to_server,
+            connector: None,
+            relays,
+            answers,
+            ended: false,
+            last_word: None,
+            news,
+            waker,
+        }
     }
 
     /// The same where data connections to the server are TLS.
@@ -217,6 +234,40 @@ impl Relays {
         })
     }
 
+    /// Whether an upload is under way whose end has not been passed on.
+    pub(super) fn is_uploading(&self) -> bool {
+        self.relays.iter().filter_map(|relay| relay.running.as_ref()).any(Running::is_unfinished_upload)
+    }
+
+    /// Whether the end of an upload is there, and waits for [`Relays::grant_end_of_upload`].
+    pub(super) fn asks_to_end_upload(&self) -> bool {
+        self.states().any(|state| state.end_of_upload() == UploadEnd::Asked)
+    }
+
+    /// The client is there, so the end of its data is the end of its file.
+    pub(super) fn grant_end_of_upload(&self) {
+        for state in self.states().filter(|state| state.end_of_upload() == UploadEnd::Asked) {
+            state.grant_end_of_upload();
+        }
+    }
+
+    /// Keeps the server's control connection until it has said what it makes of an upload that is cut. A Globus server
+    /// whose control connection goes before it has met the RST logs what it has of the file as complete.
+    pub(super) fn keep_server(&mut self, server: ControlStream, placement: Option<Placement>) {
+        self.last_word = Some(LastWord::new(server, placement));
+    }
+
+    /// Waits for that word.
+    fn poll_last_word(&mut self, cx: &mut Context<'_>) {
+        if self.last_word.as_mut().is_some_and(|word| word.poll(cx).is_ready()) {
+            self.last_word = None;
+        }
+    }
+
+    fn states(&self) -> impl Iterator<Item = &State> {
+        self.relays.iter().filter_map(|relay| Some(&*relay.running.as_ref()?.state))
+    }
+
     /// The control connection is over: nothing more is accepted, and only what is whole goes on.
     pub(super) fn handle_session_end(&mut self) {
         self.ended = true;
@@ -243,7 +294,7 @@ impl Relays {
 
     /// Whether there is nothing left to wait for.
     pub(super) fn is_over(&self) -> bool {
-        self.relays.is_empty()
+        self.relays.is_empty() && self.last_word.is_none()
     }
 
     fn listen(&mut self, id: RelayId, side: Side, count: usize) -> Result<Vec<SocketAddr>, String> {
@@ -285,8 +336,14 @@ impl Relays {
         let plan = Plan { side: relay.side, connections, direction, private, peers, targets, source };
         let ports = std::mem::take(&mut relay.ports);
         tokio::spawn(acceptor::serve(ports, plan, state.ticket()));
-        relay.running =
-            Some(Running { state, connections, complete: None, closed: false, records: Vec::new() });
+        relay.running = Some(Running {
+            state,
+            connections,
+            direction,
+            complete: None,
+            closed: false,
+            records: Vec::new(),
+        });
     }
 
     fn find(&mut self, id: RelayId) -> Option<&mut Relay> {
@@ -317,6 +374,13 @@ impl Running {
             Connections::One => self.state.living() == 0,
             Connections::Many => !self.state.is_loaded(),
         }
+    }
+
+    fn is_unfinished_upload(&self) -> bool {
+        (self.connections, self.direction) == (Connections::One, Direction::Upload)
+            && self.complete.is_none()
+            && self.state.living() > 0
+            && self.state.end_of_upload() != UploadEnd::Granted
     }
 
     fn lives(&self) -> bool {

@@ -13,6 +13,7 @@ use super::super::journal;
 use super::super::relay::Relays;
 use super::{ControlChannel, Scratch};
 use crate::proto::ftp::{Action, Ending, Outbox, RelayRequest, ReplyCode, TransferRecord};
+use crate::sys;
 
 impl ControlChannel {
     /// Reads the server once and hands it to the machine. Its end, in whatever way, ends the session.
@@ -127,6 +128,33 @@ impl ControlChannel {
             forward |= self.to_client.flush(&mut self.client, cx)?;
         }
         Ok(forward)
+    }
+
+    /// Whether the client has closed its control connection in an upload, which is then cut, and lets an upload end whose
+    /// client is there. A client that is killed closes all of its connections in order, and what it has sent of a file
+    /// looks whole.
+    pub(super) fn has_left_upload(&mut self) -> bool {
+        let Some(relays) = self.relays.as_mut().filter(|relays| relays.is_uploading()) else { return false };
+        if self.client_is_done {
+            return true;
+        }
+        if !relays.asks_to_end_upload() {
+            return false;
+        }
+        if self.client.tcp().is_none_or(sys::socket::is_closed_by_peer) {
+            return true;
+        }
+        relays.grant_end_of_upload();
+        false
+    }
+
+    pub(super) fn end_relays(&mut self) {
+        let Some(relays) = &mut self.relays else { return };
+        let uploading = relays.is_uploading();
+        relays.handle_session_end();
+        if let Some(server) = self.server.take_if(|_| uploading) {
+            relays.keep_server(server, self.placement.take());
+        }
     }
 
     pub(super) fn leave_server(&mut self) {

@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
 use super::splice::Splice;
-use super::state::{Fate, FlowEnd, Ticket};
+use super::state::{Fate, FlowEnd, Ticket, UploadEnd};
 use crate::proto::ftp::{Direction, Side};
 use crate::sys::data_socket;
 use crate::sys::pipe::CAPACITY;
@@ -82,6 +82,8 @@ struct Half<C> {
     /// Those of them that are counted.
     counted: u64,
     stage: Stage,
+    /// The source's end is not to be passed on yet.
+    keeps_end: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -138,15 +140,21 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
 
     fn poll(&mut self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<FlowEnd> {
         let fate = ticket.fate(cx);
-        if fate == Fate::Cut {
+        let is_upload = self.payload == Some(Direction::Upload);
+        if fate == Fate::Cut || (fate == Fate::Lost && is_upload && self.up.stage != Stage::Done) {
             return Poll::Ready(FlowEnd::Cut);
         }
         let mut turn = TURN;
+        self.up.keeps_end =
+            is_upload && fate == Fate::Free && ticket.state.end_of_upload() != UploadEnd::Granted;
         let up = self.up.advance(&mut self.client, &mut self.server, cx, &mut turn);
         let up = up.map_err(|broken| broken.at(Side::Client, Side::Server));
         let down = self.down.advance(&mut self.server, &mut self.client, cx, &mut turn);
         let down = down.map_err(|broken| broken.at(Side::Server, Side::Client));
         ticket.state.count(self.up.take_count(), self.down.take_count());
+        if self.up.has_kept_end() {
+            ticket.state.ask_to_end_upload();
+        }
         ticket.set_loaded(self.up.held + self.down.held > 0);
         match (up, down) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(FlowEnd::Complete),
@@ -253,7 +261,7 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
 
 impl<C> Half<C> {
     fn new(conduit: C) -> Self {
-        Self { conduit, held: 0, moved: 0, counted: 0, stage: Stage::Flowing }
+        Self { conduit, held: 0, moved: 0, counted: 0, stage: Stage::Flowing, keeps_end: false }
     }
 
     /// Moves what there is, as far as the sink takes it, and no more than the turn allows. Done when the end has been
@@ -277,6 +285,7 @@ impl<C> Half<C> {
             }
             match self.stage {
                 Stage::Done => return Poll::Ready(Ok(())),
+                Stage::Ended if self.keeps_end => return Poll::Pending,
                 Stage::Ended => {
                     ready!(self.conduit.finish(sink, cx)).map_err(Broken::Sink)?;
                     self.stage = Stage::Done;
@@ -295,6 +304,11 @@ impl<C> Half<C> {
                 }
             }
         }
+    }
+
+    /// Nothing is left to pass on but the end, which may not be yet.
+    fn has_kept_end(&self) -> bool {
+        self.keeps_end && self.stage == Stage::Ended && self.held == 0
     }
 
     fn take_count(&mut self) -> u64 {

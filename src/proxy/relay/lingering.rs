@@ -1,4 +1,5 @@
-//! What is left of a session whose control connection is over while bytes of its last transfer are still under way.
+//! What is left of a session whose control connection is over while bytes of its last transfer are still under way, or
+//! the server has not met their end.
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -20,11 +21,12 @@ pub(in super::super) struct Lingering {
 
 impl Lingering {
     /// Woken by its relays, and by the door when that closes.
-    pub(in super::super) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+    pub(in super::super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.registration.entry.set_waker(cx.waker());
         if self.registration.signal() == Signal::Shutdown {
             self.relays.cut();
         }
+        self.relays.poll_last_word(cx);
         while let Some((record, carried)) = self.relays.take_ended() {
             journal::transfer(&self.service, &self.server, &self.facts, &record, Some(&carried));
         }

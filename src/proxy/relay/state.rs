@@ -29,6 +29,18 @@ pub(super) enum Fate {
     Cut = 5,
 }
 
+/// Whether the end of an upload may be passed on. A client that is killed closes its connections in order, the control
+/// connection first: only while that is open does the end of the data mean the end of the file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum UploadEnd {
+    Unseen = 0,
+    /// The session is to look whether its client is there.
+    Asked = 1,
+    /// It is.
+    Granted = 2,
+}
+
 /// How a connection ended.
 #[derive(Debug)]
 pub(super) enum FlowEnd {
@@ -62,6 +74,8 @@ pub(super) struct State {
     to_client: AtomicU64,
     /// Flows with bytes that the receiver has not taken.
     loaded: AtomicUsize,
+    /// A step of [`UploadEnd`].
+    end_of_upload: AtomicU8,
     tasks: Mutex<Tasks>,
     /// Tells the session that there is something to hear.
     news: Arc<AtomicBool>,
@@ -101,6 +115,7 @@ impl State {
             server,
             connector,
             fate: AtomicU8::new(Fate::Free as u8),
+            end_of_upload: AtomicU8::new(UploadEnd::Unseen as u8),
             to_server: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
             loaded: AtomicUsize::new(0),
@@ -124,6 +139,31 @@ impl State {
     /// Tells every task what is to become of its connections.
     pub(super) fn decree(&self, fate: Fate) {
         self.fate.store(fate as u8, Relaxed);
+        self.wake_tasks();
+    }
+
+    /// Asks the session whether the end of an upload may be passed on; the task is woken when it may.
+    pub(super) fn ask_to_end_upload(&self) {
+        if self.end_of_upload() == UploadEnd::Unseen {
+            self.end_of_upload.store(UploadEnd::Asked as u8, Relaxed);
+            self.tell();
+        }
+    }
+
+    pub(super) fn grant_end_of_upload(&self) {
+        self.end_of_upload.store(UploadEnd::Granted as u8, Relaxed);
+        self.wake_tasks();
+    }
+
+    pub(super) fn end_of_upload(&self) -> UploadEnd {
+        match self.end_of_upload.load(Relaxed) {
+            0 => UploadEnd::Unseen,
+            1 => UploadEnd::Asked,
+            _ => UploadEnd::Granted,
+        }
+    }
+
+    fn wake_tasks(&self) {
         // Tasks of this thread, woken by themselves too; nothing is missed, for the lock orders both.
         for waker in self.lock().wakers.iter().flatten() {
             waker.wake_by_ref();

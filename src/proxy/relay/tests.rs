@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 
 use super::flow::Flow;
-use super::state::{Fate, FlowEnd, State};
+use super::state::{Fate, FlowEnd, State, UploadEnd};
 use super::{Carried, Relays};
 use crate::proto::ftp::{
     Connections, DataPath, Direction, Login, PathReason, Peers, RelayAnswer, RelayId, RelayRequest, Side,
@@ -191,11 +191,19 @@ async fn data_in_the_door_when_its_sender_resets_do_not_look_whole() {
 }
 
 #[tokio::test]
-async fn an_upload_s_end_reaches_the_server_and_the_server_s_close_the_client() {
-    let Running { mut client, mut server, end, .. } = flow(Some(Direction::Upload)).await;
+async fn an_upload_s_end_reaches_the_server_when_the_session_allows_and_the_server_s_close_the_client() {
+    let Running { mut client, mut server, state, end } = flow(Some(Direction::Upload)).await;
     client.write_all(b"whole").await.unwrap();
     client.shutdown().await.unwrap();
-    assert_eq!(read_all(&mut server).await.unwrap(), b"whole");
+    let mut bytes = [0; 6];
+    server.read_exact(&mut bytes[..5]).await.unwrap();
+    while state.end_of_upload() != UploadEnd::Asked {
+        yield_now().await;
+    }
+    let early = server.try_read(&mut bytes).map_err(|error| error.kind());
+    assert_eq!((&bytes[..5], early), (&b"whole"[..], Err(io::ErrorKind::WouldBlock)));
+    state.grant_end_of_upload();
+    assert_eq!(read_all(&mut server).await.unwrap(), b"");
     // The file is the server's, and it may take its time.
     for _ in 0..100 {
         yield_now().await;
@@ -237,7 +245,8 @@ async fn what_becomes_of_a_flow_hangs_on_its_fate_and_on_whether_its_end_has_com
     for (fate, direction, ended, whole) in [
         (Fate::Cut, Upload, true, false),
         (Fate::Lost, Upload, false, false),
-        (Fate::Lost, Upload, true, true),
+        // A client that is gone has not said that its file is whole.
+        (Fate::Lost, Upload, true, false),
         (Fate::Lost, Download, false, false),
         (Fate::Lost, Download, true, true),
         (Fate::Failed, Upload, false, false),
@@ -345,6 +354,8 @@ impl Stage {
             if let Some((_, carried)) = self.relays.take_ended() {
                 return carried;
             }
+            // The client is there.
+            self.relays.grant_end_of_upload();
             yield_now().await;
         }
     }
@@ -552,7 +563,14 @@ async fn a_relay_reaches_another_relay_of_the_door_under_its_clients_name() {
     source.write_all(b"third party").await.unwrap();
     drop(source);
     let (mut data, _) = destination.accept().await.unwrap();
-    assert_eq!(read_all(&mut data).await.unwrap(), b"third party");
+    let whole = async { assert_eq!(read_all(&mut data).await.unwrap(), b"third party") };
+    let client_is_there = async {
+        loop {
+            to.relays.grant_end_of_upload();
+            yield_now().await;
+        }
+    };
+    tokio::select! { () = whole => {} () = client_is_there => {} }
 }
 
 /// The test's source connects from loopback, as anybody may with this.

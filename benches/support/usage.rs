@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Outcome, balancer};
+use super::{Outcome, child};
 
 /// A process has settled when it used no CPU for this long.
 const SETTLED: Duration = Duration::from_millis(8);
@@ -26,13 +26,35 @@ pub(crate) fn cpu_nanoseconds(pid: u32) -> Outcome<u64> {
     Ok(sum)
 }
 
+/// As [`cpu_nanoseconds`], with the process's children and theirs; those that have ended are not in it.
+fn cpu_nanoseconds_of_family(pid: u32) -> Outcome<u64> {
+    let mut sum = cpu_nanoseconds(pid)?;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let children = fs::read_to_string(task?.path().join("children"))?;
+        for child in children.split_ascii_whitespace() {
+            // One that ends meanwhile has done its work before.
+            sum += cpu_nanoseconds_of_family(child.parse()?).unwrap_or(0);
+        }
+    }
+    Ok(sum)
+}
+
 /// Waits until the process has done what it had to do; gives its CPU time then.
 pub(crate) fn settle(pid: u32) -> Outcome<u64> {
+    settled(|| cpu_nanoseconds(pid))
+}
+
+/// As [`settle`], for a program with a process per session.
+pub(crate) fn settle_family(pid: u32) -> Outcome<u64> {
+    settled(|| cpu_nanoseconds_of_family(pid))
+}
+
+fn settled(used: impl Fn() -> Outcome<u64>) -> Outcome<u64> {
     let start = Instant::now();
-    let mut last = cpu_nanoseconds(pid)?;
+    let mut last = used()?;
     loop {
         std::thread::sleep(SETTLED);
-        let now = cpu_nanoseconds(pid)?;
+        let now = used()?;
         if now == last || start.elapsed() > SETTLE_LIMIT {
             return Ok(now);
         }
@@ -65,7 +87,7 @@ pub(crate) fn system_calls(
     load: impl FnOnce() -> Outcome<()>,
 ) -> Outcome<Vec<(String, u64)>> {
     let counts = directory.join("system-calls");
-    let mut tracer = balancer::dying_with_the_bench(Path::new("/usr/bin/strace"))
+    let mut tracer = child::dying_with_the_bench(Path::new("/usr/bin/strace"))
         .args(["-c", "-f", "-o"])
         .arg(&counts)
         .args(["-p", &pid.to_string()])

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Outcome;
+use super::Outcome;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 

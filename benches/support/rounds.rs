@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Outcome;
+use super::Outcome;
 
 /// Two instances of the same program must agree this well before a difference between programs means anything.
 pub(crate) const NOISE_LIMIT: f64 = 0.02;

@@ -2,7 +2,7 @@
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::Outcome;
+use super::Outcome;
 
 /// The cores this process may use, lowest first.
 pub(crate) fn allowed() -> Outcome<Vec<usize>> {

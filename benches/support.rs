@@ -1,0 +1,19 @@
+//! What the benches have in common: interleaved rounds, CPU time and system calls of a process, cores, and their
+//! part of `benches/RESULTS.md`.
+#![allow(dead_code, reason = "each bench is a program of its own and uses what it needs")]
+
+#[path = "support/child.rs"]
+pub(crate) mod child;
+#[path = "support/cores.rs"]
+pub(crate) mod cores;
+#[path = "support/interrupt.rs"]
+pub(crate) mod interrupt;
+#[path = "support/report.rs"]
+pub(crate) mod report;
+#[path = "support/rounds.rs"]
+pub(crate) mod rounds;
+#[path = "support/usage.rs"]
+pub(crate) mod usage;
+
+/// Errors end the bench with one line; nobody matches on them.
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -70,7 +70,8 @@ pub(super) struct ControlChannel {
     real_server: Arc<RealServer>,
     /// The count on the server, held as long as the connection to it.
     placement: Option<Placement>,
-    facts: Facts,
+    /// Boxed: nothing of it is touched per command.
+    facts: Box<Facts>,
     /// From the first data connection on that crosses the door.
     relays: Option<Box<Relays>>,
     to_client: Backlog,
@@ -131,7 +132,7 @@ impl ControlChannel {
             registration,
             real_server: Arc::clone(placement.real_server()),
             placement: Some(placement),
-            facts: Facts {
+            facts: Box::new(Facts {
                 client: arrival.client,
                 proxy: arrival.proxy.map(Box::new),
                 door: leg,
@@ -139,7 +140,7 @@ impl ControlChannel {
                 gsi: None,
                 tls,
                 transfers: 0,
-            },
+            }),
             relays: None,
             to_client: Backlog::new(greeting),
             to_server: Backlog::default(),

@@ -323,7 +323,8 @@ impl Stage {
         connections: Connections,
         direction: Direction,
     ) {
-        let peers = Peers { client, login: Login::Anonymous, policy: Arc::default(), server: None };
+        let peers =
+            Peers { client, login: Login::Anonymous, private: false, policy: Arc::default(), server: None };
         let (targets, private) = (vec![target], false);
         self.relays.handle(RelayRequest::Start { id: ID, targets, connections, direction, private, peers });
     }
@@ -538,7 +539,7 @@ async fn a_relay_reaches_another_relay_of_the_door_under_its_clients_name() {
 
     let mut from = Stage { service: Arc::clone(&service), relays: new() };
     let active = from.listen(Side::Server);
-    let peers = Peers { client, login: Login::User, policy: Arc::default(), server: None };
+    let peers = Peers { client, login: Login::User, private: false, policy: Arc::default(), server: None };
     from.relays.handle(RelayRequest::Start {
         id: ID,
         targets: vec![passive],

@@ -111,7 +111,7 @@ fn failures_are_told_at_the_transfer() {
 
 #[test]
 fn who_may_connect_to_the_doors_port_is_the_server_or_one_of_its_nodes() {
-    let mut rig = relay();
+    let mut rig = Site { path: DataPath::Relay, trusted: &["10.1.0.0/24"], ..Site::default() }.rig();
     rig.user().binary().refused("PORT 192,0,2,7,200,1\r\n", "200 ").client("RETR /a\r\n");
     rig.driver(1, listening(&[LEG])).server("200 ok\r\n");
     let requests = rig.relay_requests();
@@ -119,6 +119,7 @@ fn who_may_connect_to_the_doors_port_is_the_server_or_one_of_its_nodes() {
     #[rustfmt::skip]
     let table = [
         ("10.0.0.11", true), ("::ffff:10.0.0.11", true), ("198.51.100.11", true),
+        ("10.1.0.5", true), ("::ffff:10.1.0.5", true),
         ("192.0.2.7", false), ("10.0.0.12", false), ("203.0.113.9", false), ("127.0.0.1", false),
     ];
     for (peer, accepted) in table {

@@ -31,7 +31,7 @@ impl Proftpd {
             std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("our own directory");
         }
         let text = format!(
-            "ServerName one\nServerType standalone\nDefaultServer on\nDefaultAddress {}\nPort {}\nUseIPv6 off\n\
+            "ServerName one\nServerType standalone\nSocketBindTight on\nDefaultServer on\nDefaultAddress {}\nPort {}\nUseIPv6 off\n\
              User nobody\nGroup nogroup\nUseReverseDNS off\nWtmpLog off\nTransferLog none\nPidFile {root}/pid\n\
              ScoreboardFile {root}/scoreboard\nSystemLog {root}/log\nDelayEngine off\nRequireValidShell off\nUseFtpUsers off\n{further}\n\
              <Anonymous {data}>\n  User nobody\n  Group nogroup\n  UserAlias anonymous nobody\n  RequireValidShell off\n\

@@ -15,7 +15,7 @@ use std::time::Duration;
 use command::{Commands, Places};
 use payload::Payload;
 use row::{Mode, Operation, Path, Row};
-use verdict::Bytes;
+use verdict::{Bytes, Tally};
 
 use crate::support::client;
 use crate::support::deadline::Stopwatch;
@@ -117,12 +117,13 @@ fn run_mode(mode: Mode, rows: &[&Row], payloads: &Payloads, without_door: bool, 
     }
     let door = (!without_door)
         .then(|| Door::start(&site, &configuration).unwrap_or_else(|why| panic!("the door: {why}")));
+    let mut known = Tally::new();
     for row in rows {
         let payload = match row.path {
             Path::Direct => &payloads.direct,
             Path::Relay => &payloads.relay,
         };
-        let line = run_row(row, &site, door.as_ref(), payload);
+        let line = run_row(row, &site, door.as_ref(), payload, &mut known);
         if let Err(why) = &line.result {
             let log = door.as_ref().map(Door::log_tail).unwrap_or_default();
             println!(
@@ -141,7 +142,8 @@ fn run_mode(mode: Mode, rows: &[&Row], payloads: &Payloads, without_door: bool, 
     }
 }
 
-fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload) -> Line {
+/// `known` is what the real servers have had in all rows before, and then in this one, too.
+fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload, known: &mut Tally) -> Line {
     let places = Places { source: format!("{}.from", row.id), destination: format!("{}.to", row.id) };
     let (source, destination) = ends(row, site, &places);
     let tree = matches!(row.operation, Operation::GetTree | Operation::PutTree | Operation::List);
@@ -156,7 +158,7 @@ fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload) -> Li
     }
     let commands = Commands { site, without_door: door.is_none() };
     let words = commands.words(row, &places);
-    let before = door.map(|door| (verdict::sessions(door), door.log().len()));
+    let from = door.map_or(0, |door| door.log().len());
     let crossed = || ["door", "client"].map(|role| interfaces::bytes(site.machine(role)));
     let bytes_before = crossed();
 
@@ -171,33 +173,33 @@ fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload) -> Li
     let bytes_after = crossed();
     let [through_door, through_client] = [0, 1].map(|place| bytes_after[place] - bytes_before[place]);
     let bytes = Bytes { moved, through_door, through_client };
-    let (served_by, logged) = match (door, before) {
-        (Some(door), Some((before, from))) => {
-            let (served_by, sessions) = verdict::served(row, &before, &verdict::sessions(door));
-            // Waited for in any case, or a late line would count as the next row's.
-            let logged = verdict::logged(row, site, door, from, sessions);
-            let served =
-                if served_by.is_empty() { Err("no real server served it".to_owned()) } else { Ok(()) };
-            (served_by, served.and(logged))
-        }
-        _ => ("(no door)".to_owned(), Ok(())),
+    let (served_by, logged) = match door {
+        // Waited for whatever the client did, or a late line would count as the next row's.
+        Some(door) => match verdict::settled(door) {
+            Ok(now) => {
+                let served_by = verdict::served(row, known, &now);
+                let counted = verdict::counted(row, known, &now, moved);
+                *known = now;
+                let logged = verdict::logged(row, site, moved, &door.log()[from..]);
+                let served =
+                    if served_by.is_empty() { Err("no real server served it".to_owned()) } else { Ok(()) };
+                (served_by, served.and(logged).and(counted))
+            }
+            Err(why) => (String::new(), Err(why)),
+        },
+        None => ("(no door)".to_owned(), Ok(())),
     };
-    let copied = verdict::copied(row, &finished, &source, &destination);
-    let result = if door.is_none() && row.is_corrupted_without_door() {
-        match copied {
-            Ok(()) => Err("the server no longer corrupts it".to_owned()),
-            Err(why) if finished.success() && why.contains("differs") => Ok("corrupted, as known"),
-            Err(why) => Err(why),
+    let known = door.is_none() && row.fails_without_door();
+    let result = match verdict::copied(row, &finished, &source, &destination) {
+        Ok(()) if known => Err("it works without the door, too".to_owned()),
+        Err(_) if known => Ok("fails, as known"),
+        copied => {
+            copied.and_then(|()| verdict::crossed(row, bytes, door.is_some())).and(logged).map(|()| "ok")
         }
-    } else {
-        copied.map(|()| "ok")
     };
-    let result = result
-        .and_then(|remark| verdict::crossed(row, bytes, door.is_some()).map(|()| remark))
-        .and_then(|remark| logged.map(|()| remark))
-        .map_err(|why| {
-            format!("{why}\n  {}\n  {}\n{}", words.join(" "), finished.outcome(), tail(&finished.output, 25))
-        });
+    let result = result.map_err(|why| {
+        format!("{why}\n  {}\n  {}\n{}", words.join(" "), finished.outcome(), tail(&finished.output, 25))
+    });
     payload::remove(source);
     payload::remove(destination);
     Line { row: row.clone(), result, elapsed: finished.elapsed, retries, bytes, served_by }

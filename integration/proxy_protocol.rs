@@ -1,5 +1,7 @@
 //! Load balancers in front of the door that say who the client is, servers behind it that want to know, and forgers.
 
+mod data;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};

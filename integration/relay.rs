@@ -262,8 +262,9 @@ fn a_server_without_its_data_connection_is_a_425_and_nothing_hangs() {
         loop {
             let line = connection.line()?;
             if line == b"PASV" {
-                // Listened on, and no more.
-                drop(listen(connection)?);
+                // Nobody listens any more by the time that the door hears of it.
+                let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+                connection.say(&format!("227 x (127,0,0,1,{},{})\r\n", port >> 8, port & 255))?;
             } else if !connection.answer(&line)? {
                 return Ok(());
             }

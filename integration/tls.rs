@@ -2,6 +2,7 @@
 
 mod clients;
 mod faults;
+mod real_servers;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

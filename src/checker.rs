@@ -17,6 +17,7 @@
 mod conversation;
 mod ftp;
 mod tcp;
+mod tls;
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep};
 use crate::balance::{CheckOutcome, HealthChange, RealServer};
 use crate::config::Check;
 use crate::proto::proxy_protocol;
+use crate::tls::Connector;
 
 /// The first probes are spread over this time: soon enough to know the site, and no burst at the servers' shared
 /// name service and file system.
@@ -55,6 +57,8 @@ pub struct Probe {
     pub greeting_timeout: Duration,
     /// The header that the server expects of every connection; a probe's says that it is the door's own.
     pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// TLS to the server; a check is as strict as a session.
+    pub tls: Option<Arc<Connector>>,
 }
 
 /// The door's own trouble, which says nothing about the server.

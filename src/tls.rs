@@ -8,6 +8,7 @@
 //!
 //! All cryptography is aws-lc-rs, asked for by name: rustls' process-wide choice belongs to whoever links another.
 mod acceptor;
+mod connector;
 mod credential;
 mod validity;
 
@@ -16,6 +17,7 @@ use std::sync::{Arc, LazyLock};
 use rustls::crypto::CryptoProvider;
 
 pub use acceptor::{Acceptor, Notice};
+pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
 
 fn provider() -> Arc<CryptoProvider> {

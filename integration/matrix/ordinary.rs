@@ -44,12 +44,11 @@ impl Commands<'_> {
 
     fn wget(&self, row: &Row, places: &Places) -> Vec<String> {
         let output = self.client_file(&places.destination);
-        [
-            texts(&["wget", "-nv", "-t", "1", "-T", "20", "-O", &output]),
-            row.options.clone(),
-            vec![self.relative_url(row, &places.source)],
-        ]
-        .concat()
+        let source = self.relative_url(row, &places.source);
+        let (to, from) =
+            if row.operation == Operation::GetTree { ("-P", source + "/") } else { ("-O", source) };
+        [texts(&["wget", "-nv", "-t", "1", "-T", "20", to, &output]), row.options.clone(), vec![from]]
+            .concat()
     }
 
     /// Options with `=` are settings; the others are the command and its own options.

@@ -74,6 +74,11 @@ impl Mode {
 }
 
 impl Client {
+    /// Whether it knows that it talks to a GridFTP server.
+    pub(super) fn is_globus(self) -> bool {
+        matches!(self, Self::GlobusUrlCopy | Self::GfalCopy | Self::GfalLs | Self::GfalSum)
+    }
+
     /// gfal 2.21 corrupts its own heap now and then, also without a door: `free(): invalid pointer`, `munmap_chunk(): invalid pointer`.
     pub(super) fn crashes_by_itself(self) -> bool {
         matches!(self, Self::GfalCopy | Self::GfalLs | Self::GfalSum)
@@ -143,10 +148,17 @@ impl Operation {
 }
 
 impl Row {
-    /// Rows that a globus-gridftp-server corrupts when there is no door: it counts the type that was in force at EPSV, PASV or EPRT, and
-    /// curl sends TYPE I after them.
-    pub(super) fn is_corrupted_without_door(&self) -> bool {
-        self.client == Client::Curl && self.servers.is_globus() && self.operation.moves_data()
+    /// Rows that no server gets right without the door; `matrix.txt` says why.
+    pub(super) fn fails_without_door(&self) -> bool {
+        match self.client {
+            Client::Curl => self.servers.is_globus(),
+            Client::Ftplib => self.servers.is_globus() && self.operation == Operation::List,
+            Client::Lftp if self.operation.is_two_party() => {
+                self.servers.is_globus() && self.operation == Operation::GetTree
+            }
+            Client::Lftp => self.servers == ServerSet::ProFtpd,
+            _ => false,
+        }
     }
 }
 

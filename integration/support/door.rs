@@ -112,6 +112,9 @@ impl Configuration {
     /// `data_path` may say.
     pub fn everything(site: &Site) -> Self {
         let front = site.machine("front").v4().to_string();
+        // In active mode the data nodes connect to the door, which has to know them.
+        let [d1, d2] = ["d1", "d2"].map(|role| site.machine(role).v4());
+        let nodes = format!("data_address_map = {{ \"{d1}\" = \"{d1}\", \"{d2}\" = \"{d2}\" }}");
         Self::new(site)
             .virtual_server("gridftp", PORT, "")
             .three(site, PORT)
@@ -124,7 +127,7 @@ impl Configuration {
             .virtual_server("relayed", RELAYED_PORT, "data_path = \"relay\"")
             .three(site, PORT)
             .virtual_server("relayed-striped", RELAYED_STRIPED_PORT, "data_path = \"relay\"")
-            .real_server("front", &front, PORT, "")
+            .real_server("front", &front, PORT, &nodes)
     }
 
     pub fn text(&self) -> &str {

@@ -20,7 +20,8 @@ if "tls" in options:
     ftp.prot_p()
 ftp.set_pasv("active" not in options)
 if operation == "list":
-    print("\n".join(ftp.nlst(remote)))
+    ftp.cwd(remote)
+    print("\n".join(ftp.nlst()))
 elif operation == "get":
     done = os.path.getsize(local) if "resume" in options else None
     with open(local, "ab" if done else "wb") as file:

@@ -81,7 +81,7 @@ fn proftpd_configuration(site: &Site, role: &str) -> String {
         "ServerName \"{role}\"\nServerType standalone\nDefaultServer on\nDefaultAddress {v4} {v6}\nPort {PROFTPD_PORT}\n\
          UseIPv6 on\nUser nobody\nGroup nogroup\nUmask 022\nUseReverseDNS off\nWtmpLog off\nTransferLog none\n\
          PidFile {root}/etc/proftpd-{role}.pid\nScoreboardFile {root}/etc/proftpd-{role}.scoreboard\n\
-         SystemLog {root}/log/proftpd-{role}.log\nDelayEngine off\nRequireValidShell off\n\
+         SystemLog {root}/log/proftpd-{role}.log\nDelayEngine off\nUseFtpUsers off\nRequireValidShell off\n\
          AllowOverwrite on\nAllowStoreRestart on\n\
          <Anonymous {data}>\n  User nobody\n  Group nogroup\n  UserAlias anonymous nobody\n  UserAlias ftp nobody\n\
          \x20 RequireValidShell off\n  MaxClients none\n  <Limit WRITE>\n    AllowAll\n  </Limit>\n</Anonymous>\n"

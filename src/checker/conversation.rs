@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Finding, LocalTrouble, Probe, ftp, tcp};
+use super::{Finding, LocalTrouble, Probe, ftp, tcp, tls};
 use crate::balance::CheckOutcome;
 use crate::config::CheckKind;
 use crate::proto::proxy_protocol::Header;
@@ -32,7 +32,11 @@ pub(super) async fn attempt(probe: Arc<Probe>) -> Finding {
                 // A fresh connection takes it at once; one that is broken shows when the greeting is read.
                 let _ = stream.write_all(&Header::Local.write(version)).await;
             }
-            Ok(converse(stream, probe.check.kind, probe.greeting_timeout).await)
+            let (kind, patience) = (probe.check.kind, probe.greeting_timeout);
+            Ok(match &probe.tls {
+                None => converse(stream, kind, patience).await,
+                Some(connector) => tls::converse(stream, connector, kind, patience).await,
+            })
         }
         Ok(Err(error)) if is_local_shortage(&error) => Err(LocalTrouble(error)),
         Ok(Err(error)) => Ok(CheckOutcome::Failed(format!(
@@ -45,19 +49,35 @@ pub(super) async fn attempt(probe: Arc<Probe>) -> Finding {
 }
 
 /// Listens and judges for `patience` at most, then says QUIT, whatever was heard.
-async fn converse<S>(mut stream: S, kind: CheckKind, patience: Duration) -> CheckOutcome
+pub(super) async fn converse<S>(mut stream: S, kind: CheckKind, patience: Duration) -> CheckOutcome
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let outcome = match kind {
-        CheckKind::Tcp => timeout(patience, tcp::judge(&mut stream)).await.unwrap_or_else(|_| tcp::silence()),
-        CheckKind::Ftp => {
-            timeout(patience, ftp::judge(&mut stream)).await.unwrap_or_else(|_| ftp::silence(patience))
-        }
-    };
-    // Whether the server answers is its own affair, and so is a connection that it has closed already.
-    let _ = timeout(FAREWELL_PATIENCE, take_leave(&mut stream)).await;
+    let outcome = judge(&mut stream, kind, patience).await;
+    leave(&mut stream).await;
     outcome
+}
+
+/// Listens and judges for `patience` at most.
+pub(super) async fn judge<S>(stream: &mut S, kind: CheckKind, patience: Duration) -> CheckOutcome
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match kind {
+        CheckKind::Tcp => timeout(patience, tcp::judge(stream)).await.unwrap_or_else(|_| tcp::silence()),
+        CheckKind::Ftp => {
+            timeout(patience, ftp::judge(stream)).await.unwrap_or_else(|_| ftp::silence(patience))
+        }
+    }
+}
+
+/// Says QUIT and waits for the end.
+pub(super) async fn leave<S>(stream: &mut S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // Whether the server answers is its own affair, and so is a connection that it has closed already.
+    let _ = timeout(FAREWELL_PATIENCE, take_leave(stream)).await;
 }
 
 async fn take_leave<S>(stream: &mut S) -> io::Result<()>
@@ -65,6 +85,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     stream.write_all(b"QUIT\r\n").await?;
+    stream.flush().await?;
     let mut buffer = [0; READ_SIZE];
     let mut heard = 0;
     while heard < MAX_FAREWELL {

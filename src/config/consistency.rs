@@ -61,7 +61,7 @@ pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces],
         }
         ports::relay_ports(server, places, &doors, findings);
         data::announced(server, places, findings);
-        data::not_encrypted(server, places, findings);
+        data::encrypted(server, places, findings);
         forged_by_anybody(server, places, findings);
         likely_not_meant(server, places, findings);
     }

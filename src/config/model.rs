@@ -187,7 +187,11 @@ pub fn descriptors_needed(model: &Model) -> u64 {
 
 fn relays(server: &VirtualServer) -> u64 {
     let constrained = server.real_servers.iter().any(|real| real.checks_data_peer || real.tls.is_some());
-    if server.data_path == DataPath::Direct && !constrained { 0 } else { server.relay_ports.len() as u64 }
+    if server.data_path == DataPath::Direct && server.tls.is_none() && !constrained {
+        0
+    } else {
+        server.relay_ports.len() as u64
+    }
 }
 
 /// Compares the process's limit of file descriptors (`RLIMIT_NOFILE`) with what the configuration may need.

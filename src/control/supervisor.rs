@@ -306,14 +306,16 @@ fn probes(model: &config::Model, services: &[Arc<Service>]) -> Vec<checker::Prob
 
 fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<checker::Probe> {
     let servers = service.virtual_server.real_servers().iter().zip(&config.real_servers);
-    let probe = |(server, of_server): (&Arc<_>, &config::RealServer)| checker::Probe {
-        virtual_server: config.name.clone(),
-        server: Arc::clone(server),
-        check: config.check.clone(),
-        greeting_timeout: config.greeting_timeout,
-        proxy_protocol: of_server.send_proxy_protocol,
-    };
-    servers.map(probe).collect()
+    let probe =
+        |((server, of_server), connector): ((&Arc<_>, &config::RealServer), &Option<_>)| checker::Probe {
+            virtual_server: config.name.clone(),
+            server: Arc::clone(server),
+            check: config.check.clone(),
+            greeting_timeout: config.greeting_timeout,
+            proxy_protocol: of_server.send_proxy_protocol,
+            tls: connector.clone(),
+        };
+    servers.zip(&service.connectors).map(probe).collect()
 }
 
 fn log_start(model: &config::Model, door: &FrontDoor, threads: NonZeroUsize) {

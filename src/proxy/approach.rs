@@ -21,12 +21,16 @@ use super::service::Service;
 use super::session_table::Registration;
 use super::{journal, now};
 use crate::balance::{NoServer, Placement, Tried};
-use crate::proto::ftp::{Ending, Greeting};
+use crate::config::ServerTlsMode;
+use crate::proto::ftp::{Ending, Greeting, ReplyCode};
 use crate::sys;
+use crate::tls::{Connector, SessionConnector};
 
 /// A real server that took the session.
 pub(super) struct Approached {
     pub(super) server: ControlStream,
+    /// For data connections, where they are TLS.
+    pub(super) connector: Option<Arc<SessionConnector>>,
     pub(super) placement: Placement,
     /// The door's own address on that connection, under which the server knows the session.
     pub(super) leg: SocketAddr,
@@ -92,11 +96,10 @@ pub(super) async fn approach(
         };
         let server = placement.real_server();
         match attempt(service, &placement, arrival, registration).await {
-            Ok((stream, leg, greeting, rest)) => {
+            Ok(Greeted { stream, connector, leg, greeting, rest }) => {
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
-                let server = ControlStream::Plain(stream);
-                return Ok(Approached { server, placement, leg, greeting, rest });
+                return Ok(Approached { server: stream, connector, placement, leg, greeting, rest });
             }
             // Local ports are counted for each destination: towards the next server there may be some.
             Err(AttemptError::Local(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -120,7 +123,14 @@ pub(super) async fn approach(
     }
 }
 
-type Greeted = (TcpStream, SocketAddr, Vec<u8>, Vec<u8>);
+/// A real server that has greeted, and what it said.
+struct Greeted {
+    stream: ControlStream,
+    connector: Option<Arc<SessionConnector>>,
+    leg: SocketAddr,
+    greeting: Vec<u8>,
+    rest: Vec<u8>,
+}
 
 async fn attempt(
     service: &Service,
@@ -144,13 +154,53 @@ async fn attempt(
                 AttemptError::Failed(format!("cannot send it a PROXY protocol header: {error}"))
             })?;
         }
-        read_greeting(&mut stream).await
+        let mut stream = ControlStream::Plain(stream);
+        let connector = service.connectors[placement.index()].as_deref();
+        let mode = connector.map(Connector::mode);
+        let connector = connector.map(|connector| Arc::new(connector.session()));
+        if let (Some(ServerTlsMode::Implicit), Some(connector)) = (mode, &connector) {
+            stream.connect_tls(connector).await.map_err(|error| no_tls(&error))?;
+        }
+        let (greeting, rest) = read_greeting(&mut stream).await?;
+        if let (Some(mode), Some(connector)) = (mode, &connector) {
+            if !rest.is_empty() {
+                return Err(no_tls(&"it said more than its greeting"));
+            }
+            if mode == ServerTlsMode::Explicit {
+                ask(&mut stream, "AUTH TLS", 234).await?;
+                stream.connect_tls(connector).await.map_err(|error| no_tls(&error))?;
+            }
+            ask(&mut stream, "PBSZ 0", 200).await?;
+            ask(&mut stream, "PROT P", 200).await?;
+        }
+        Ok(Greeted { stream, connector, leg, greeting, rest })
     };
-    let (greeting, rest) = match within(registration, limits.greeting, greeted).await {
-        Some(result) => result?,
-        None => return Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
+    match within(registration, limits.greeting, greeted).await {
+        Some(result) => result,
+        None => Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
+    }
+}
+
+fn no_tls(reason: &dyn std::fmt::Display) -> AttemptError {
+    AttemptError::Failed(format!("no TLS with it: {reason}; see its certificate, and its `tls` table here"))
+}
+
+/// A command of the door's own, before the session begins.
+async fn ask(stream: &mut ControlStream, command: &str, wanted: u16) -> Result<(), AttemptError> {
+    let sent = async {
+        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+        stream.flush().await
     };
-    Ok((stream, leg, greeting, rest))
+    sent.await.map_err(|error| no_tls(&error))?;
+    let (reply, code, rest) = read_reply(stream).await?;
+    if code.number() != wanted {
+        return Err(no_tls(&format_args!("it answers {command} with {}", reply.last_line())));
+    }
+    // What follows in clear could be anybody's.
+    if !rest.is_empty() {
+        return Err(no_tls(&format_args!("it says more than it was asked after {command}")));
+    }
+    Ok(())
 }
 
 /// `tokio::time::timeout` by the session table's clock. A timer of the runtime's would wake its thread by a system call
@@ -170,7 +220,17 @@ pub(super) async fn within<F: Future>(
     .await
 }
 
-async fn read_greeting(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), AttemptError> {
+async fn read_greeting(stream: &mut ControlStream) -> Result<(Vec<u8>, Vec<u8>), AttemptError> {
+    let (greeting, code, rest) = read_reply(stream).await?;
+    match code.number() {
+        421 | 422 => Err(AttemptError::Busy(greeting.last_line())),
+        _ if code.is_success() => Ok((greeting.into_bytes(), rest)),
+        _ => Err(AttemptError::Failed(format!("it greets with {}", greeting.last_line()))),
+    }
+}
+
+/// A whole reply, and what came with it.
+async fn read_reply(stream: &mut ControlStream) -> Result<(Greeting, ReplyCode, Vec<u8>), AttemptError> {
     let mut greeting = Greeting::default();
     let (code, rest) = poll_fn(|cx| {
         let mut bytes = [MaybeUninit::uninit(); 4096];
@@ -195,9 +255,5 @@ async fn read_greeting(stream: &mut TcpStream) -> Result<(Vec<u8>, Vec<u8>), Att
         }
     })
     .await?;
-    match code.number() {
-        421 | 422 => Err(AttemptError::Busy(greeting.last_line())),
-        _ if code.is_success() => Ok((greeting.into_bytes(), rest)),
-        _ => Err(AttemptError::Failed(format!("it greets with {}", greeting.last_line()))),
-    }
+    Ok((greeting, code, rest))
 }

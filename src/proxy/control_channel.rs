@@ -36,6 +36,7 @@ use super::session_table::{Registration, Signal};
 use crate::balance::{Placement, RealServer};
 use crate::proto::ftp::{Ending, Login, Outbox, Session};
 use crate::sys;
+use crate::tls::SessionConnector;
 use patience::{Patience, Situation, Verdict};
 
 /// What is read at once, in bytes: one buffer per thread, so that an idle session owns none.
@@ -65,12 +66,15 @@ pub(super) struct ControlChannel {
     client: ControlStream,
     /// Closed as soon as the session is `Closing`.
     server: Option<ControlStream>,
+    /// For data connections to the server, where they are TLS.
+    connector: Option<Arc<SessionConnector>>,
     session: Session,
     registration: Registration,
     real_server: Arc<RealServer>,
     /// The count on the server, held as long as the connection to it.
     placement: Option<Placement>,
-    facts: Facts,
+    /// Boxed: nothing of it is touched per command.
+    facts: Box<Facts>,
     /// From the first data connection on that crosses the door.
     relays: Option<Box<Relays>>,
     to_client: Backlog,
@@ -111,7 +115,7 @@ impl ControlChannel {
         registration: Registration,
         started: Instant,
     ) -> Self {
-        let Approached { server, placement, leg, mut greeting, rest } = approached;
+        let Approached { server, connector, placement, leg, mut greeting, rest } = approached;
         let data = Arc::clone(&service.server_data[placement.index()]);
         let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
         let tls = client.tls_version();
@@ -127,11 +131,12 @@ impl ControlChannel {
             service,
             client,
             server: Some(server),
+            connector,
             session,
             registration,
             real_server: Arc::clone(placement.real_server()),
             placement: Some(placement),
-            facts: Facts {
+            facts: Box::new(Facts {
                 client: arrival.client,
                 proxy: arrival.proxy.map(Box::new),
                 door: leg,
@@ -139,7 +144,7 @@ impl ControlChannel {
                 gsi: None,
                 tls,
                 transfers: 0,
-            },
+            }),
             relays: None,
             to_client: Backlog::new(greeting),
             to_server: Backlog::default(),

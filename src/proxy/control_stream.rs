@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{Accept, TlsStream};
 
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, SessionConnector};
 
 /// See the module's text. What TLS needs is on the heap, for most sessions have none.
 pub(super) enum ControlStream {
@@ -36,6 +36,15 @@ impl ControlStream {
             }
             other => *self = other,
         }
+    }
+
+    /// TLS with a real server, from the first byte to the end of the handshake.
+    pub(super) async fn connect_tls(&mut self, connector: &SessionConnector) -> io::Result<()> {
+        if let Self::Plain(stream) = std::mem::replace(self, Self::Nowhere) {
+            let stream = connector.connect(Preceded { before: Vec::new(), stream }).await?;
+            *self = Self::Tls(Box::new(stream.into()));
+        }
+        Ok(())
     }
 
     pub(super) fn is_in_handshake(&self) -> bool {

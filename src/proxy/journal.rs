@@ -78,7 +78,7 @@ pub(super) fn transfer(
         command = record.verb.name(),
         path = &*record.path,
         data_path = %record.data_path,
-        reason = %record.reason,
+        reason = record.reason.words(),
         reply,
         bytes_in = carried.map(|carried| carried.to_server),
         bytes_out = carried.map(|carried| carried.to_client),

@@ -9,7 +9,6 @@
 //! Orders come from the session machine (`proto::ftp::relay`), answers go back to it. A transfer is in the log when its
 //! connection has ended, which may be after its last reply, and after the session.
 mod acceptor;
-mod client_side;
 mod data_stream;
 mod dial;
 mod flow;
@@ -35,6 +34,7 @@ use crate::balance::{Placement, RealServer};
 use crate::proto::ftp::{
     Connections, Direction, Peers, RelayAnswer, RelayId, RelayRequest, Side, TransferRecord,
 };
+use crate::tls::SessionConnector;
 use acceptor::Plan;
 use last_word::LastWord;
 pub(super) use lingering::Lingering;
@@ -64,6 +64,8 @@ pub(super) struct Relays {
     to_client: SocketAddr,
     /// The door's end of the server's.
     to_server: SocketAddr,
+    /// Where the server's side is TLS.
+    connector: Option<Arc<SessionConnector>>,
     relays: Vec<Relay>,
     answers: Vec<(RelayId, RelayAnswer)>,
     /// The control connection is over.
@@ -124,11 +126,13 @@ impl Relays {
     ) -> Self {
         let news = Arc::new(AtomicBool::new(false));
         let (relays, answers) = (Vec::new(), Vec::new());
+        let connector = None;
         Self {
             service,
             server,
             to_client,
             to_server,
+            connector,
             relays,
             answers,
             ended: false,
@@ -136,6 +140,12 @@ impl Relays {
             news,
             waker,
         }
+    }
+
+    /// The same where data connections to the server are TLS.
+    pub(super) fn over(mut self, connector: Option<Arc<SessionConnector>>) -> Self {
+        self.connector = connector;
+        self
     }
 
     /// Does what the machine asks for; what has an answer gets it now or later in [`Relays::take_answer`].
@@ -314,7 +324,8 @@ impl Relays {
     ) {
         let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.server));
         let (to_client, to_server) = (self.to_client, self.to_server);
-        let state = State::new(service, server, Arc::clone(&self.news), self.waker.clone());
+        let state =
+            State::new(service, server, self.connector.clone(), Arc::clone(&self.news), self.waker.clone());
         let Some(relay) = self.find(id).filter(|relay| relay.running.is_none()) else {
             debug_assert!(false, "what starts has listened, and has not started before");
             return;

@@ -14,7 +14,7 @@ use crate::proto::ftp::{
     TlsPolicy,
 };
 use crate::proto::proxy_protocol;
-use crate::tls::{Acceptor, CredentialProblem};
+use crate::tls::{Acceptor, Connector, CredentialProblem};
 
 use super::arrival::HEADER_FOR;
 
@@ -29,6 +29,8 @@ pub struct Service {
     pub(super) implicit_addresses: Vec<SocketAddr>,
     /// The door's own TLS.
     pub(crate) acceptor: Option<Arc<Acceptor>>,
+    /// TLS to real servers, in the order of the virtual server's.
+    pub(crate) connectors: Vec<Option<Arc<Connector>>>,
     /// As configured.
     pub(crate) data_path: DataPath,
     pub(super) policy: Arc<SessionPolicy>,
@@ -131,12 +133,22 @@ impl Service {
                     Some(Arc::new(acceptor))
                 }
             };
-            built.push(Arc::new(Self::new(config, acceptor, &site)));
+            let connectors = config.real_servers.iter().map(|server| match &server.tls {
+                None => Ok(None),
+                Some(tls) => Connector::open(tls, server.address).map(|connector| Some(Arc::new(connector))),
+            });
+            let connectors = connectors.collect::<Result<Vec<_>, _>>()?;
+            built.push(Arc::new(Self::new(config, acceptor, connectors, &site)));
         }
         Ok((built, warnings))
     }
 
-    fn new(config: &config::VirtualServer, acceptor: Option<Arc<Acceptor>>, site: &Site) -> Self {
+    fn new(
+        config: &config::VirtualServer,
+        acceptor: Option<Arc<Acceptor>>,
+        connectors: Vec<Option<Arc<Connector>>>,
+        site: &Site,
+    ) -> Self {
         let real_servers = config.real_servers.iter().map(|server| {
             Arc::new(RealServer::new(RealServerSpec {
                 name: server.name.clone(),
@@ -175,6 +187,7 @@ impl Service {
             addresses: own_addresses(config, Some(config.port)).collect(),
             implicit_addresses: own_addresses(config, implicit_port(config)).collect(),
             acceptor,
+            connectors,
             data_path: config.data_path,
             policy: Arc::new(SessionPolicy {
                 bounce,

@@ -77,6 +77,15 @@ pub fn end_has_arrived(stream: &impl AsFd) -> bool {
     matches!(polled, Ok(1..)) && found.contains(PollFlags::RDHUP) && !found.contains(PollFlags::ERR)
 }
 
+/// Bytes that have been received and not read.
+///
+/// # Errors
+///
+/// As `ioctl(2)`.
+pub fn unread(stream: &impl AsFd) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(stream)?)
+}
+
 /// Bytes that the peer has not acknowledged.
 ///
 /// # Errors
@@ -96,6 +105,9 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     socket.set_linger(Some(Duration::ZERO))?;
+    // Urgent data stand in the stream where they were sent; outside it, splice(2) stops at the mark and says 0 there, as at
+    // the end.
+    socket.set_out_of_band_inline(true)?;
     // A peer that has vanished in a transfer is noticed as one of a control connection is, and blocks of MODE E that end
     // a transfer without ending the connection must not wait for an acknowledgement.
     tune_control_connection(&socket)?;

@@ -2,6 +2,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::data_socket::unread;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 /// What a pipe holds, in bytes: `pipe-max-size` as kernels come. Four streams at once take a third less processor time than
@@ -35,9 +36,13 @@ impl Pipe {
     /// # Errors
     ///
     /// `WouldBlock`, or how the connection broke. That is told once: a second call would say 0, as after a clean end.
+    /// `InvalidData` at the mark of urgent data, where splice(2) stops as at an end; no data connection has any.
     pub fn fill_from(&self, socket: &impl AsFd) -> io::Result<usize> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        Ok(splice(socket, None, &self.write, None, CAPACITY, flags)?)
+        match splice(socket, None, &self.write, None, CAPACITY, flags) {
+            Ok(0) if unread(socket)? > 0 => Err(io::ErrorKind::InvalidData.into()),
+            moved => Ok(moved?),
+        }
     }
 
     /// Moves at most `held` bytes of the pipe into a socket's send buffer.
@@ -84,6 +89,34 @@ mod tests {
         assert_eq!(&bytes, b"data");
         from.set_nonblocking(false).unwrap();
         assert_eq!(pipe.fill_from(&from).unwrap(), 0, "the peer's FIN");
+    }
+
+    #[test]
+    fn urgent_data_is_no_end() {
+        let listener = crate::sys::data_socket::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (from, _) = listener.accept().unwrap();
+        let socket = socket2::SockRef::from(&client);
+        socket.send(&[b'a'; 100]).unwrap();
+        socket.send_out_of_band(b"!").unwrap();
+        socket.send(&[b'b'; 100]).unwrap();
+        drop(client);
+        while !crate::sys::data_socket::end_has_arrived(&from) {
+            std::thread::yield_now();
+        }
+        let pipe = Pipe::new().unwrap();
+        let mut before = 0;
+        let error = loop {
+            match pipe.fill_from(&from) {
+                Ok(moved) => {
+                    assert!(moved > 0, "a cut file is not taken for a whole one");
+                    before += moved;
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((before, error.kind()), (100, io::ErrorKind::InvalidData));
     }
 
     #[test]

@@ -163,6 +163,7 @@ fn probe(address: SocketAddr, kind: CheckKind) -> Arc<Probe> {
         },
         greeting_timeout: Duration::from_secs(10),
         proxy_protocol: None,
+        tls: None,
     })
 }
 

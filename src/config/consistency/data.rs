@@ -96,7 +96,7 @@ pub(super) fn constraints(
                     "real server `{}` {why}: its data crosses the door, in spite of `data_path = \"direct\"`",
                     real_server.name
                 ),
-                "write `data_path = \"auto\"`, which does the same, or remove the key",
+                "write `data_path = \"auto\"`, and let the firewall pass `relay_ports`; or remove the key",
             );
         }
     }
@@ -114,17 +114,16 @@ pub(super) fn constraints(
     }
 }
 
-/// Encrypted data that nobody could decrypt.
-pub(super) fn not_encrypted(server: &VirtualServer, places: &VirtualServerPlaces, findings: &Findings) {
+/// Encrypted data, of which only the door has the keys.
+pub(super) fn encrypted(server: &VirtualServer, places: &VirtualServerPlaces, findings: &Findings) {
     if server.data_path == DataPath::Direct
         && server.tls.is_some()
         && let Some(at) = places.data_path
     {
         findings.warning(
             at,
-            "with `data_path = \"direct\"` clients get no encrypted data (PROT P): the real servers do not \
-             take part in the TLS of the door",
-            "write `data_path = \"auto\"`, which relays encrypted data alone",
+            "encrypted data (PROT P) crosses the door, in spite of `data_path = \"direct\"`: its TLS ends there",
+            "write `data_path = \"auto\"`, and let the firewall pass `relay_ports`",
         );
     }
 }

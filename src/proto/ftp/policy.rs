@@ -87,9 +87,11 @@ impl fmt::Display for DataPath {
     }
 }
 
-impl fmt::Display for PathReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl PathReason {
+    /// Words for the log.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
             Self::Configured => "configured",
             Self::GlobusClient => "the client follows announced addresses",
             Self::OtherClient => "the client may not follow announced addresses",
@@ -97,7 +99,13 @@ impl fmt::Display for PathReason {
             Self::TlsToClient => "TLS with the client",
             Self::TlsToServer => "TLS with the server",
             Self::OwnRelayNamed => "the named address is a relay port of the door",
-        })
+        }
+    }
+}
+
+impl fmt::Display for PathReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
     }
 }
 

@@ -111,8 +111,10 @@ pub enum RelayAnswer {
 pub struct Peers {
     /// Whose session it is.
     pub client: IpAddr,
-    /// As whom.
+    /// As whom; what an account may name counts only where third parties are to be expected.
     pub login: Login,
+    /// Nobody but the client: the connection is TLS, and no real server is a TLS client.
+    pub private: bool,
     /// Of the virtual server.
     pub policy: Arc<SessionPolicy>,
     /// Set where the server connects to the door.
@@ -124,6 +126,7 @@ impl Peers {
     #[must_use]
     pub fn accepts(&self, peer: IpAddr) -> bool {
         match &self.server {
+            None if self.private => peer.to_canonical() == self.client.to_canonical(),
             None => self.policy.bounce.check_peer(self.client, self.login, peer),
             // A striped server connects from its data nodes, which a site names among the trusted where it does not map them.
             Some(server) => {

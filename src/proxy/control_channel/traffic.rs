@@ -193,8 +193,10 @@ impl ControlChannel {
                 return;
             };
             let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.real_server));
-            self.relays =
-                Some(Box::new(Relays::new(service, server, address, self.facts.door, waker.clone())));
+            self.relays = Some(Box::new(
+                Relays::new(service, server, address, self.facts.door, waker.clone())
+                    .over(self.connector.clone()),
+            ));
         }
         if let Some(relays) = &mut self.relays {
             relays.handle(request);

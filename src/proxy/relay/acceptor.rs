@@ -10,10 +10,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use super::client_side::ClientSide;
 use super::dial::dial;
+use super::flow::Flow;
 use super::ports::RelayPort;
 use super::state::{Fate, FlowEnd, State, Ticket};
+use super::tls_flow;
 use crate::proto::ftp::{Connections, Direction, Peers, RelayAnswer, Side};
 
 /// How long a client may take to connect once the server waits for it. A client connects before it sends its command or
@@ -157,7 +158,11 @@ async fn join(accepted: TcpStream, dialled: TcpStream, plan: &Plan, ticket: &mut
         Side::Server => (dialled, accepted),
     };
     let payload = (plan.connections == Connections::One).then_some(plan.direction);
-    ClientSide::new(client, plan.private).join(server, payload, ticket).await
+    if plan.private || ticket.state.connector.is_some() {
+        tls_flow::run(client, plan.private, server, payload, ticket).await
+    } else {
+        Flow::splice(client, server, payload).run(ticket).await
+    }
 }
 
 async fn reach(state: &State, plan: &Plan, port: usize) -> Result<TcpStream, String> {

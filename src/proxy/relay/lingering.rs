@@ -14,7 +14,7 @@ use crate::balance::RealServer;
 pub(in super::super) struct Lingering {
     pub(in super::super) service: Arc<Service>,
     pub(in super::super) server: Arc<RealServer>,
-    pub(in super::super) facts: Facts,
+    pub(in super::super) facts: Box<Facts>,
     pub(in super::super) registration: Registration,
     pub(in super::super) relays: Box<Relays>,
 }

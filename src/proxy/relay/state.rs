@@ -9,6 +9,7 @@ use crate::balance::RealServer;
 use crate::proto::ftp::{RelayAnswer, Side};
 
 use super::super::service::Service;
+use crate::tls::SessionConnector;
 
 /// What is to become of connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,6 +65,8 @@ pub(super) enum FlowEnd {
 pub(super) struct State {
     pub(super) service: Arc<Service>,
     pub(super) server: Arc<RealServer>,
+    /// Where the server's side is TLS.
+    pub(super) connector: Option<Arc<SessionConnector>>,
     fate: AtomicU8,
     /// Bytes for the server that no log line has told of.
     to_server: AtomicU64,
@@ -103,12 +106,14 @@ impl State {
     pub(super) fn new(
         service: Arc<Service>,
         server: Arc<RealServer>,
+        connector: Option<Arc<SessionConnector>>,
         news: Arc<AtomicBool>,
         session: Waker,
     ) -> Arc<Self> {
         Arc::new(Self {
             service,
             server,
+            connector,
             fate: AtomicU8::new(Fate::Free as u8),
             end_of_upload: AtomicU8::new(UploadEnd::Unseen as u8),
             to_server: AtomicU64::new(0),

@@ -35,7 +35,7 @@ fn service(relay_ports: &str) -> Arc<Service> {
 
 fn state(service: &Arc<Service>) -> Arc<State> {
     let server = Arc::clone(&service.virtual_server.real_servers()[0]);
-    State::new(Arc::clone(service), server, Arc::default(), Waker::noop().clone())
+    State::new(Arc::clone(service), server, None, Arc::default(), Waker::noop().clone())
 }
 
 /// The far end and the door's, which is as data sockets are.
@@ -332,7 +332,8 @@ impl Stage {
         connections: Connections,
         direction: Direction,
     ) {
-        let peers = Peers { client, login: Login::Anonymous, policy: Arc::default(), server: None };
+        let peers =
+            Peers { client, login: Login::Anonymous, private: false, policy: Arc::default(), server: None };
         let (targets, private) = (vec![target], false);
         self.relays.handle(RelayRequest::Start { id: ID, targets, connections, direction, private, peers });
     }
@@ -549,7 +550,7 @@ async fn a_relay_reaches_another_relay_of_the_door_under_its_clients_name() {
 
     let mut from = Stage { service: Arc::clone(&service), relays: new() };
     let active = from.listen(Side::Server);
-    let peers = Peers { client, login: Login::User, policy: Arc::default(), server: None };
+    let peers = Peers { client, login: Login::User, private: false, policy: Arc::default(), server: None };
     from.relays.handle(RelayRequest::Start {
         id: ID,
         targets: vec![passive],

@@ -155,7 +155,7 @@ fn what_a_real_server_demands_of_its_data_is_compared_with_data_path() {
     let warned = |column: usize, key: &str| {
         format!(
             "f:8:{column}: warning: real server `192.0.2.12` has `{key}`: its data crosses the door, in spite of \
-             `data_path = \"direct\"`; write `data_path = \"auto\"`, which does the same, or remove the key"
+             `data_path = \"direct\"`; write `data_path = \"auto\"`, and let the firewall pass `relay_ports`; or remove the key"
         )
     };
     assert_told(&direct("checks_data_peer = true"), &[&warned(20, "checks_data_peer")]);
@@ -173,8 +173,8 @@ fn what_a_real_server_demands_of_its_data_is_compared_with_data_path() {
     assert_told(
         &in_virtual_server("data_path = 'direct'\ntls = { certificate = '/c', key = '/k' }"),
         &[
-            "f:3:13: warning: with `data_path = \"direct\"` clients get no encrypted data (PROT P): the real servers do \
-           not take part in the TLS of the door; write `data_path = \"auto\"`, which relays encrypted data alone",
+            "f:3:13: warning: encrypted data (PROT P) crosses the door, in spite of `data_path = \"direct\"`: its TLS ends \
+           there; write `data_path = \"auto\"`, and let the firewall pass `relay_ports`",
         ],
     );
 }

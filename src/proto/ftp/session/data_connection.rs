@@ -18,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Instant;
 
+use super::super::bounce::Login;
 use super::super::own_ports::{Enlisted, OwnPorts};
 use super::super::passive::{
     DataAddresses, MAX_STRIPES, find_extended, find_host_port, find_striped, in_form_of,
@@ -387,7 +388,10 @@ impl Session {
             private: data.private,
             peers: Peers {
                 client: self.client,
-                login: self.login,
+                // Third-party transfers are for the Globus family. Whose client has an account and fetches its own files is not
+                // to lose them to the first who tries the ports of the range.
+                login: if self.is_globus { self.login } else { Login::Anonymous },
+                private: data.private,
                 policy: self.policy.clone(),
                 server: (side == Side::Server).then(|| self.server.clone()),
             },

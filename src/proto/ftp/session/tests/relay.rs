@@ -90,7 +90,7 @@ impl Rig {
         let (connections, direction, private) = (*connections, *direction, *private);
         let from_server = peers.server.is_some();
         assert_eq!(Started { id, targets, connections, direction, private, from_server }, expected);
-        assert_eq!((peers.client, peers.login), (self.session.client, self.session.login));
+        assert_eq!((peers.client, peers.private), (self.session.client, private));
         self
     }
 

@@ -267,3 +267,26 @@ fn a_listing_that_the_door_connects_to_the_client_for_is_given_likewise() {
     rig.client("LIST\r\n").driver_sees(&[listen(1, Side::Server, 1)]).driver(1, listening(&[LEG]));
     rig.server_sees("TYPE I\r\nPORT 10,0,0,1,207,9\r\nTYPE A\r\n");
 }
+
+#[test]
+fn a_port_is_nobodys_but_the_clients_where_no_third_party_is_to_be_expected() {
+    // The client itself, a data address of the site, anybody.
+    const ASKING: [&str; 3] = ["192.0.2.7", "198.51.100.11", "203.0.113.9"];
+    for (account, globus, private, accepted) in [
+        (true, false, false, [true, true, false]),
+        (true, true, false, [true, true, true]),
+        (false, true, false, [true, true, false]),
+        (true, true, true, [true, false, false]),
+        (true, false, true, [true, false, false]),
+    ] {
+        let mut rig = relay();
+        if account { rig.user() } else { rig.anonymous() }.binary();
+        rig.session.is_globus = globus;
+        rig.session.is_private = private;
+        rig.pasv(1).client("RETR /a\r\n").server(THEIR_227);
+        let requests = rig.relay_requests();
+        let [RelayRequest::Start { peers, .. }] = &requests[..] else { panic!("{requests:?}") };
+        let answers = ASKING.map(|peer| peers.accepts(peer.parse().unwrap()));
+        assert_eq!(answers, accepted, "account {account}, Globus {globus}, private {private}");
+    }
+}

@@ -66,7 +66,9 @@ impl Session {
                 self.pass(Kind::Type(type_letter(command.arguments())), line, out);
             }
             Verb::Mode => {
-                let is_e = command.arguments().eq_ignore_ascii_case(b"E");
+                // A Globus server looks at the first letter only.
+                let is_e =
+                    command.arguments().first().is_some_and(|letter| letter.eq_ignore_ascii_case(&b'E'));
                 self.is_globus |= is_e;
                 self.pass(Kind::Mode(is_e), line, out);
             }

@@ -122,6 +122,8 @@ pub struct Session {
     reason: PathReason,
     /// What is to be said again to a server that is asked for its address only after REST.
     rest: Option<Box<[u8]>>,
+    /// The server has heard a REST, and no transfer command since.
+    restarts: bool,
     /// MODE E is in force at the server.
     mode_is_e: bool,
     /// PROT P is in force between client and door.
@@ -177,6 +179,7 @@ impl Session {
             relays: 0,
             reason: PathReason::Configured,
             rest: None,
+            restarts: false,
             mode_is_e: false,
             is_private: false,
             epsv_only: false,

@@ -132,7 +132,7 @@ impl Session {
                     self.mode_is_e = false;
                     (self.is_delayed, self.server_delays) = (false, false);
                     self.epsv_only = false;
-                    self.rest = None;
+                    (self.rest, self.restarts) = (None, false);
                     self.login = Login::No;
                     self.type_in_force = b'A';
                     self.type_chosen = false;

@@ -136,6 +136,8 @@ pub struct Session {
     server_delays: bool,
     /// The reply that is being read answers a command of the door's own.
     hiding: bool,
+    /// In its place the client is told that the upload broke.
+    denying: bool,
     /// A reply line is passing in pieces; nothing may be put between them.
     reply_in_pieces: bool,
     /// The last piece of the command line that is passing ended with CR.
@@ -186,6 +188,7 @@ impl Session {
             is_delayed: false,
             server_delays: false,
             hiding: false,
+            denying: false,
             reply_in_pieces: false,
             command_after_cr: false,
             goodbye: false,

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::dial::dial;
 use super::flow::Flow;
 use super::ports::RelayPort;
-use super::state::{Fate, FlowEnd, State, Ticket};
+use super::state::{Fate, FlowEnd, State, Ticket, UploadEnd};
 use super::tls_flow;
 use crate::proto::ftp::{Connections, Direction, Peers, RelayAnswer, Side};
 
@@ -51,7 +51,9 @@ struct Listeners(Vec<(TcpListener, RelayPort)>);
 pub(super) async fn serve(ports: Vec<RelayPort>, plan: Plan, mut ticket: Ticket) {
     let end = match Listeners::watch(ports) {
         Ok(listeners) if plan.connections == Connections::One => {
-            serve_one(listeners, &plan, &mut ticket).await
+            let end = serve_one(listeners, &plan, &mut ticket).await;
+            tell_if_broken(plan.direction, &end, &ticket.state);
+            end
         }
         Ok(listeners) => {
             serve_many(listeners, plan, &mut ticket).await;
@@ -64,6 +66,15 @@ pub(super) async fn serve(ports: Vec<RelayPort>, plan: Plan, mut ticket: Ticket)
         }
     };
     ticket.close(end);
+}
+
+/// Tells the session of an upload that was not passed on to its end: not every server takes a reset for a failure.
+fn tell_if_broken(direction: Direction, end: &FlowEnd, state: &State) {
+    let whole = matches!(end, FlowEnd::Complete | FlowEnd::Unreached(_))
+        || state.end_of_upload() == UploadEnd::Granted;
+    if direction == Direction::Upload && !whole {
+        state.answer(RelayAnswer::Broken(end.to_string()));
+    }
 }
 
 async fn serve_one(listeners: Listeners, plan: &Plan, ticket: &mut Ticket) -> FlowEnd {

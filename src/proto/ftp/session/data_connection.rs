@@ -231,6 +231,12 @@ impl Session {
     }
 
     pub(super) fn on_relay_answer(&mut self, id: RelayId, answer: RelayAnswer) {
+        if let RelayAnswer::Broken(how) = answer {
+            if let Some(transfer) = self.transfers.iter_mut().find(|transfer| transfer.relay == Some(id)) {
+                transfer.broken = Some(how.into());
+            }
+            return;
+        }
         let (policy, client, login) = (&self.policy, self.client, self.login);
         let Some(data) = self.data.as_mut().filter(|data| data.id == id) else { return };
         match (&data.step, answer) {

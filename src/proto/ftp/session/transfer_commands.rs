@@ -92,6 +92,7 @@ impl Session {
             return self.refuse(&text, out);
         }
         let mut open = OpenTransfer {
+            broken: None,
             verb: command.verb,
             path: logged(command.arguments()),
             since: now,

@@ -53,8 +53,9 @@ use support::report::{self, load_average};
 use support::rounds::Bounds;
 use support::{cores, interrupt};
 
-/// The server's passive ports: a session holds one, and those of the idle relays are all open at once.
-const PORTS: RangeInclusive<u16> = 24_000..=24_079;
+/// The server's passive ports: a session holds one, those of the idle relays are all open at once, and those of one burst
+/// may still be when the next begins.
+const PORTS: RangeInclusive<u16> = 24_000..=24_159;
 const RELAY_PORTS: RangeInclusive<u16> = 25_000..=25_199;
 
 #[derive(Parser)]

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::support::control_connection::ControlConnection;
 use crate::support::local_door::{LocalDoor, Setup};
+use crate::support::local_server::LocalServer;
+use crate::support::other_servers::PYTHON;
+use crate::support::skip;
 use crate::support::stub_server::{Connection, StubServer};
 
 /// For whatever is awaited; many times what it takes.
@@ -177,6 +180,39 @@ fn an_upload_that_the_client_breaks_off_is_broken_for_the_server() {
         assert!(session.line().starts_with("500"));
     }
     door.until_logged(&["path=\"/up\"", "reply=500", "the client's connection broke"]);
+}
+
+/// pyftpdlib answers 226 to a reset.
+#[test]
+fn an_upload_that_is_broken_off_is_told_as_such_whatever_the_server_makes_of_it() {
+    if !skip::unless_present(
+        "uploads to pyftpdlib",
+        &[PYTHON, "/usr/lib/python3/dist-packages/pyftpdlib/__init__.py"],
+    ) {
+        return;
+    }
+    let server = LocalServer::pyftpdlib();
+    let door = Setup::of(&[server.address()])
+        .virtual_server("data_path = \"relay\"\nrelay_ports = \"18000-18999\"")
+        .start();
+    let mut session = ControlConnection::logged_in(door.address());
+    session.expect("TYPE I", "200");
+    for size in [1, 100_000, 3_000_000] {
+        let mut data = passive(&mut session);
+        let begun = session.command("STOR up");
+        assert!(begun.starts_with("150") || begun.starts_with("125"), "{begun}");
+        data.write_all(&content(size)).unwrap();
+        reset(data);
+        let reply = session.line();
+        assert!(reply.starts_with('4') || reply.starts_with('5'), "{size}: {reply}");
+    }
+    let mut data = passive(&mut session);
+    session.command("STOR up");
+    data.write_all(&content(100_000)).unwrap();
+    drop(data);
+    let reply = session.line();
+    assert!(reply.starts_with("226"), "{reply}");
+    door.until_logged(&["path=\"up\"", "reply=426", "the client's connection broke"]);
 }
 
 #[test]

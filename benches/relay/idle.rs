@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::client::Session;
@@ -14,6 +15,8 @@ use crate::support::usage;
 const RELAYS: usize = 64;
 /// A little data, all of which has crossed when the relay idles again.
 const LITTLE: usize = 3 << 20;
+/// Many times what that takes.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Pipes of a process: both ends of each are in its table of descriptors.
 fn pipes(pid: u32) -> Outcome<usize> {
@@ -25,11 +28,16 @@ fn pipes(pid: u32) -> Outcome<usize> {
     Ok(ends / 2)
 }
 
-/// Pipes of a proxy in each state, one after the other.
+/// Pipes of a proxy in each state, one after the other: the fewest within a moment, for bytes may still be on their way.
 fn states(proxy: &Proxy) -> Outcome<[usize; 4]> {
     let count = || -> Outcome<usize> {
-        usage::settle(proxy.pid())?;
-        pipes(proxy.pid())
+        let start = Instant::now();
+        let mut fewest = usize::MAX;
+        while start.elapsed() < MOMENT {
+            usage::settle(proxy.pid())?;
+            fewest = fewest.min(pipes(proxy.pid())?);
+        }
+        Ok(fewest)
     };
     let mut sessions = (0..RELAYS).map(|_| Session::open(proxy.address)).collect::<Outcome<Vec<_>>>()?;
     for session in &mut sessions {
@@ -65,9 +73,9 @@ pub(crate) fn measure(proxies: &[Proxy], results: &mut Results) -> Outcome<()> {
     .into();
     for product in [Product::Haproxy, Product::Door] {
         let Some(proxy) = proxies.iter().find(|proxy| proxy.product == product) else { continue };
-        // What the process keeps for everybody is there after the first burst.
-        states(proxy)?;
-        let base = pipes(proxy.pid())?;
+        // What the process keeps for everybody is there after a burst.
+        let [.., base] = states(proxy)?;
+        results.notes.push(format!("pipes that {} keeps for all: {base}", product.name()));
         let counts = states(proxy)?.map(|pipes| pipes.saturating_sub(base) as f64);
         for (row, count) in rows.iter_mut().zip(counts) {
             match product {

@@ -18,9 +18,16 @@ const LISTED: f64 = 0.005;
 /// How much is moved.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
-    /// Through each stream, in bytes.
+    /// Through a lone stream, in bytes.
     pub(crate) file: u64,
     pub(crate) bounds: Bounds,
+}
+
+impl Scale {
+    /// Through each of several, which take turns less and need fewer bytes for the same certainty.
+    fn through_each(self, streams: usize) -> u64 {
+        if streams == 1 { self.file } else { self.file / 4 }
+    }
 }
 
 /// Everything the load generator needs.
@@ -53,7 +60,8 @@ pub(crate) fn rates(
     results: &mut Results,
 ) -> Outcome<()> {
     let (kind, streams, words) = scenario;
-    let bytes = (scale.file * streams as u64) as f64;
+    let file = scale.through_each(streams);
+    let bytes = (file * streams as u64) as f64;
     let names = proxies.iter().map(|proxy| (proxy.name.as_str(), proxy.product.name()));
     let mut speeds = Series::new(
         &format!("Throughput: {words}"),
@@ -62,11 +70,11 @@ pub(crate) fn rates(
     );
     let cpu = Series::new(&format!("CPU: {words}"), "ms of CPU per GiB", names);
     let cpu = cpu.run(scale.bounds, |place| {
-        let taken = through(&proxies[place], load, kind, streams, scale.file)?;
+        let taken = through(&proxies[place], load, kind, streams, file)?;
         speeds.samples[place].values.push(bytes / MEBIBYTE / taken.wall.as_secs_f64());
         if place == 0 {
             let mut sessions = open(load.direct, streams)?;
-            let wall = client::run(&mut sessions, kind, scale.file, load.source)?;
+            let wall = client::run(&mut sessions, kind, file, load.source)?;
             speeds.samples[proxies.len()].values.push(bytes / MEBIBYTE / wall.as_secs_f64());
         }
         Ok(taken.cpu.as_secs_f64() * 1e3 * GIBIBYTE / bytes)
@@ -124,11 +132,12 @@ pub(crate) fn system_calls(
 ) -> Outcome<()> {
     for (kind, streams, words) in SCENARIOS {
         let metric = format!("System calls: {words}");
-        let mebibytes = (scale.file * streams as u64) as f64 / MEBIBYTE;
+        let file = scale.through_each(streams);
+        let mebibytes = (file * streams as u64) as f64 / MEBIBYTE;
         let mut of = |product: Product| -> Outcome<Option<f64>> {
             let Some(proxy) = proxies.iter().find(|proxy| proxy.product == product) else { return Ok(None) };
             let mut sessions = open(proxy.address, streams)?;
-            let run = || client::run(&mut sessions, kind, scale.file, load.source).map(drop);
+            let run = || client::run(&mut sessions, kind, file, load.source).map(drop);
             let calls = usage::system_calls(proxy.pid(), site.directory, run)?;
             let rate = |calls: u64| calls as f64 / mebibytes;
             let listed: Vec<String> = calls

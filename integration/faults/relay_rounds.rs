@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::process::Signal;
+
 use crate::support::data_client::DataClient;
 use crate::support::file_server::{FileServer, Transferred, reset};
 use crate::support::leftovers::Leftovers;
@@ -292,4 +294,28 @@ fn what_is_broken_off_anywhere_is_never_whole_and_leaves_nothing() {
     before.until_again(&door);
     let acknowledged = server.all_transferred().into_iter().filter(|transferred| transferred.code == 226);
     println!("{rounds} rounds, {} transfers were whole", acknowledged.count());
+}
+
+#[test]
+fn a_door_that_is_killed_resets_its_uploads() {
+    let server = FileServer::start();
+    let door = Setup::of(&[server.address()])
+        .virtual_server("data_path = \"relay\"\nrelay_ports = \"40300-40399\"")
+        .start();
+    let mut numbers = Seeded::new(seed());
+    let mut uploads = Vec::new();
+    for number in 0..16 {
+        let size = numbers.size(LARGEST);
+        let mut client = DataClient::logged_in(door.address());
+        let mut data = client.begin(&format!("STOR /killed.{number}"));
+        data.write_all(&content(number, size)[..size - 1]).unwrap();
+        uploads.push((client, data));
+    }
+    door.signal(Signal::KILL);
+    for (number, (mut client, mut data)) in uploads.into_iter().enumerate() {
+        let end = data.read(&mut [0; 16]).map_err(|error| error.kind());
+        assert_eq!(end, Err(io::ErrorKind::ConnectionReset), "upload {number}");
+        assert!(client.last_reply().is_err(), "upload {number}: no word on a cut file");
+        assert_eq!(server.transferred(&format!("/killed.{number}")).code, 426, "upload {number}");
+    }
 }

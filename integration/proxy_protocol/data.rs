@@ -1,55 +1,20 @@
 //! Data connections of sessions whose client a load balancer has named, whose server was told it, or who are behind NAT.
 
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::net::SocketAddr;
 use std::process::Command;
 
-use super::{BALANCER, CLIENT, Haproxy, PATIENCE, connect_from};
+use super::{BALANCER, CLIENT, Haproxy, connect_from};
 use crate::support::control_connection::ControlConnection;
-use crate::support::deadline;
-use crate::support::local_door::{Setup, unused_address};
-use crate::support::process::Process;
+use crate::support::local_door::Setup;
+use crate::support::local_server::LocalServer;
 use crate::support::skip;
 
 /// ProFTPD over one file, with anonymous access.
-struct Proftpd {
-    address: SocketAddr,
-    process: Process,
-    directory: tempfile::TempDir,
-}
-
-impl Proftpd {
-    fn start(further: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let address = unused_address();
-        let root = directory.path().display().to_string();
-        let data = format!("{root}/data");
-        std::fs::create_dir(&data).expect("a directory");
-        std::fs::write(format!("{data}/file"), content()).expect("a file");
-        for path in [&root, &data] {
-            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("our own directory");
-        }
-        let text = format!(
-            "ServerName one\nServerType standalone\nDefaultServer on\nDefaultAddress {}\nPort {}\nUseIPv6 off\n\
-             User nobody\nGroup nogroup\nUseReverseDNS off\nWtmpLog off\nTransferLog none\nPidFile {root}/pid\n\
-             ScoreboardFile {root}/scoreboard\nSystemLog {root}/log\nDelayEngine off\nRequireValidShell off\nUseFtpUsers off\n{further}\n\
-             <Anonymous {data}>\n  User nobody\n  Group nogroup\n  UserAlias anonymous nobody\n  RequireValidShell off\n\
-             </Anonymous>\n",
-            address.ip(),
-            address.port()
-        );
-        let file = directory.path().join("proftpd.conf");
-        std::fs::write(&file, text).expect("a configuration");
-        let mut command = Command::new(skip::find("proftpd").expect("it was looked for"));
-        command.args(["--nodaemon", "--quiet", "--config"]).arg(&file);
-        let process = Process::spawn(command, &directory.path().join("output"));
-        deadline::until("proftpd's readiness", PATIENCE, || {
-            TcpStream::connect(address).map(drop).map_err(|error| format!("{error}\n{}", process.output()))
-        })
-        .unwrap_or_else(|why| panic!("{why}"));
-        Self { address, process, directory }
-    }
+fn proftpd(further: &str) -> LocalServer {
+    let server = LocalServer::proftpd(further);
+    std::fs::write(server.file("file"), content()).expect("a file");
+    server
 }
 
 /// Some segments of bytes that differ.
@@ -77,9 +42,9 @@ fn relayed_data_comes_from_the_client_that_the_load_balancer_names() {
     if !skip::unless_present("data behind haproxy", &["haproxy", "proftpd", "curl"]) {
         return;
     }
-    let server = Proftpd::start("");
+    let server = proftpd("");
     let mut setup =
-        Setup::of(&[server.address]).virtual_server(&format!("proxy_protocol_from = [\"{BALANCER}\"]"));
+        Setup::of(&[server.address()]).virtual_server(&format!("proxy_protocol_from = [\"{BALANCER}\"]"));
     setup.real_servers[0].2 = "checks_data_peer = true".into();
     let door = setup.start();
     let haproxy = Haproxy::start("", door.address(), "send-proxy-v2");
@@ -132,8 +97,8 @@ fn a_server_that_knows_the_client_gives_relayed_data_where_it_takes_any_address(
     if !skip::unless_present("data in front of haproxy", &["haproxy", "proftpd", "curl"]) {
         return;
     }
-    let server = Proftpd::start("AllowForeignAddress on");
-    let haproxy = Haproxy::start("accept-proxy", server.address, "");
+    let server = proftpd("AllowForeignAddress on");
+    let haproxy = Haproxy::start("accept-proxy", server.address(), "");
     let mut setup = Setup::of(&[haproxy.address]).virtual_server("data_path = \"auto\"");
     setup.real_servers[0].2 = "send_proxy_protocol = \"v2\"".into();
     let door = setup.start();
@@ -148,8 +113,8 @@ fn clients_behind_nat_are_told_the_address_that_they_reach() {
     if !skip::unless_present("announce_address", &["proftpd"]) {
         return;
     }
-    let server = Proftpd::start("");
-    let mut setup = Setup::of(&[server.address]).virtual_server("announce_address = \"198.51.100.10\"");
+    let server = proftpd("");
+    let mut setup = Setup::of(&[server.address()]).virtual_server("announce_address = \"198.51.100.10\"");
     setup.real_servers[0].2 = "checks_data_peer = true".into();
     let door = setup.start();
     let mut session = ControlConnection::logged_in(door.address());

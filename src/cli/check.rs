@@ -46,6 +46,13 @@ fn credentials(model: &Model) -> Result<String, String> {
             Err(problem) => problems.push_str(&format!("{problem}\n")),
         }
     }
+    for server in model.virtual_servers.iter().flat_map(|server| &server.real_servers) {
+        if let Some(Err(problem)) =
+            server.tls.as_ref().map(|of_it| tls::Connector::open(of_it, server.address))
+        {
+            problems.push_str(&format!("{problem}\n"));
+        }
+    }
     if problems.is_empty() { Ok(warnings) } else { Err(warnings + &problems) }
 }
 

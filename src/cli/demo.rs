@@ -25,6 +25,8 @@ use client::{Client, Failure};
 use stage::Stage;
 use table::{Row, write_head, write_row};
 
+use crate::proto::ftp::DataPath;
+
 /// Where the demo's door listens when `--listen` does not say otherwise.
 const DEFAULT_LISTEN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2811);
 /// Bytes of each file: enough that nobody takes the control channel for the data, and done in milliseconds.
@@ -144,23 +146,25 @@ async fn show(stage: &Stage, out: &mut impl Write) -> io::Result<bool> {
             false
         }
     };
-    Ok(even && rows.iter().all(|row| row.identical))
+    Ok(even && rows.iter().all(Row::is_sound))
 }
 
 fn summarise(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
-    let total: u64 = rows.iter().map(|row| row.bytes).sum();
-    let through_door: u64 = rows.iter().map(|row| row.through_door).sum();
-    // thousandths of a percent, so that a small share is not shown as 0
-    let share = (through_door * 100_000).checked_div(total).unwrap_or(0);
     let identical = rows.iter().filter(|row| row.identical).count();
+    writeln!(out, "{identical} of {} files identical.", rows.len())?;
+    let (direct, relayed): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.path == DataPath::Direct);
+    let sum = |rows: &[&Row], of: fn(&Row) -> u64| rows.iter().map(|row| of(row)).sum::<u64>();
+    let (bytes, through_door) = (sum(&direct, |row| row.bytes), sum(&direct, |row| row.through_door));
+    // thousandths of a percent, so that a small share is not shown as 0
+    let share = (through_door * 100_000).checked_div(bytes).unwrap_or(0);
     writeln!(
         out,
-        "{identical} of {} files identical. {total} bytes of files; {through_door} bytes went through the door: \
-         {}.{:03} %.",
-        rows.len(),
+        "Clients of the Globus family: {bytes} bytes of files, {through_door} bytes through the door: {}.{:03} %.",
         share / 1000,
         share % 1000,
-    )
+    )?;
+    let bytes = sum(&relayed, |row| row.bytes);
+    writeln!(out, "Clients that need one address for all: {bytes} bytes of files, relayed by the door.")
 }
 
 /// Sessions per server, in the order of the servers, while all are held.
@@ -186,8 +190,8 @@ fn invite(stage: &Stage, out: &mut impl Write) -> io::Result<()> {
 The door stays open. Try it from another terminal:
 
   {program} status --admin {directory}/admin.sock
-  curl --no-ftp-skip-pasv-ip -o copy ftp://{door}/sample
-  curl --no-ftp-skip-pasv-ip -T copy ftp://{door}/mine
+  curl -o copy ftp://{door}/sample
+  curl -T copy ftp://{door}/mine
   GLOBUS_HOSTNAME=127.0.0.1 globus-url-copy -p 4 ftp://{door}/sample file://$PWD/copy
   globus-url-copy ftp://{door}/sample ftp://{door}/third-party
 

@@ -24,13 +24,11 @@ use crate::balance::{NoServer, Placement, Tried};
 use crate::config::ServerTlsMode;
 use crate::proto::ftp::{Ending, Greeting, ReplyCode};
 use crate::sys;
-use crate::tls::{Connector, SessionConnector};
+use crate::tls::Connector;
 
 /// A real server that took the session.
 pub(super) struct Approached {
     pub(super) server: ControlStream,
-    /// For data connections, where they are TLS.
-    pub(super) connector: Option<Arc<SessionConnector>>,
     pub(super) placement: Placement,
     /// The door's own address on that connection, under which the server knows the session.
     pub(super) leg: SocketAddr,
@@ -96,10 +94,10 @@ pub(super) async fn approach(
         };
         let server = placement.real_server();
         match attempt(service, &placement, arrival, registration).await {
-            Ok(Greeted { stream, connector, leg, greeting, rest }) => {
+            Ok(Greeted { stream, leg, greeting, rest }) => {
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
-                return Ok(Approached { server: stream, connector, placement, leg, greeting, rest });
+                return Ok(Approached { server: stream, placement, leg, greeting, rest });
             }
             // Local ports are counted for each destination: towards the next server there may be some.
             Err(AttemptError::Local(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -126,7 +124,6 @@ pub(super) async fn approach(
 /// A real server that has greeted, and what it said.
 struct Greeted {
     stream: ControlStream,
-    connector: Option<Arc<SessionConnector>>,
     leg: SocketAddr,
     greeting: Vec<u8>,
     rest: Vec<u8>,
@@ -173,7 +170,7 @@ async fn attempt(
             ask(&mut stream, "PBSZ 0", 200).await?;
             ask(&mut stream, "PROT P", 200).await?;
         }
-        Ok(Greeted { stream, connector, leg, greeting, rest })
+        Ok(Greeted { stream, leg, greeting, rest })
     };
     match within(registration, limits.greeting, greeted).await {
         Some(result) => result,

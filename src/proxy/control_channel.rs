@@ -36,7 +36,6 @@ use super::session_table::{Registration, Signal};
 use crate::balance::{Placement, RealServer};
 use crate::proto::ftp::{Ending, Login, Outbox, Session};
 use crate::sys;
-use crate::tls::SessionConnector;
 use patience::{Patience, Situation, Verdict};
 
 /// What is read at once, in bytes: one buffer per thread, so that an idle session owns none.
@@ -66,8 +65,6 @@ pub(super) struct ControlChannel {
     client: ControlStream,
     /// Closed as soon as the session is `Closing`.
     server: Option<ControlStream>,
-    /// For data connections to the server, where they are TLS.
-    connector: Option<Arc<SessionConnector>>,
     session: Session,
     registration: Registration,
     real_server: Arc<RealServer>,
@@ -80,7 +77,7 @@ pub(super) struct ControlChannel {
     to_client: Backlog,
     to_server: Backlog,
     /// Bytes of the client that wait until the machine takes them.
-    unread: Vec<u8>,
+    unread: Box<[u8]>,
     started: Instant,
     /// When the client last was logged in; before the first time, when it came.
     login_due_from: Instant,
@@ -115,7 +112,7 @@ impl ControlChannel {
         registration: Registration,
         started: Instant,
     ) -> Self {
-        let Approached { server, connector, placement, leg, mut greeting, rest } = approached;
+        let Approached { server, placement, leg, mut greeting, rest } = approached;
         let data = Arc::clone(&service.server_data[placement.index()]);
         let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
         let tls = client.tls_version();
@@ -131,7 +128,6 @@ impl ControlChannel {
             service,
             client,
             server: Some(server),
-            connector,
             session,
             registration,
             real_server: Arc::clone(placement.real_server()),
@@ -148,7 +144,7 @@ impl ControlChannel {
             relays: None,
             to_client: Backlog::new(greeting),
             to_server: Backlog::default(),
-            unread: Vec::new(),
+            unread: Box::default(),
             started,
             login_due_from: started,
             active: started,
@@ -288,7 +284,7 @@ impl ControlChannel {
             && let Some(acceptor) = &self.service.acceptor
         {
             self.starts_tls = false;
-            self.client.start_tls(acceptor, std::mem::take(&mut self.unread));
+            self.client.start_tls(acceptor, std::mem::take(&mut self.unread).into_vec());
         }
         if !self.client.is_in_handshake() {
             return Ok(false);

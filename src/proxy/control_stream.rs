@@ -2,7 +2,8 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -10,14 +11,30 @@ use tokio_rustls::{Accept, TlsStream};
 
 use crate::tls::{Acceptor, SessionConnector};
 
-/// See the module's text. What TLS needs is on the heap, for most sessions have none.
+/// See the module's text. What TLS needs is on the heap, for most sessions have none; two variants take no more room than
+/// the connection alone.
 pub(super) enum ControlStream {
     Plain(TcpStream),
+    Secure(Box<Secure>),
+}
+
+pub(super) enum Secure {
     /// The door is the server. Nothing can be said meanwhile, and what is read is thrown away.
-    Handshake(Box<Accept<Preceded>>),
-    Tls(Box<TlsStream<Preceded>>),
-    /// Between two of the others; nobody sees it.
+    Handshake(Accept<Preceded>),
+    Tls {
+        stream: TlsStream<Preceded>,
+        /// Towards a real server, for its data connections.
+        connector: Option<Arc<SessionConnector>>,
+    },
+    /// Between two of the others, or after a handshake that failed.
     Nowhere,
+}
+
+/// The version of TLS, for the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum TlsVersion {
+    V12,
+    V13,
 }
 
 /// A connection of which something was read already.
@@ -27,70 +44,84 @@ pub(super) struct Preceded {
     stream: TcpStream,
 }
 
+impl TlsVersion {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::V12 => "1.2",
+            Self::V13 => "1.3",
+        }
+    }
+}
+
 impl ControlStream {
     /// Begins TLS with the client; `before` is what it has said of it already.
     pub(super) fn start_tls(&mut self, acceptor: &Acceptor, before: Vec<u8>) {
-        match std::mem::replace(self, Self::Nowhere) {
+        match std::mem::replace(self, Self::Secure(Box::new(Secure::Nowhere))) {
             Self::Plain(stream) => {
-                *self = Self::Handshake(Box::new(acceptor.accept(Preceded { before, stream })));
+                let handshake = Secure::Handshake(acceptor.accept(Preceded { before, stream }));
+                *self = Self::Secure(Box::new(handshake));
             }
-            other => *self = other,
+            secure @ Self::Secure(_) => *self = secure,
         }
     }
 
     /// TLS with a real server, from the first byte to the end of the handshake.
-    pub(super) async fn connect_tls(&mut self, connector: &SessionConnector) -> io::Result<()> {
-        if let Self::Plain(stream) = std::mem::replace(self, Self::Nowhere) {
+    pub(super) async fn connect_tls(&mut self, connector: &Arc<SessionConnector>) -> io::Result<()> {
+        if let Self::Plain(stream) = std::mem::replace(self, Self::Secure(Box::new(Secure::Nowhere))) {
             let stream = connector.connect(Preceded { before: Vec::new(), stream }).await?;
-            *self = Self::Tls(Box::new(stream.into()));
+            let connector = Some(Arc::clone(connector));
+            *self = Self::Secure(Box::new(Secure::Tls { stream: stream.into(), connector }));
         }
         Ok(())
     }
 
     pub(super) fn is_in_handshake(&self) -> bool {
-        matches!(self, Self::Handshake(_))
+        matches!(self, Self::Secure(secure) if matches!(**secure, Secure::Handshake(_)))
     }
 
     /// Brings the handshake forward; at its end the stream is under TLS.
     pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self::Handshake(accept) = self else { return Poll::Ready(Ok(())) };
-        match Pin::new(&mut **accept).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(stream)) => {
-                *self = Self::Tls(Box::new(stream.into()));
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => {
-                *self = Self::Nowhere;
-                Poll::Ready(Err(error))
-            }
-        }
+        let Self::Secure(secure) = self else { return Poll::Ready(Ok(())) };
+        let Secure::Handshake(accept) = &mut **secure else { return Poll::Ready(Ok(())) };
+        let result = ready!(Pin::new(accept).poll(cx));
+        **secure = Secure::Nowhere;
+        **secure = Secure::Tls { stream: result?.into(), connector: None };
+        Poll::Ready(Ok(()))
     }
 
     /// The connection below; `None` when it is gone.
     pub(super) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
-            Self::Handshake(accept) => accept.get_ref().map(|preceded| &preceded.stream),
-            Self::Tls(stream) => Some(&stream.get_ref().0.stream),
-            Self::Nowhere => None,
+            Self::Secure(secure) => match &**secure {
+                Secure::Handshake(accept) => accept.get_ref().map(|preceded| &preceded.stream),
+                Secure::Tls { stream, .. } => Some(&stream.get_ref().0.stream),
+                Secure::Nowhere => None,
+            },
         }
     }
 
-    /// The version of TLS, in the words of its RFC.
-    pub(super) fn tls_version(&self) -> Option<&'static str> {
-        let Self::Tls(stream) = self else { return None };
-        match stream.get_ref().1.protocol_version()? {
-            rustls::ProtocolVersion::TLSv1_3 => Some("1.3"),
-            _ => Some("1.2"),
-        }
+    fn tls(&self) -> Option<(&TlsStream<Preceded>, Option<&Arc<SessionConnector>>)> {
+        let Self::Secure(secure) = self else { return None };
+        let Secure::Tls { stream, connector } = &**secure else { return None };
+        Some((stream, connector.as_ref()))
+    }
+
+    pub(super) fn tls_version(&self) -> Option<TlsVersion> {
+        let version = self.tls()?.0.get_ref().1.protocol_version()?;
+        Some(if version == rustls::ProtocolVersion::TLSv1_3 { TlsVersion::V13 } else { TlsVersion::V12 })
+    }
+
+    /// What begins TLS on data connections of a real server whose control connection this is.
+    pub(super) fn connector(&self) -> Option<Arc<SessionConnector>> {
+        self.tls()?.1.cloned()
     }
 
     /// Tells a peer under TLS that the end of the stream is meant (`close_notify`), without waiting for anything.
     pub(super) fn part(&mut self, cx: &mut Context<'_>) {
-        if let Self::Tls(stream) = self {
+        if self.tls().is_some() {
             // A peer that takes nothing now is not waited for.
-            let _ = Pin::new(&mut **stream).poll_shutdown(cx);
+            let _ = Pin::new(self).poll_shutdown(cx);
         }
     }
 }
@@ -103,18 +134,20 @@ impl AsyncRead for ControlStream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => match Pin::new(&mut **stream).poll_read(cx, buffer) {
-                // Many close without `close_notify`. A command or reply that was cut off does not count anyway.
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    Poll::Ready(Ok(()))
-                }
-                result => result,
+            Self::Secure(secure) => match &mut **secure {
+                Secure::Tls { stream, .. } => match Pin::new(stream).poll_read(cx, buffer) {
+                    // Many close without `close_notify`. A command or reply that was cut off does not count anyway.
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        Poll::Ready(Ok(()))
+                    }
+                    result => result,
+                },
+                Secure::Handshake(accept) => match accept.get_mut() {
+                    Some(preceded) => Pin::new(&mut preceded.stream).poll_read(cx, buffer),
+                    None => Poll::Ready(Ok(())),
+                },
+                Secure::Nowhere => Poll::Ready(Ok(())),
             },
-            Self::Handshake(accept) => match accept.get_mut() {
-                Some(preceded) => Pin::new(&mut preceded.stream).poll_read(cx, buffer),
-                None => Poll::Ready(Ok(())),
-            },
-            Self::Nowhere => Poll::Ready(Ok(())),
         }
     }
 }
@@ -123,29 +156,36 @@ impl AsyncWrite for ControlStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
-            // Whoever brings the handshake forward will see its end.
-            Self::Handshake(_) => Poll::Pending,
-            Self::Nowhere => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Self::Secure(secure) => match &mut **secure {
+                Secure::Tls { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
+                // Whoever brings the handshake forward will see its end.
+                Secure::Handshake(_) => Poll::Pending,
+                Secure::Nowhere => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            },
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
-            Self::Plain(_) | Self::Handshake(_) | Self::Nowhere => Poll::Ready(Ok(())),
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Secure(secure) => match &mut **secure {
+                Secure::Tls { stream, .. } => Pin::new(stream).poll_flush(cx),
+                Secure::Handshake(_) | Secure::Nowhere => Poll::Ready(Ok(())),
+            },
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-            Self::Handshake(accept) => match accept.get_mut() {
-                Some(preceded) => Pin::new(&mut preceded.stream).poll_shutdown(cx),
-                None => Poll::Ready(Ok(())),
+            Self::Secure(secure) => match &mut **secure {
+                Secure::Tls { stream, .. } => Pin::new(stream).poll_shutdown(cx),
+                Secure::Handshake(accept) => match accept.get_mut() {
+                    Some(preceded) => Pin::new(&mut preceded.stream).poll_shutdown(cx),
+                    None => Poll::Ready(Ok(())),
+                },
+                Secure::Nowhere => Poll::Ready(Ok(())),
             },
-            Self::Nowhere => Poll::Ready(Ok(())),
         }
     }
 }

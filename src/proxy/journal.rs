@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::control_stream::TlsVersion;
 use super::relay::Carried;
 use super::service::Service;
 use crate::balance::{HealthChange, RealServer};
@@ -23,7 +24,7 @@ pub(super) struct Facts {
     pub(super) user: Option<Box<str>>,
     pub(super) gsi: Option<Duration>,
     /// The version, where it ends at the door.
-    pub(super) tls: Option<&'static str>,
+    pub(super) tls: Option<TlsVersion>,
     pub(super) transfers: u32,
 }
 
@@ -45,7 +46,7 @@ pub(super) fn session_ended(
                 door = %facts.door,
                 user = facts.user.as_deref(),
                 gsi_ms = facts.gsi.map(millis),
-                tls = facts.tls,
+                tls = facts.tls.map(TlsVersion::word),
                 commands,
                 transfers = facts.transfers,
                 duration_ms = millis(duration),

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::proto::ftp::DataPath;
+
 /// Where the bytes of a file went.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Flow {
@@ -30,7 +32,7 @@ impl Flow {
         match self {
             Self::Direct { between, connections: 1 } => format!("{between} direct"),
             Self::Direct { between, connections } => format!("{between} ×{connections} direct"),
-            Self::Indirect { through } => format!("through {through}"),
+            Self::Indirect { through } => format!("through the door, {through}"),
             Self::Unknown => "-".to_owned(),
         }
     }
@@ -43,6 +45,8 @@ pub(super) struct Row {
     /// the client whose commands are spoken
     pub(super) like: &'static str,
     pub(super) command: &'static str,
+    /// where its data are to flow
+    pub(super) path: DataPath,
     /// by the name in the greeting
     pub(super) server: String,
     pub(super) flow: Flow,
@@ -54,6 +58,13 @@ pub(super) struct Row {
     pub(super) identical: bool,
     /// why there is no file to compare
     pub(super) failure: Option<String>,
+}
+
+impl Row {
+    /// Whether the file arrived whole, on the path that is best for its client.
+    pub(super) fn is_sound(&self) -> bool {
+        self.identical && self.flow.is_direct() == (self.path == DataPath::Direct)
+    }
 }
 
 /// Widths of the columns, in characters; the data column holds two addresses.
@@ -117,6 +128,7 @@ mod tests {
             transfer: "get",
             like: "globus-url-copy",
             command: "PASV, RETR",
+            path: DataPath::Direct,
             server: "demo-s1".to_owned(),
             flow: Flow::Direct { between: "127.0.0.11:40001".to_owned(), connections: 4 },
             bytes: 4_194_304,

@@ -60,7 +60,7 @@ fn a_failed_transfer_fails_the_demo_and_leaves_nothing() {
         &mut out,
     );
     assert_eq!(outcome, Ok(false), "{}", String::from_utf8_lossy(&out));
-    assert!(String::from_utf8_lossy(&out).contains("0 of 8 files identical"));
+    assert!(String::from_utf8_lossy(&out).contains("0 of 10 files identical"));
     assert!(!place.unwrap().exists());
 }
 

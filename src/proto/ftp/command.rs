@@ -25,6 +25,8 @@ pub enum Verb {
     Lprt,
     Lpsv,
     Mlsd,
+    /// Globus: MLSD of a whole tree.
+    Mlsr,
     Mode,
     Nlst,
     Opts,
@@ -135,6 +137,7 @@ impl Verb {
                 | Self::Get
                 | Self::List
                 | Self::Mlsd
+                | Self::Mlsr
                 | Self::Nlst
                 | Self::Put
                 | Self::Retr
@@ -146,7 +149,7 @@ impl Verb {
     /// Whether the bytes moved are a file's, which the wrong TYPE would corrupt (a listing survives it).
     #[must_use]
     pub fn moves_file(self) -> bool {
-        self.is_transfer() && !matches!(self, Self::List | Self::Mlsd | Self::Nlst)
+        self.is_transfer() && !matches!(self, Self::List | Self::Mlsd | Self::Mlsr | Self::Nlst)
     }
 
     /// Whether the file goes to the server.
@@ -180,6 +183,7 @@ const VERBS: &[(&str, Verb)] = &[
     ("LPRT", Verb::Lprt),
     ("LPSV", Verb::Lpsv),
     ("MLSD", Verb::Mlsd),
+    ("MLSR", Verb::Mlsr),
     ("MODE", Verb::Mode),
     ("NLST", Verb::Nlst),
     ("OPTS", Verb::Opts),

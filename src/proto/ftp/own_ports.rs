@@ -5,13 +5,17 @@
 //! own ports when it sees them; it then connects to them itself.
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::bounce::Login;
 
 /// Shared by all sessions of the door, whatever their virtual server; locked once a data set-up, never per command.
 #[derive(Debug, Default)]
-pub struct OwnPorts(RwLock<HashMap<SocketAddr, OwnPort>>);
+pub struct OwnPorts {
+    table: RwLock<HashMap<SocketAddr, OwnPort>>,
+    owners: AtomicU64,
+}
 
 /// A port of a session that lives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,18 +25,23 @@ pub(super) struct OwnPort {
     /// Whose it is.
     pub(super) client: IpAddr,
     pub(super) login: Login,
+    /// It is told to clients; one that is told to a server is nobody else's business.
+    pub(super) for_clients: bool,
+    /// A number in the system may be another session's before this one lets go of it.
+    owner: u64,
 }
 
 /// Takes its entries out again when it is dropped.
 #[derive(Debug)]
 pub(super) struct Enlisted {
     list: Arc<OwnPorts>,
-    names: Vec<(SocketAddr, SocketAddr)>,
+    names: Vec<SocketAddr>,
+    owner: u64,
 }
 
 impl OwnPorts {
     pub(super) fn find(&self, named: SocketAddr) -> Option<OwnPort> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&canonical(named)).copied()
+        self.table.read().unwrap_or_else(PoisonError::into_inner).get(&canonical(named)).copied()
     }
 
     /// Enters a set-up's ports, each as the door has bound it and as clients know it.
@@ -40,24 +49,26 @@ impl OwnPorts {
         list: &Arc<Self>,
         client: IpAddr,
         login: Login,
+        for_clients: bool,
         ports: impl Iterator<Item = (SocketAddr, SocketAddr)>,
     ) -> Enlisted {
         let names: Vec<_> = ports.flat_map(|(bound, public)| [(bound, bound), (public, bound)]).collect();
-        let mut table = list.0.write().unwrap_or_else(PoisonError::into_inner);
+        let owner = list.owners.fetch_add(1, Relaxed);
+        let mut table = list.table.write().unwrap_or_else(PoisonError::into_inner);
         for &(name, bound) in &names {
-            table.insert(canonical(name), OwnPort { bound, client, login });
+            table.insert(canonical(name), OwnPort { bound, client, login, for_clients, owner });
         }
         drop(table);
-        Enlisted { list: Arc::clone(list), names }
+        Enlisted { list: Arc::clone(list), names: names.into_iter().map(|(name, _)| name).collect(), owner }
     }
 }
 
 impl Drop for Enlisted {
     fn drop(&mut self) {
-        let mut table = self.list.0.write().unwrap_or_else(PoisonError::into_inner);
-        for &(name, bound) in &self.names {
+        let mut table = self.list.table.write().unwrap_or_else(PoisonError::into_inner);
+        for &name in &self.names {
             // Another session may have got the same port by now.
-            if table.get(&canonical(name)).is_some_and(|port| port.bound == bound) {
+            if table.get(&canonical(name)).is_some_and(|port| port.owner == self.owner) {
                 table.remove(&canonical(name));
             }
         }

@@ -104,6 +104,8 @@ pub enum RelayAnswer {
     Connected,
     /// It did not work; the text is for the client's 425 and for the log.
     Failed(String),
+    /// Unasked: the data connection of an upload broke before its end had been passed on, and this is how.
+    Broken(String),
 }
 
 /// Who may connect to a relay port.

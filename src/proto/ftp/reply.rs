@@ -9,6 +9,9 @@ use std::fmt;
 pub struct ReplyCode([u8; 3]);
 
 impl ReplyCode {
+    /// 426: the data connection was closed and the transfer aborted, RFC 959 section 4.2.1.
+    pub(super) const CONNECTION_CLOSED: Self = Self(*b"426");
+
     /// The code at the start of a line, if there is one that is followed by a blank, a hyphen or the line's end.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {

@@ -122,6 +122,8 @@ pub struct Session {
     reason: PathReason,
     /// What is to be said again to a server that is asked for its address only after REST.
     rest: Option<Box<[u8]>>,
+    /// The server has heard a REST, and no transfer command since.
+    restarts: bool,
     /// MODE E is in force at the server.
     mode_is_e: bool,
     /// PROT P is in force between client and door.
@@ -134,6 +136,8 @@ pub struct Session {
     server_delays: bool,
     /// The reply that is being read answers a command of the door's own.
     hiding: bool,
+    /// In its place the client is told that the upload broke.
+    denying: bool,
     /// A reply line is passing in pieces; nothing may be put between them.
     reply_in_pieces: bool,
     /// The last piece of the command line that is passing ended with CR.
@@ -177,12 +181,14 @@ impl Session {
             relays: 0,
             reason: PathReason::Configured,
             rest: None,
+            restarts: false,
             mode_is_e: false,
             is_private: false,
             epsv_only: false,
             is_delayed: false,
             server_delays: false,
             hiding: false,
+            denying: false,
             reply_in_pieces: false,
             command_after_cr: false,
             goodbye: false,

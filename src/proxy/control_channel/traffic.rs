@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::super::backlog::Progress;
+use super::super::control_stream::ControlStream;
 use super::super::journal;
 use super::super::relay::Relays;
 use super::{ControlChannel, Scratch};
@@ -61,8 +62,7 @@ impl ControlChannel {
         let Scratch { bytes, out } = scratch;
         let tunnel = self.session.tunnel().is_some();
         if tunnel && !self.unread.is_empty() {
-            out.to_server.append(&mut self.unread);
-            self.unread = Vec::new();
+            out.to_server.extend_from_slice(&std::mem::take(&mut self.unread));
             return Ok(true);
         }
         if !tunnel {
@@ -72,7 +72,7 @@ impl ControlChannel {
             if self.session.is_waiting() || !self.unread.is_empty() {
                 let unread = std::mem::take(&mut self.unread);
                 let used = self.session.handle_client(now, &unread, out);
-                self.unread = unread[used..].to_vec();
+                self.unread = unread[used..].into();
                 return Ok(true);
             }
         }
@@ -88,7 +88,7 @@ impl ControlChannel {
             out.to_server.extend_from_slice(input);
         } else {
             let used = self.session.handle_client(now, input, out);
-            self.unread.extend_from_slice(&input[used..]);
+            self.unread = input[used..].into();
         }
         Ok(true)
     }
@@ -193,9 +193,9 @@ impl ControlChannel {
             let waker = self.registration.entry.waker().cloned().unwrap_or_else(|| Waker::noop().clone());
             let client = self.facts.client.ip();
             let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.real_server));
+            let connector = self.server.as_ref().and_then(ControlStream::connector);
             self.relays = Some(Box::new(
-                Relays::new(service, server, client, address, self.facts.door, waker)
-                    .over(self.connector.clone()),
+                Relays::new(service, server, client, address, self.facts.door, waker).over(connector),
             ));
         }
         if let Some(relays) = &mut self.relays {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::dial::dial;
 use super::flow::Flow;
 use super::listeners::Listeners;
-use super::state::{Fate, FlowEnd, State, Ticket};
+use super::state::{Fate, FlowEnd, State, Ticket, UploadEnd};
 use super::tls_flow;
 use crate::proto::ftp::{Connections, Direction, Peers, RelayAnswer, Side};
 
@@ -47,9 +47,19 @@ pub(super) async fn serve(listeners: Listeners, plan: Plan, mut ticket: Ticket) 
     match plan.connections {
         Connections::One => {
             let end = serve_one(listeners, &plan, &mut ticket).await;
+            tell_if_broken(plan.direction, &end, &ticket.state);
             ticket.close(end);
         }
         Connections::Many => serve_many(listeners, plan, &mut ticket).await,
+    }
+}
+
+/// Tells the session of an upload that was not passed on to its end: not every server takes a reset for a failure.
+fn tell_if_broken(direction: Direction, end: &FlowEnd, state: &State) {
+    let whole = matches!(end, FlowEnd::Complete | FlowEnd::Unreached(_))
+        || state.end_of_upload() == UploadEnd::Granted;
+    if direction == Direction::Upload && !whole {
+        state.answer(RelayAnswer::Broken(end.to_string()));
     }
 }
 

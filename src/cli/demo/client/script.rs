@@ -11,6 +11,7 @@ use super::{Client, Failure};
 use crate::cli::demo::address::comma_form;
 use crate::cli::demo::journal::Carried;
 use crate::cli::demo::table::{Flow, Row};
+use crate::proto::ftp::DataPath::{self, Direct, Relay};
 
 /// Connections of the parallel transfers.
 const PARALLEL: usize = 4;
@@ -20,11 +21,14 @@ pub(super) struct Scenario {
     transfer: &'static str,
     like: &'static str,
     command: &'static str,
+    path: DataPath,
     kind: Kind,
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
+    CurlGet,
+    CurlPut,
     PassiveGet,
     PassivePut,
     DelayedGet,
@@ -37,14 +41,16 @@ enum Kind {
 
 #[rustfmt::skip]
 pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario { transfer: "get",         like: "globus-url-copy",       command: "PASV RETR",            kind: Kind::PassiveGet },
-    Scenario { transfer: "put",         like: "globus-url-copy",       command: "PASV STOR",            kind: Kind::PassivePut },
-    Scenario { transfer: "get",         like: "gfal-copy",             command: "delayed PASV RETR",    kind: Kind::DelayedGet },
-    Scenario { transfer: "get",         like: "globus-url-copy -ipv6", command: "EPSV RETR",            kind: Kind::ExtendedPassiveGet },
-    Scenario { transfer: "get, active", like: "lftp, passive off",     command: "PORT RETR",            kind: Kind::ActiveGet },
-    Scenario { transfer: "get",         like: "globus-url-copy -p 4",  command: "MODE E PORT RETR",     kind: Kind::ParallelGet },
-    Scenario { transfer: "put",         like: "globus-url-copy -p 4",  command: "MODE E PASV STOR",     kind: Kind::ParallelPut },
-    Scenario { transfer: "third-party", like: "globus-url-copy, FTS",  command: "PASV STOR, PORT RETR", kind: Kind::ThirdParty },
+    Scenario { transfer: "get",         like: "globus-url-copy",       command: "PASV RETR",            path: Direct, kind: Kind::PassiveGet },
+    Scenario { transfer: "put",         like: "globus-url-copy",       command: "PASV STOR",            path: Direct, kind: Kind::PassivePut },
+    Scenario { transfer: "get",         like: "gfal-copy",             command: "delayed PASV RETR",    path: Direct, kind: Kind::DelayedGet },
+    Scenario { transfer: "get",         like: "globus-url-copy -ipv6", command: "EPSV RETR",            path: Direct, kind: Kind::ExtendedPassiveGet },
+    Scenario { transfer: "get",         like: "globus-url-copy -p 4",  command: "MODE E PORT RETR",     path: Direct, kind: Kind::ParallelGet },
+    Scenario { transfer: "put",         like: "globus-url-copy -p 4",  command: "MODE E PASV STOR",     path: Direct, kind: Kind::ParallelPut },
+    Scenario { transfer: "third-party", like: "globus-url-copy, FTS",  command: "PASV STOR, PORT RETR", path: Direct, kind: Kind::ThirdParty },
+    Scenario { transfer: "get",         like: "curl",                  command: "EPSV TYPE I RETR",     path: Relay,  kind: Kind::CurlGet },
+    Scenario { transfer: "put",         like: "curl",                  command: "EPSV TYPE I STOR",     path: Relay,  kind: Kind::CurlPut },
+    Scenario { transfer: "get, active", like: "lftp, passive off",     command: "PORT RETR",            path: Relay,  kind: Kind::ActiveGet },
 ];
 
 /// Held sessions by server.
@@ -77,6 +83,7 @@ impl Client<'_> {
             transfer: scenario.transfer,
             like: scenario.like,
             command: scenario.command,
+            path: scenario.path,
             server: "-".to_owned(),
             flow: Flow::Unknown,
             bytes: 0,
@@ -94,13 +101,15 @@ impl Client<'_> {
         let local = |error: io::Error| Failure::new(format!("files of the demo: {error}"));
         let content = random(self.size).map_err(local)?;
         let (source, target) = (self.files.join("source"), self.files.join("target"));
-        let put = matches!(kind, Kind::PassivePut | Kind::ParallelPut);
+        let put = matches!(kind, Kind::CurlPut | Kind::PassivePut | Kind::ParallelPut);
         if !put {
             std::fs::write(&source, &content).map_err(local)?;
         }
         drop(self.journal.take());
 
         let trace = match kind {
+            Kind::CurlGet => self.curl_get().await?,
+            Kind::CurlPut => self.curl_put(content.clone()).await?,
             Kind::PassiveGet => self.passive_get(PASV, Announced::AtOnce).await?,
             Kind::DelayedGet => self.passive_get(PASV, Announced::Later).await?,
             Kind::ExtendedPassiveGet => self.passive_get(EPSV, Announced::AtOnce).await?,
@@ -166,6 +175,32 @@ impl Client<'_> {
         begun(&mut control, STOR).await?;
         let moved = data::put_stream(stream, content).await?;
         done(control, STOR, moved).await
+    }
+
+    async fn curl_get(&self) -> Result<Trace, Failure> {
+        let (mut control, stream) = self.curl_passive().await?;
+        control.send(RETR).await?;
+        begun(&mut control, RETR).await?;
+        let moved = data::get_stream(stream, self.size).await?;
+        done(control, RETR, moved).await
+    }
+
+    async fn curl_put(&self, content: Vec<u8>) -> Result<Trace, Failure> {
+        let (mut control, stream) = self.curl_passive().await?;
+        control.send(STOR).await?;
+        begun(&mut control, STOR).await?;
+        let moved = data::put_stream(stream, content).await?;
+        done(control, STOR, moved).await
+    }
+
+    /// The order that damages files at a Globus server: the address first, then the type.
+    async fn curl_passive(&self) -> Result<(Control, tokio::net::TcpStream), Failure> {
+        let mut control = Control::login(self.door).await?;
+        let (passive, code) = EPSV;
+        let reply = control.command(passive, &[code]).await?;
+        let stream = data::dial(data::announced(&reply, control.peer_ip()?)?).await?;
+        control.command("TYPE I", &[200]).await?;
+        Ok((control, stream))
     }
 
     async fn active_get(&self) -> Result<Trace, Failure> {

@@ -29,12 +29,19 @@ impl Session {
             self.end(if unclear { Ending::UnclearCommand } else { Ending::CommandTooLong }, now, out);
             return Ok(());
         }
-        self.dispatch(now, &line[command.start()..], &command, out)?;
+        self.dispatch(now, &line[command.start()..], whole, &command, out)?;
         self.commands = self.commands.saturating_add(1);
         Ok(())
     }
 
-    fn dispatch(&mut self, now: Instant, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
+    fn dispatch(
+        &mut self,
+        now: Instant,
+        line: &[u8],
+        whole: bool,
+        command: &Command<'_>,
+        out: &mut Outbox,
+    ) -> Taken {
         if let Some(taken) = self.security(command, out) {
             return taken;
         }
@@ -59,7 +66,9 @@ impl Session {
                 self.pass(Kind::Type(type_letter(command.arguments())), line, out);
             }
             Verb::Mode => {
-                let is_e = command.arguments().eq_ignore_ascii_case(b"E");
+                // A Globus server looks at the first letter only.
+                let is_e =
+                    command.arguments().first().is_some_and(|letter| letter.eq_ignore_ascii_case(&b'E'));
                 self.is_globus |= is_e;
                 self.pass(Kind::Mode(is_e), line, out);
             }
@@ -88,7 +97,7 @@ impl Session {
                 )?;
             }
             Verb::Spor => self.named(now, parse_spor(command.arguments()), line, command, out)?,
-            Verb::Rest => self.restart(line, command, out)?,
+            Verb::Rest => self.restart(line, whole, command, out)?,
             Verb::Lprt | Verb::Lpsv => {
                 self.answer("502 LPRT and LPSV are not available here; use EPRT and EPSV.", out)?;
             }

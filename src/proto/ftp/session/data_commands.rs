@@ -343,7 +343,8 @@ impl Session {
                 let foreign = BounceRefusal::Foreign(*address);
                 own_port = true;
                 *address = port.bound;
-                let allowed = self.policy.bounce.check_peer(port.client, port.login, self.client);
+                let allowed =
+                    port.for_clients && self.policy.bounce.check_peer(port.client, port.login, self.client);
                 (!allowed).then_some(foreign)
             } else {
                 self.policy.bounce.check(self.client, self.login, *address).err()

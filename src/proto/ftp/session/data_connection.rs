@@ -231,15 +231,22 @@ impl Session {
     }
 
     pub(super) fn on_relay_answer(&mut self, id: RelayId, answer: RelayAnswer) {
+        if let RelayAnswer::Broken(how) = answer {
+            if let Some(transfer) = self.transfers.iter_mut().find(|transfer| transfer.relay == Some(id)) {
+                transfer.broken = Some(how.into());
+            }
+            return;
+        }
         let (policy, client, login) = (&self.policy, self.client, self.login);
         let Some(data) = self.data.as_mut().filter(|data| data.id == id) else { return };
         match (&data.step, answer) {
             (Step::Binding, RelayAnswer::Listening(ports)) => {
                 debug_assert!(!ports.is_empty(), "a relay listens somewhere");
-                if data.side() == Side::Client {
-                    let names = ports.iter().map(|&port| (port, public(policy, port)));
-                    data.enlisted = Some(OwnPorts::enlist(&policy.own_ports, client, login, names));
-                }
+                let for_clients = data.side() == Side::Client;
+                // A server is told no other address than the one that is bound.
+                let name = |port| if for_clients { public(policy, port) } else { port };
+                let names = ports.iter().map(|&port| (port, name(port)));
+                data.enlisted = Some(OwnPorts::enlist(&policy.own_ports, client, login, for_clients, names));
                 data.ports = ports;
                 data.step = Step::Bound;
             }

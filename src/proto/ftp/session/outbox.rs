@@ -92,6 +92,8 @@ pub(super) struct OpenTransfer {
     pub(super) reason: PathReason,
     /// The server has said that it moves bytes: 1yz.
     pub(super) has_begun: bool,
+    /// How its data connection broke: what the server has got is no whole file.
+    pub(super) broken: Option<Box<str>>,
 }
 
 impl OpenTransfer {
@@ -104,7 +106,7 @@ impl OpenTransfer {
             data_path: if self.relay.is_some() { DataPath::Relay } else { DataPath::Direct },
             relay: self.relay,
             reason: self.reason,
-            failure: None,
+            failure: self.broken,
         }
     }
 }

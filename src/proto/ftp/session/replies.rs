@@ -26,6 +26,10 @@ impl Session {
         if begins {
             self.hiding = head.is_some_and(|pending| pending.hidden && self.stays_hidden(pending.kind, code));
         }
+        if begins && self.denies(head, code) {
+            self.denying = true;
+            self.hiding = true;
+        }
         if let Some(pending) = head.filter(|pending| pending.hidden) {
             self.on_late_line(pending.kind, code, line, LinePlace { begins, single: begins && ends, whole });
         }
@@ -46,8 +50,25 @@ impl Session {
             None => self.show(line, out),
         }
         if ends {
+            let code = if std::mem::take(&mut self.denying) { self.deny(out) } else { code };
             self.on_reply(now, code, out);
         }
+    }
+
+    /// Whether the server calls an upload complete whose data connection broke. Some do at a reset (pyftpdlib), and a client
+    /// that is told 226 may remove its own copy.
+    fn denies(&self, head: Option<Pending>, code: ReplyCode) -> bool {
+        code.is_success()
+            && head.is_some_and(|pending| pending.kind == Kind::Transfer)
+            && self.transfers.front().is_some_and(|transfer| transfer.broken.is_some())
+    }
+
+    fn deny(&mut self, out: &mut Outbox) -> ReplyCode {
+        let how = self.transfers.front().and_then(|transfer| transfer.broken.as_deref()).unwrap_or_default();
+        let text = format!("426 Transfer aborted, the file is not whole: {how}.\r\n");
+        out.to_client.extend_from_slice(text.as_bytes());
+        self.hiding = false;
+        ReplyCode::CONNECTION_CLOSED
     }
 
     fn on_reply(&mut self, now: Instant, code: ReplyCode, out: &mut Outbox) {
@@ -132,7 +153,7 @@ impl Session {
                     self.mode_is_e = false;
                     (self.is_delayed, self.server_delays) = (false, false);
                     self.epsv_only = false;
-                    self.rest = None;
+                    (self.rest, self.restarts) = (None, false);
                     self.login = Login::No;
                     self.type_in_force = b'A';
                     self.type_chosen = false;

@@ -5,7 +5,7 @@ use super::super::bounce::Login;
 use super::super::command::{Command, Verb};
 use super::super::relay::DataConstraint;
 use super::commands::Taken;
-use super::pending::Gate;
+use super::pending::{Gate, Kind};
 use super::{Action, Outbox, Session, TlsPolicy};
 
 /// How far TLS between client and door has come.
@@ -85,6 +85,10 @@ impl Session {
         }
         if self.login != Login::No || self.handshake.is_some() {
             return Some(self.answer("503 AUTH TLS comes before any login; connect again.", out));
+        }
+        // An answer to an empty line in clear would come under TLS, as that to the first command there.
+        if self.pending.contains(|kind| kind == Kind::Blank) {
+            return Some(self.answer("503 AUTH TLS may not follow an empty line; connect again.", out));
         }
         out.to_client.extend_from_slice(b"234 Begin TLS now.\r\n");
         out.actions.push(Action::StartTls);

@@ -2,7 +2,6 @@
 use std::time::Instant;
 
 use super::super::command::{Command, Verb};
-use super::super::line::HELD_LINE;
 use super::super::passive::parse_port;
 use super::super::policy::DataPath;
 use super::super::relay::{Connections, Direction};
@@ -14,15 +13,23 @@ use super::pending::{Gate, Kind};
 use super::{Action, Outbox, Session, TransferRecord};
 
 impl Session {
-    pub(super) fn restart(&mut self, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
+    /// `whole` is false where only the beginning of the line is here.
+    pub(super) fn restart(
+        &mut self,
+        line: &[u8],
+        whole: bool,
+        command: &Command<'_>,
+        out: &mut Outbox,
+    ) -> Taken {
         if self.policy.data_path != DataPath::Direct || self.relay_reason().is_some() {
             // Which of two the server has taken would not be known.
             if self.pending.contains(|kind| kind == Kind::Rest) {
                 self.wait_until(Gate::Empty)?;
             }
             // What is too long to be kept can only have come to a server that keeps it itself: Globus'.
-            self.rest = (line.len() <= HELD_LINE).then(|| command.arguments().into());
+            self.rest = whole.then(|| command.arguments().into());
         }
+        self.restarts = true;
         self.pass(Kind::Rest, line, out);
         Ok(())
     }
@@ -43,17 +50,17 @@ impl Session {
             has_own_address = true;
             let value = option.splitn(2, |&byte| byte == b'=').nth(1).unwrap_or_default();
             let Some(address) = parse_port(value.trim_ascii()) else {
-                return self.answer("501 Cannot read the address; port=h1,h2,h3,h4,p1,p2 (GFD.47).", out);
+                return self.refuse("501 Cannot read the address; port=h1,h2,h3,h4,p1,p2 (GFD.47).", out);
             };
             match self.judge(vec![address]) {
                 Ok(named) => own_port |= named.own_port,
-                Err(refusal) => return self.answer(&refusal, out),
+                Err(refusal) => return self.refuse(&refusal, out),
             }
         }
         if has_own_address {
             self.is_globus = true;
             if own_port || self.relay_reason().is_some() {
-                return self.answer(
+                return self.refuse(
                     "504 GET and PUT with pasv or port are not available on this path; \
                      use PASV or PORT, then RETR or STOR.",
                     out,
@@ -82,11 +89,10 @@ impl Session {
                 shown(at_address),
                 shown(self.type_in_force)
             );
-            self.answer(&text, out)?;
-            self.forget_restart(out);
-            return Ok(());
+            return self.refuse(&text, out);
         }
         let mut open = OpenTransfer {
+            broken: None,
             verb: command.verb,
             path: logged(command.arguments()),
             since: now,
@@ -105,12 +111,10 @@ impl Session {
             }
         } else if self.is_private {
             // The server would move the file in the clear, past the door or not at all.
-            self.answer("425 Use PASV, EPSV, PORT or EPRT first, after PROT P.", out)?;
-            self.forget_restart(out);
-            return Ok(());
+            return self.refuse("425 Use PASV, EPSV, PORT or EPRT first, after PROT P.", out);
         }
         self.address_open = false;
-        self.rest = None;
+        (self.rest, self.restarts) = (None, false);
         self.transfers.push_back(open);
         self.pass(Kind::Transfer, line, out);
         Ok(())
@@ -191,9 +195,18 @@ impl Session {
         }
     }
 
-    /// The server has not seen the transfer command that REST was for, and would resume the next file there.
+    /// Answers a transfer command of which the server hears nothing.
+    fn refuse(&mut self, text: &str, out: &mut Outbox) -> Taken {
+        self.answer(text, out)?;
+        self.forget_restart(out);
+        Ok(())
+    }
+
+    /// The server has not seen the transfer command that REST was for, and would resume the next file there. Some keep an
+    /// older REST when they refuse a newer one, so whatever they have answered, it is taken back.
     fn forget_restart(&mut self, out: &mut Outbox) {
-        if self.rest.take().is_some() {
+        self.rest = None;
+        if std::mem::take(&mut self.restarts) {
             self.ask(Kind::LateRest, b"REST 0\r\n", out);
         }
     }

@@ -120,3 +120,12 @@ fn an_ended_tunnel_says_nothing_in_clear() {
     rig.session.handle_ending(Ending::Shutdown, rig.now, &mut rig.out);
     rig.client_sees("");
 }
+
+#[test]
+fn an_empty_line_before_auth_tls_has_no_answer_under_tls() {
+    let mut rig = Site { tls: TlsPolicy::Offered, ..Site::default() }.rig();
+    rig.client("\r\nAUTH TLS\r\n")
+        .client_sees("503 AUTH TLS may not follow an empty line; connect again.\r\n");
+    rig.server("500 what\r\n").client_sees("500 what\r\n");
+    rig.client("AUTH TLS\r\n").client_sees("234 Begin TLS now.\r\n");
+}

@@ -131,3 +131,22 @@ fn an_answer_to_another_request_is_not_heard() {
     assert!(rig.session.is_waiting());
     rig.driver(2, listening(&[PORT])).client_sees(OUR_227);
 }
+
+#[test]
+fn a_broken_upload_is_never_called_complete() {
+    let broken = || RelayAnswer::Broken("the client's connection broke".into());
+    for said in ["226 done\r\n", "226-all\r\n 226 is\r\n226 well\r\n", "250 done\r\n"] {
+        let mut rig = relay();
+        rig.user().binary().pasv(1).begins(1, "STOR /a", Direction::Upload);
+        rig.server("150 go\r\n").client_sees("150 go\r\n").driver(1, broken()).client_sees("");
+        rig.server(said).client_hears("426 ", "broke").driver_sees(&[finish(1, false)]);
+        rig.exchange("NOOP", "200 ok");
+    }
+    // A server that says so itself is believed, and the next file has its own fate.
+    let mut rig = relay();
+    rig.user().binary().pasv(1).begins(1, "STOR /a", Direction::Upload).driver(1, broken());
+    rig.server("150 go\r\n500 broken\r\n")
+        .client_sees("150 go\r\n500 broken\r\n")
+        .driver_sees(&[finish(1, false)]);
+    rig.driver(1, broken()).pasv(2).begins(2, "STOR /b", Direction::Upload).done(2);
+}

@@ -139,5 +139,15 @@ fn a_port_told_to_the_server_is_no_business_of_clients() {
     let Pair { mut destination, mut source } = pair(AUTO, "192.0.2.7");
     destination.anonymous().binary().refused("PORT 192,0,2,7,200,1\r\n", "200 ");
     destination.client("RETR /a\r\n").driver(1, listening(&[LEG]));
-    source.anonymous().binary().refused("PORT 10,0,0,1,207,9\r\n", "504 ");
+    source.user().binary().exchange("SITE CLIENTINFO x", "250 ok");
+    source.refused("PORT 10,0,0,1,207,9\r\n", "504 ");
+}
+
+#[test]
+fn a_port_that_another_session_has_got_meanwhile_stays_known() {
+    let Pair { destination: mut first, source: mut second } = pair(AUTO, "192.0.2.7");
+    first.anonymous().binary().pasv(1).retr(1);
+    // The driver gives a port back once its connection is there, long before the last reply.
+    second.anonymous().binary().pasv(1);
+    first.done(1).refused("PORT 203,0,113,1,203,33\r\n", "200 ");
 }

@@ -290,3 +290,15 @@ fn a_port_is_nobodys_but_the_clients_where_no_third_party_is_to_be_expected() {
         assert_eq!(answers, accepted, "account {account}, Globus {globus}, private {private}");
     }
 }
+
+#[test]
+fn a_listing_of_a_tree_and_a_mode_in_full_are_known() {
+    let mut rig = relay();
+    rig.user().binary().pasv(1).begins(1, "MLSR /a", Direction::Download).done(1);
+    rig.exchange("MODE Extended", "200 ok").pasv(2).client("STOR /a\r\n").server(THEIR_227);
+    let requests = rig.relay_requests();
+    assert!(
+        matches!(requests[..], [RelayRequest::Start { connections: Connections::Many, .. }]),
+        "{requests:?}"
+    );
+}

@@ -105,3 +105,43 @@ fn a_direct_session_keeps_nothing_of_it() {
     assert_eq!(rig.session.rest, None);
     rig.client("REST 1\r\nREST 2\r\nRETR /a\r\n").server_sees("REST 1\r\nREST 2\r\nRETR /a\r\n");
 }
+
+#[test]
+fn a_transfer_that_the_door_refuses_leaves_no_offset_behind_on_any_path() {
+    let typed = |path| {
+        let mut rig = Site { path, ..Site::default() }.rig();
+        rig.user().exchange("MODE E", "200 ok").exchange("MODE S", "200 ok");
+        rig
+    };
+    let direct = || {
+        let mut rig = typed(DataPath::Direct);
+        rig.exchange("TYPE A", "200 ok")
+            .exchange("PASV", "227 x (10,0,0,62,1,2)")
+            .exchange("TYPE I", "200 ok");
+        rig
+    };
+    let long = format!("REST {}", "1-2,".repeat(3000));
+    let table = [
+        ("RETR /a", "425 ", direct(), "REST 100"),
+        ("RETR /a", "425 ", direct(), &long),
+        ("GET path=/a;port=1;", "501 ", direct(), "REST 100"),
+        ("GET path=/a;port=127,0,0,1,200,1;", "504 ", direct(), "REST 100"),
+        ("GET path=/a;pasv;", "504 ", typed(DataPath::Relay), "REST 100"),
+        ("GET path=/a;pasv;", "504 ", typed(DataPath::Relay), &long),
+    ];
+    for (command, code, mut rig, rest) in table {
+        rig.exchange(rest, "350 ok").client(format!("{command}\r\n"));
+        rig.client_hears(code, "").server_sees("REST 0\r\n").server("350 ok\r\n").client_sees("");
+        rig.client(format!("{command}\r\n")).client_hears(code, "").server_sees("");
+    }
+}
+
+#[test]
+fn a_rest_of_which_only_the_beginning_is_kept_is_not_repeated() {
+    let mut rig = relay();
+    let line = format!("REST {}1-2\r\n", "1-2,".repeat(3000));
+    let (head, tail) = line.split_at(HELD_LINE);
+    rig.user().binary().client(head).client(tail).server_sees(&line).server("350 ok\r\n").out =
+        Outbox::default();
+    rig.pasv(1).retr(1);
+}

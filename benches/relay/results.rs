@@ -78,13 +78,13 @@ impl Row {
 
     fn verdict(&self) -> &'static str {
         let (Some(judged), Some(must)) = (self.ratio.or(self.door), self.must) else { return "–" };
-        if self.noise.is_some_and(|noise| noise >= NOISE_LIMIT) {
-            return "not counted";
-        }
+        let noise = self.noise.filter(|noise| *noise >= NOISE_LIMIT).unwrap_or(0.0);
+        let (best, worst) = (judged * (1.0 - noise), judged * (1.0 + noise));
         match self.aim {
-            Some(aim) if judged <= aim => "met, aim too",
-            _ if judged <= must => "met",
-            _ => "missed",
+            Some(aim) if worst <= aim => "met, aim too",
+            _ if worst <= must => "met",
+            _ if best > must => "missed",
+            _ => "not counted",
         }
     }
 }
@@ -124,8 +124,8 @@ impl Results {
             text,
             "The columns of the programs are medians over all rounds and both instances. The ratios are medians of those\n\
              within each round, in which all met the same disturbances; `A/A` is the same between two instances of one\n\
-             program, as a difference, the larger one of haproxy and the door. `not counted` means that it stayed above\n\
-             {:.0} % in all rounds there was time for: the machine was too busy. Rounds go on until it is below.\n\n",
+             program, as a difference, the larger one of haproxy and the door. Rounds go on until it is below {:.0} %, or their\n\
+             time is over; above it a ratio counts as worse by as much, and as `not counted` where it could be either.\n\n",
             NOISE_LIMIT * 100.0
         );
         list(&mut text, &self.notes);

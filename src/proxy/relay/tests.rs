@@ -228,6 +228,7 @@ async fn an_end_in_the_idle_direction_ends_nothing_else() {
 }
 
 /// Lets the kernel's own clock go on, by which a receiver acknowledges; the runtime's stands still while a thread works.
+#[allow(clippy::disallowed_methods)] // nothing tells of an acknowledgement
 async fn acknowledgements() {
     tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100))).await.unwrap();
 }

@@ -15,5 +15,23 @@ pub(crate) mod rounds;
 #[path = "support/usage.rs"]
 pub(crate) mod usage;
 
+use std::process::ExitCode;
+
+/// Runs the bench `name`, if cargo bench has started it.
+pub(crate) fn start(name: &str, is_bench: bool, run: impl FnOnce() -> Outcome<()>) -> ExitCode {
+    if !is_bench {
+        // `cargo test --all-targets` runs benches too.
+        eprintln!("{name}: nothing to do without --bench; run `cargo bench --bench {name}`");
+        return ExitCode::SUCCESS;
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Errors end the bench with one line; nobody matches on them.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -4,7 +4,6 @@ mod data;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::control_connection::ControlConnection;
@@ -70,23 +69,6 @@ fn connect_from(ip: IpAddr, to: SocketAddr) -> ControlConnection {
     ControlConnection::over(socket.into())
 }
 
-/// A server in good health that keeps every line that it is told.
-fn listening() -> (StubServer, Arc<Mutex<Vec<String>>>) {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&heard);
-    let server = StubServer::start(move |connection: &mut Connection| {
-        connection.greet()?;
-        loop {
-            let line = connection.line()?;
-            kept.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
-            if !connection.answer(&line)? {
-                return Ok(());
-            }
-        }
-    });
-    (server, heard)
-}
-
 /// A door that believes [`BALANCER`].
 fn behind_the_balancer(server: &StubServer) -> LocalDoor {
     Setup::of(&[server.address()])
@@ -108,7 +90,7 @@ fn the_client_that_haproxy_names_is_the_sessions_client_everywhere() {
         return;
     }
     for version in ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl-cn"] {
-        let (server, heard) = listening();
+        let (server, heard) = StubServer::that_keeps_what_it_hears();
         let door = behind_the_balancer(&server);
         let haproxy = Haproxy::start("", door.address(), version);
         let mut session = connect_from(CLIENT, haproxy.address);
@@ -150,7 +132,7 @@ fn sh_goes_by_the_client_and_not_by_the_load_balancer() {
 
 #[test]
 fn a_header_from_an_address_that_may_not_send_one_is_refused_and_told() {
-    let (server, heard) = listening();
+    let (server, heard) = StubServer::that_keeps_what_it_hears();
     let door = behind_the_balancer(&server);
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\x04\x04\x04\x7f\0\0\x01\x9c\x40\x0a\xfb";
     let v1 = header(BALANCER, &door);
@@ -176,7 +158,7 @@ fn a_header_from_an_address_that_may_not_send_one_is_refused_and_told() {
 
 #[test]
 fn what_is_no_header_closes_the_connection_and_nothing_else() {
-    let (server, heard) = listening();
+    let (server, heard) = StubServer::that_keeps_what_it_hears();
     let door = behind_the_balancer(&server);
     let of_v2 = |rest: &[u8]| [&b"\r\n\r\n\0\r\nQUIT\n"[..], rest].concat();
     let table: &[(&str, Vec<u8>, bool, &str)] = &[
@@ -208,7 +190,7 @@ fn what_is_no_header_closes_the_connection_and_nothing_else() {
 
 #[test]
 fn a_slow_header_is_waited_for_and_no_header_is_not_waited_for_long() {
-    let (server, _) = listening();
+    let (server, _) = StubServer::that_keeps_what_it_hears();
     let door = behind_the_balancer(&server);
     // More than there are threads: each has its listener, and none may wait for them.
     let mut silent: Vec<ControlConnection> = (0..8).map(|_| connect_from(BALANCER, door.address())).collect();
@@ -232,7 +214,7 @@ fn a_slow_header_is_waited_for_and_no_header_is_not_waited_for_long() {
 
 #[test]
 fn what_follows_the_header_in_its_segment_is_the_sessions() {
-    let (server, _) = listening();
+    let (server, _) = StubServer::that_keeps_what_it_hears();
     let door = behind_the_balancer(&server);
     let mut session = connect_from(BALANCER, door.address());
     session.send(format!("{}USER anonymous\r\nNOOP 1\r\n", header(CLIENT, &door)).as_bytes());
@@ -248,7 +230,7 @@ fn a_real_server_is_told_who_the_client_is() {
         return;
     }
     for version in ["v1", "v2"] {
-        let (server, _) = listening();
+        let (server, _) = StubServer::that_keeps_what_it_hears();
         let haproxy = Haproxy::start("accept-proxy", server.address(), "");
         let mut setup = Setup::of(&[haproxy.address])
             .check("delay_loop = \"200ms\"\nretry = 0\ndelay_before_retry = \"200ms\"");
@@ -273,7 +255,7 @@ fn what_one_load_balancer_says_is_handed_on_to_the_next() {
     if !skip::unless_present("haproxy on both sides", &["haproxy"]) {
         return;
     }
-    let (server, _) = listening();
+    let (server, _) = StubServer::that_keeps_what_it_hears();
     let behind = Haproxy::start("accept-proxy", server.address(), "");
     let mut setup =
         Setup::of(&[behind.address]).virtual_server(&format!("proxy_protocol_from = [\"{BALANCER}\"]"));

@@ -1,7 +1,7 @@
 //! Data connections that cross the door, with the client and the server played by the test, down to FIN and RST.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::control_connection::ControlConnection;
+use crate::support::data_client;
 use crate::support::local_door::{LocalDoor, Setup};
 use crate::support::local_server::LocalServer;
 use crate::support::other_servers::PYTHON;
@@ -98,10 +99,7 @@ fn passive(session: &mut ControlConnection) -> TcpStream {
 }
 
 fn announced(reply: &str) -> SocketAddr {
-    let numbers = reply.split_once('(').and_then(|(_, rest)| rest.split_once(')')).expect(reply).0;
-    let numbers: Vec<u8> = numbers.split(',').map(|number| number.parse().expect(reply)).collect();
-    let ip = IpAddr::from([numbers[0], numbers[1], numbers[2], numbers[3]]);
-    SocketAddr::new(ip, u16::from_be_bytes([numbers[4], numbers[5]]))
+    data_client::announced(reply).unwrap_or_else(|| panic!("{reply}"))
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

@@ -117,20 +117,7 @@ const QUICK: Scale = Scale {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if !options.bench {
-        // `cargo test --all-targets` runs benches too.
-        eprintln!(
-            "control_channel: nothing to do without --bench; run `cargo bench --bench control_channel`"
-        );
-        return ExitCode::SUCCESS;
-    }
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("control_channel: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::start("control_channel", options.bench, || run(&options))
 }
 
 fn run(options: &Options) -> Outcome<()> {
@@ -193,12 +180,7 @@ fn run(options: &Options) -> Outcome<()> {
     for note in results.notes.iter().chain(&how) {
         println!("{note}");
     }
-    let standard = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md").into();
-    let output = options.output.clone().or(if options.quick { None } else { Some(standard) });
-    if let Some(output) = output {
-        report::write_part(&output, &results.document(&how))?;
-    }
-    Ok(())
+    report::publish(options.output.as_deref(), options.quick, &results.document(&how))
 }
 
 fn raise_descriptor_limit() -> Outcome<()> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::balancer::Product;
-use crate::support::report::{self, describe, list, number};
+use crate::support::report::{self, describe, limit, list, number, percent, ratio};
 use crate::support::rounds::{NOISE_LIMIT, Series};
 
 /// What is held against the limits.
@@ -108,10 +108,10 @@ impl Row {
             self.unit.to_owned(),
             number(self.haproxy),
             number(self.door),
-            self.ratio.filter(|ratio| ratio.is_finite()).map_or("–".into(), |ratio| format!("{ratio:.3}")),
-            self.must.map_or("–".into(), |must| format!("≤ {must}")),
-            self.aim.map_or("–".into(), |aim| format!("≤ {}", (aim * 100.0).round() / 100.0)),
-            self.noise.map_or("–".into(), |noise| format!("{:.1} %", noise * 100.0)),
+            ratio(self.ratio),
+            limit(self.must),
+            limit(self.aim),
+            percent(self.noise),
             self.verdict().to_owned(),
         ]
     }

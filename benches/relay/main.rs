@@ -97,18 +97,7 @@ const QUICK: Scale =
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if !options.bench {
-        // `cargo test --all-targets` runs benches too.
-        eprintln!("relay: nothing to do without --bench; run `cargo bench --bench relay`");
-        return ExitCode::SUCCESS;
-    }
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("relay: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::start("relay", options.bench, || run(&options))
 }
 
 fn run(options: &Options) -> Outcome<()> {
@@ -163,12 +152,7 @@ fn run(options: &Options) -> Outcome<()> {
     for note in results.notes.iter().chain(&results.missing).chain(&how) {
         println!("{note}");
     }
-    let standard = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md").into();
-    let output = options.output.clone().or(if options.quick { None } else { Some(standard) });
-    if let Some(output) = output {
-        report::write_part(&output, &results.document(&how))?;
-    }
-    Ok(())
+    report::publish(options.output.as_deref(), options.quick, &results.document(&how))
 }
 
 /// Two of haproxy and of the door, one mod_proxy if it is installed.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::proxies::Product;
-use crate::support::report::{self, describe, list, number};
+use crate::support::report::{self, describe, limit, list, number, percent, ratio};
 use crate::support::rounds::{NOISE_LIMIT, Series};
 
 /// One line of the table.
@@ -54,10 +54,6 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 14] {
-        let ratio = |value: Option<f64>| {
-            value.filter(|ratio| ratio.is_finite()).map_or("–".into(), |ratio| format!("{ratio:.3}"))
-        };
-        let limit = |value: Option<f64>| value.map_or("–".into(), |limit| format!("≤ {limit}"));
         [
             self.metric.clone(),
             self.unit.to_owned(),
@@ -71,7 +67,7 @@ impl Row {
             ratio(self.over_mod_proxy),
             limit(self.must),
             limit(self.aim),
-            self.noise.map_or("–".into(), |noise| format!("{:.1} %", noise * 100.0)),
+            percent(self.noise),
             self.verdict().to_owned(),
         ]
     }

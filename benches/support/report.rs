@@ -16,7 +16,7 @@ pub(crate) fn begin(name: &str) -> String {
 }
 
 /// Puts a part in the place of the one of the same bench, or at the end. The other parts stay as they are.
-pub(crate) fn write_part(file: &Path, part: &str) -> Outcome<()> {
+fn write_part(file: &Path, part: &str) -> Outcome<()> {
     interrupt::check()?;
     let heading = part.lines().next().unwrap_or_default();
     let whole = std::fs::read_to_string(file).unwrap_or_default();
@@ -36,6 +36,15 @@ pub(crate) fn write_part(file: &Path, part: &str) -> Outcome<()> {
     }
     let trimmed: Vec<&str> = parts.iter().map(|part| part.trim_end()).collect();
     Ok(std::fs::write(file, trimmed.join("\n\n") + "\n")?)
+}
+
+/// Writes a part to `output`, or to the file of all results unless the run was a quick one.
+pub(crate) fn publish(output: Option<&Path>, quick: bool, part: &str) -> Outcome<()> {
+    let standard = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md"));
+    match output.or(if quick { None } else { Some(standard) }) {
+        Some(file) => write_part(file, part),
+        None => Ok(()),
+    }
 }
 
 /// Where and when these numbers came about.
@@ -112,6 +121,21 @@ pub(crate) fn list(text: &mut String, items: &[String]) {
     for item in items {
         let _ = writeln!(text, "- {item}");
     }
+}
+
+/// A cell with a ratio.
+pub(crate) fn ratio(value: Option<f64>) -> String {
+    value.filter(|ratio| ratio.is_finite()).map_or("–".into(), |ratio| format!("{ratio:.3}"))
+}
+
+/// A cell with an upper bound.
+pub(crate) fn limit(value: Option<f64>) -> String {
+    value.map_or("–".into(), |limit| format!("≤ {}", (limit * 100.0).round() / 100.0))
+}
+
+/// A cell with a difference.
+pub(crate) fn percent(value: Option<f64>) -> String {
+    value.map_or("–".into(), |share| format!("{:.1} %", share * 100.0))
 }
 
 /// Four significant digits or so: what the method can bear.

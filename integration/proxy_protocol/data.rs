@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::{BALANCER, CLIENT, Haproxy, connect_from};
 use crate::support::control_connection::ControlConnection;
+use crate::support::data_client;
 use crate::support::local_door::Setup;
 use crate::support::local_server::LocalServer;
 use crate::support::skip;
@@ -74,6 +75,13 @@ fn relayed_data_comes_from_the_client_that_the_load_balancer_names() {
     let mut stranger = connect_from(BALANCER, SocketAddr::new(door.address().ip(), port));
     assert!(matches!(stranger.try_line().as_deref(), Ok("") | Err(_)), "it is not let in");
     let data = connect_from(CLIENT, SocketAddr::new(door.address().ip(), port));
+    receive(&mut session, data);
+    drop(session);
+    door.until_empty();
+}
+
+/// The file, and what is said of it.
+fn receive(session: &mut ControlConnection, data: ControlConnection) {
     let mut received = Vec::new();
     data.stream().read_to_end(&mut received).expect("the file");
     assert!(received == content());
@@ -81,15 +89,11 @@ fn relayed_data_comes_from_the_client_that_the_load_balancer_names() {
     drop(data);
     assert!(session.line().starts_with("150 "));
     assert!(session.line().starts_with("226 "));
-    drop(session);
-    door.until_empty();
 }
 
 /// The port in a 227.
 fn named_port(reply: &str) -> u16 {
-    let numbers = reply.split(['(', ')']).nth(1).unwrap_or_else(|| panic!("{reply}"));
-    let numbers: Vec<u16> = numbers.split(',').map(|number| number.parse().expect("a number")).collect();
-    numbers[4] * 256 + numbers[5]
+    data_client::announced(reply).unwrap_or_else(|| panic!("{reply}")).port()
 }
 
 #[test]
@@ -125,13 +129,7 @@ fn clients_behind_nat_are_told_the_address_that_they_reach() {
     session.send(b"RETR file\r\n");
     // What the NAT makes of a connection to that address.
     let data = ControlConnection::open(SocketAddr::new(door.address().ip(), port));
-    let mut received = Vec::new();
-    data.stream().read_to_end(&mut received).expect("the file");
-    assert!(received == content());
-    // ProFTPD says 226 when the client has closed, too.
-    drop(data);
-    assert!(session.line().starts_with("150 "));
-    assert!(session.line().starts_with("226 "));
+    receive(&mut session, data);
     let extended = session.command("EPSV");
     assert!(extended.starts_with("229 ") && extended.contains("(|||"), "{extended}");
     // Its own port under either name: a session may name it as a third party's.

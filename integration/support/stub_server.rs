@@ -76,6 +76,28 @@ impl StubServer {
         Self { address, listener, shared }
     }
 
+    /// A server in good health, and every line that it is told.
+    ///
+    /// # Panics
+    /// As [`StubServer::start`].
+    pub fn that_keeps_what_it_hears() -> (Self, Arc<Mutex<Vec<String>>>) {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&heard);
+        let server = Self::start(move |connection: &mut Connection| {
+            connection.greet()?;
+            loop {
+                let line = connection.line()?;
+                kept.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(String::from_utf8_lossy(&line).into_owned());
+                if !connection.answer(&line)? {
+                    return Ok(());
+                }
+            }
+        });
+        (server, heard)
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

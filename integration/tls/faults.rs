@@ -6,22 +6,11 @@ use std::net::SocketAddr;
 use super::*;
 use crate::support::control_connection::ControlConnection;
 use crate::support::local_door::run_command;
-use crate::support::stub_server::{Connection, StubServer};
+use crate::support::stub_server::StubServer;
 
 /// A door before a stub, and everything that the stub is told.
 fn before_a_stub(keys: &str) -> (Secured, StubServer, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
-    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let kept = std::sync::Arc::clone(&heard);
-    let server = StubServer::start(move |connection: &mut Connection| {
-        connection.greet()?;
-        loop {
-            let line = connection.line()?;
-            kept.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
-            if !connection.answer(&line)? {
-                return Ok(());
-            }
-        }
-    });
+    let (server, heard) = StubServer::that_keeps_what_it_hears();
     let secured = Secured::start(server.address(), keys, "");
     (secured, server, heard)
 }

@@ -244,10 +244,7 @@ impl ControlChannel {
             Ok(progress) => forward |= progress,
             Err(error) => return self.handshake_failed(&error, now, scratch),
         }
-        forward |= self.hear_relays(now, &mut scratch.out);
-        if self.deliver(cx, scratch).is_err() {
-            return self.client_lost(now, scratch);
-        }
+        forward |= self.hear_relays();
         if self.to_client.is_empty() {
             forward |= self.read_server(cx, now, scratch);
             if self.deliver(cx, scratch).is_err() {
@@ -309,10 +306,7 @@ impl ControlChannel {
     /// The client has said all; its last commands and the server's last replies still pass.
     fn advance_half_closed(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
         let Ok(mut forward) = self.flush(cx) else { return self.client_lost(now, scratch) };
-        forward |= self.hear_relays(now, &mut scratch.out);
-        if self.deliver(cx, scratch).is_err() {
-            return self.client_lost(now, scratch);
-        }
+        forward |= self.hear_relays();
         if self.has_left_upload() {
             return Step::Over(Ending::ClientClosed);
         }

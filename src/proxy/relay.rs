@@ -172,8 +172,8 @@ impl Relays {
                 };
                 self.answers.push((id, answer));
             }
-            RelayRequest::Start { id, targets, connections, direction, private, peers } => {
-                self.start(id, targets, connections, direction, private, peers);
+            RelayRequest::Start { id, targets, connections, direction, peers } => {
+                self.start(id, targets, connections, direction, peers);
             }
             RelayRequest::Finish { id, complete } => {
                 if let Some(running) = self.find(id).and_then(|relay| relay.running.as_mut()) {
@@ -351,7 +351,6 @@ impl Relays {
         targets: Vec<SocketAddr>,
         connections: Connections,
         direction: Direction,
-        private: bool,
         peers: Peers,
     ) {
         let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.server));
@@ -372,7 +371,7 @@ impl Relays {
             Side::Client => to_server,
             Side::Server => to_client,
         };
-        let plan = Plan { side: relay.side, connections, direction, private, peers, targets, source };
+        let plan = Plan { side: relay.side, connections, direction, peers, targets, source };
         tokio::spawn(acceptor::serve(listeners, plan, state.ticket()));
         relay.running = Some(Running {
             state,

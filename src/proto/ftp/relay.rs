@@ -74,8 +74,6 @@ pub enum RelayRequest {
         connections: Connections,
         /// What a missing TLS close means depends on it.
         direction: Direction,
-        /// PROT P: the client's side is TLS, with the door as its server in either mode.
-        private: bool,
         /// Who may connect.
         peers: Peers,
     },
@@ -115,7 +113,8 @@ pub struct Peers {
     pub client: IpAddr,
     /// As whom; what an account may name counts only where third parties are to be expected.
     pub login: Login,
-    /// Nobody but the client: the connection is TLS, and no real server is a TLS client.
+    /// PROT P: the client's side is TLS, with the door as its server in either mode. Nobody but the client comes then, for no
+    /// real server is a TLS client.
     pub private: bool,
     /// Of the virtual server.
     pub policy: Arc<SessionPolicy>,

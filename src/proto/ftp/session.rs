@@ -280,7 +280,7 @@ impl Session {
 
     /// What became of a [`RelayRequest`](super::RelayRequest). What waited for it goes on with the next call of
     /// [`Session::handle_client`].
-    pub fn handle_relay(&mut self, _now: Instant, id: RelayId, answer: RelayAnswer, _out: &mut Outbox) {
+    pub fn handle_relay(&mut self, id: RelayId, answer: RelayAnswer) {
         if self.ended.is_none() {
             self.on_relay_answer(id, answer);
         }

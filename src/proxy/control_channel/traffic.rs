@@ -172,12 +172,12 @@ impl ControlChannel {
     }
 
     /// What data connections that cross the door have come to meanwhile.
-    pub(super) fn hear_relays(&mut self, now: Instant, out: &mut Outbox) -> Progress {
+    pub(super) fn hear_relays(&mut self) -> Progress {
         let Some(relays) = &mut self.relays else { return false };
         relays.receive();
         let mut forward = false;
         while let Some((id, answer)) = relays.take_answer() {
-            self.session.handle_relay(now, id, answer, out);
+            self.session.handle_relay(id, answer);
             forward = true;
         }
         while let Some((record, carried)) = relays.take_ended() {

@@ -34,7 +34,6 @@ pub(super) struct Plan {
     pub(super) side: Side,
     pub(super) connections: Connections,
     pub(super) direction: Direction,
-    pub(super) private: bool,
     pub(super) peers: Peers,
     /// One a port.
     pub(super) targets: Vec<SocketAddr>,
@@ -168,8 +167,8 @@ async fn join(accepted: TcpStream, dialled: TcpStream, plan: &Plan, ticket: &mut
         Side::Server => (dialled, accepted),
     };
     let payload = (plan.connections == Connections::One).then_some(plan.direction);
-    if plan.private || ticket.state.connector.is_some() {
-        tls_flow::run(client, plan.private, server, payload, ticket).await
+    if plan.peers.private || ticket.state.connector.is_some() {
+        tls_flow::run(client, plan.peers.private, server, payload, ticket).await
     } else {
         Flow::splice(client, server, payload).run(ticket).await
     }

@@ -349,8 +349,8 @@ impl Stage {
     ) {
         let peers =
             Peers { client, login: Login::Anonymous, private: false, policy: Arc::default(), server: None };
-        let (targets, private) = (vec![target], false);
-        self.relays.handle(RelayRequest::Start { id: ID, targets, connections, direction, private, peers });
+        let targets = vec![target];
+        self.relays.handle(RelayRequest::Start { id: ID, targets, connections, direction, peers });
     }
 
     async fn answer(&mut self) -> RelayAnswer {
@@ -571,7 +571,6 @@ async fn a_relay_reaches_another_relay_of_the_door_under_its_clients_name() {
         targets: vec![passive],
         connections: Connections::One,
         direction: Direction::Download,
-        private: false,
         peers: Peers { policy: trusting(), ..peers },
     });
     let mut source = TcpStream::connect(active).await.unwrap();

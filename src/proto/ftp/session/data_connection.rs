@@ -392,7 +392,6 @@ impl Session {
             targets: data.targets.clone(),
             connections: data.connections,
             direction: data.direction,
-            private: data.private,
             peers: Peers {
                 client: self.client,
                 // Third-party transfers are for the Globus family. Whose client has an account and fetches its own files is not

@@ -189,7 +189,7 @@ impl Rig {
     }
 
     fn driver(&mut self, id: u32, answer: RelayAnswer) -> &mut Self {
-        self.session.handle_relay(self.now, RelayId(id), answer, &mut self.out);
+        self.session.handle_relay(RelayId(id), answer);
         self.resume()
     }
 

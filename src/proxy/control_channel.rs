@@ -113,6 +113,7 @@ impl ControlChannel {
         started: Instant,
     ) -> Self {
         let Approached { server, placement, leg, mut greeting, rest } = approached;
+        service.policy.own_ports.add_address(leg.ip());
         let data = Arc::clone(&service.server_data[placement.index()]);
         let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
         let tls = client.tls_version();

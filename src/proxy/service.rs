@@ -120,8 +120,11 @@ impl Service {
             servers: everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect(),
             services: everything.iter().flat_map(service_addresses).collect(),
             live_ports: Arc::default(),
-            own_ports: Arc::default(),
+            own_ports: Arc::new(OwnPorts::new(everything.iter().map(|v| v.relay_ports.clone()).collect())),
         };
+        for address in everything.iter().flat_map(|v| v.addresses.iter().chain(&v.announce_address)) {
+            site.own_ports.add_address(*address);
+        }
         let mut warnings = Vec::new();
         let mut built = Vec::new();
         for config in everything {

@@ -42,6 +42,9 @@ pub enum BounceRefusal {
     /// Loopback, link-local, multicast or no host at all.
     #[error("{} is no host's address on a network", .0.ip())]
     NoHost(SocketAddr),
+    /// The door's, and no port that a session has been told.
+    #[error("{0} is this balancer's own, and no data connection of a session")]
+    Door(SocketAddr),
     /// A control port of the site.
     #[error("{0} is a service of this site")]
     Service(SocketAddr),

@@ -3,17 +3,26 @@
 //! A client that copies between two of our servers names one session's port in another session's PORT (FXP). No real
 //! server may be sent there: one that holds the virtual address would connect to itself. So the door has to know its
 //! own ports when it sees them; it then connects to them itself.
-use std::collections::HashMap;
+//!
+//! Nor may a real server be sent to a port of the door that is not open yet: whoever has it next would get that server's
+//! data for its own.
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::bounce::Login;
 
-/// Shared by all sessions of the door, whatever their virtual server; locked once a data set-up, never per command.
+/// Shared by all sessions of the door, whatever their virtual server; locked once a session and once a data set-up, never
+/// per command.
 #[derive(Debug, Default)]
 pub struct OwnPorts {
     table: RwLock<HashMap<SocketAddr, OwnPort>>,
+    /// Every address that the door has been seen at, and those that clients know it by.
+    addresses: RwLock<HashSet<IpAddr>>,
+    /// `relay_ports` of all virtual servers.
+    ranges: Vec<RangeInclusive<u16>>,
     owners: AtomicU64,
 }
 
@@ -40,6 +49,31 @@ pub(super) struct Enlisted {
 }
 
 impl OwnPorts {
+    /// The door opens ports out of these ranges.
+    #[must_use]
+    pub fn new(ranges: Vec<RangeInclusive<u16>>) -> Self {
+        Self { ranges, ..Self::default() }
+    }
+
+    /// The door has this address, or clients know it by this one.
+    pub fn add_address(&self, address: IpAddr) {
+        let address = address.to_canonical();
+        if !address.is_unspecified() && !self.is_address(address) {
+            self.addresses.write().unwrap_or_else(PoisonError::into_inner).insert(address);
+        }
+    }
+
+    /// Whether the door has this address.
+    pub(super) fn is_address(&self, address: IpAddr) -> bool {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        addresses.contains(&address.to_canonical())
+    }
+
+    /// Whether the door may open this port.
+    pub(super) fn is_in_range(&self, port: u16) -> bool {
+        self.ranges.iter().any(|range| range.contains(&port))
+    }
+
     pub(super) fn find(&self, named: SocketAddr) -> Option<OwnPort> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).get(&canonical(named)).copied()
     }
@@ -53,6 +87,7 @@ impl OwnPorts {
         ports: impl Iterator<Item = (SocketAddr, SocketAddr)>,
     ) -> Enlisted {
         let names: Vec<_> = ports.flat_map(|(bound, public)| [(bound, bound), (public, bound)]).collect();
+        names.iter().for_each(|(name, _)| list.add_address(name.ip()));
         let owner = list.owners.fetch_add(1, Relaxed);
         let mut table = list.table.write().unwrap_or_else(PoisonError::into_inner);
         for &(name, bound) in &names {

@@ -346,6 +346,8 @@ impl Session {
                 let allowed =
                     port.for_clients && self.policy.bounce.check_peer(port.client, port.login, self.client);
                 (!allowed).then_some(foreign)
+            } else if self.is_of_the_door(*address) {
+                Some(BounceRefusal::Door(*address))
             } else {
                 self.policy.bounce.check(self.client, self.login, *address).err()
             };
@@ -354,6 +356,16 @@ impl Session {
             }
         }
         Ok(Named { addresses, own_port })
+    }
+
+    /// Whether the door is at this address, or may be by the time that a server connects: no session has been told the port.
+    fn is_of_the_door(&self, named: SocketAddr) -> bool {
+        let address = named.ip().to_canonical();
+        // A client on the door's own host has its own ports there, and a real server on that host those that are not the door's.
+        address != self.client
+            && self.policy.own_ports.is_address(address)
+            && (self.policy.own_ports.is_in_range(named.port())
+                || !self.policy.bounce.servers.contains(&address))
     }
 }
 

@@ -331,6 +331,8 @@ impl Session {
                     find_host_port(line).map(|(_, found)| (Some((*found.ip()).into()), found.port()))
                 });
                 if let Some((announced, port)) = found {
+                    // A server that was told whom the client reached may announce that: the door itself.
+                    let announced = announced.filter(|&address| !self.policy.own_ports.is_address(address));
                     data.targets = vec![SocketAddr::new(addresses.dial(announced), port)];
                 }
             }

@@ -8,7 +8,10 @@ struct Pair {
 }
 
 fn pair(site: Site, source: &'static str) -> Pair {
-    let own_ports = Arc::default();
+    let own_ports = Arc::new(OwnPorts::new(vec![52_000..=53_000]));
+    for address in ["203.0.113.1", "10.0.0.1"] {
+        own_ports.add_address(address.parse().unwrap());
+    }
     let session = |client| {
         let mut rig = Site { client, ..site }.rig();
         let policy = SessionPolicy { own_ports: Arc::clone(&own_ports), ..(*rig.session.policy).clone() };
@@ -150,4 +153,37 @@ fn a_port_that_another_session_has_got_meanwhile_stays_known() {
     // The driver gives a port back once its connection is there, long before the last reply.
     second.anonymous().binary().pasv(1);
     first.done(1).refused("PORT 203,0,113,1,203,33\r\n", "200 ");
+}
+
+#[test]
+fn a_port_of_the_door_that_nobody_has_been_told_is_refused() {
+    // A relay port that may be opened next, on either side; another port of the door's host.
+    for named in ["203.0.113.1|52100|", "10.0.0.1|52100|", "203.0.113.1|8080|", "::ffff:203.0.113.1|52100|"] {
+        let family = if named.starts_with("::") { 2 } else { 1 };
+        let Pair { mut source, .. } = pair(AUTO, "192.0.2.7");
+        source.user().binary().exchange("SITE CLIENTINFO x", "250 ok");
+        source.refused(format!("EPRT |{family}|{named}\r\n"), "504 ");
+        source.refused(format!("SPOR |1|192.0.2.7|51201| |{family}|{named}\r\n"), "504 ");
+    }
+    // A client on the door's host, and a real server there, have ports of their own.
+    let Pair { mut source, .. } = pair(AUTO, "203.0.113.1");
+    source
+        .user()
+        .binary()
+        .exchange("SITE CLIENTINFO x", "250 ok")
+        .exchange("PORT 203,0,113,1,203,132", "200 ok");
+    let Pair { mut source, .. } = pair(Site { public: &["203.0.113.1"], ..AUTO }, "192.0.2.7");
+    source
+        .user()
+        .binary()
+        .exchange("SITE CLIENTINFO x", "250 ok")
+        .exchange("PORT 203,0,113,1,195,80", "200 ok");
+    source.refused("PORT 203,0,113,1,203,132\r\n", "504 ");
+}
+
+#[test]
+fn a_server_that_announces_the_door_is_reached_where_it_is() {
+    let Pair { destination: mut rig, .. } = pair(AUTO, "192.0.2.7");
+    rig.anonymous().binary().pasv(1).client("RETR /a\r\n");
+    rig.server("227 Entering Passive Mode (203,0,113,1,1,2)\r\n").starts(one(1, "10.0.0.11:258"));
 }

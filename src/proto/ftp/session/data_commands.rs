@@ -17,6 +17,12 @@ const AFTER_EPSV_ALL: &str = "501 Only EPSV is allowed after EPSV ALL.";
 const UNREADABLE: &str =
     "501 Cannot read the address; PORT h1,h2,h3,h4,p1,p2 (RFC 959) or EPRT |1|address|port| (RFC 2428).";
 
+const TOO_MANY_STRIPES: &str = "504 Too many addresses for data that crosses this balancer; name 64 at most.";
+
+/// Most addresses in a SPOR whose data crosses the door: each takes a port of the door's, which all sessions share. Clients
+/// with many hosts have some dozens.
+const MAX_RELAYED_STRIPES: usize = 64;
+
 impl Session {
     /// Who carries the bytes of a set-up that is asked for now.
     pub(super) fn data_path(&self) -> (DataPath, PathReason) {
@@ -159,8 +165,8 @@ impl Session {
             }
             Some(Step::Failed(_)) => self.report_failure(out),
             Some(Step::Answered(_)) => {
-                // The server keeps the address that it had; the door has closed its own.
-                self.close_set_up(out);
+                // The server keeps the address that it had, which may be one of the door's that has become another session's.
+                self.retire_set_up(out);
                 Ok(())
             }
             _ => {
@@ -178,12 +184,13 @@ impl Session {
         Ok(())
     }
 
-    /// The set-up that is asked for now does not cross the door.
+    /// The set-up that is asked for now does not cross the door. Until the server has taken it no transfer may go by it: the
+    /// server may remember an older address, a port of the door's that has become another session's.
     pub(super) fn go_direct(&mut self, out: &mut Outbox) -> Taken {
         if self.data.is_some() {
             // Its transfer may still run.
             self.wait_until(Gate::Empty)?;
-            self.close_set_up(out);
+            self.retire_set_up(out);
         }
         self.reason = self.data_path().1;
         Ok(())
@@ -202,6 +209,12 @@ impl Session {
         }
         self.wait_until(Gate::Empty)?;
         match self.data.as_ref().map(|data| (&data.step, data.ports.first())) {
+            Some((Step::Bound, Some(&port)))
+                if form == PassiveForm::HostPort && public(&self.policy, port).is_ipv6() =>
+            {
+                self.retire_set_up(out);
+                self.answer("425 This balancer has no IPv4 address for PASV; use EPSV.", out)
+            }
             Some((Step::Bound, Some(&port))) => {
                 if let Some(data) = &mut self.data {
                     data.step = Step::Open;
@@ -295,6 +308,9 @@ impl Session {
         };
         let own_port = own_port.then_some(PathReason::OwnRelayNamed);
         if let Some(reason) = own_port.or_else(|| self.relay_reason()) {
+            if addresses.len() > MAX_RELAYED_STRIPES {
+                return self.answer(TOO_MANY_STRIPES, out);
+            }
             return self.relayed_active(now, addresses, command.verb, reason, out);
         }
         self.go_direct(out)?;

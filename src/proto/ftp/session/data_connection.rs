@@ -211,6 +211,15 @@ impl Session {
         }
     }
 
+    /// Nothing comes of it any more, and no transfer goes past it.
+    pub(super) fn retire_set_up(&mut self, out: &mut Outbox) {
+        if let Some(data) = &mut self.data {
+            data.retire(out);
+            self.type_at_address = None;
+            self.address_open = false;
+        }
+    }
+
     pub(super) fn data_waits(&self) -> bool {
         self.data.as_ref().is_some_and(|data| data.waits())
     }

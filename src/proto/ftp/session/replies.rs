@@ -122,6 +122,8 @@ impl Session {
                 let now_given = kind == Kind::Port || matches!(code.number(), 227 | 229);
                 self.type_at_address = now_given.then_some(self.type_in_force);
                 self.address_open = now_given;
+                // One that crossed the door is over.
+                self.data = None;
                 match kind {
                     Kind::Epsv { ipv6 } => self.listens_on_ipv6 = ipv6,
                     // Globus, client and server: PORT takes AllowDelayed back.

@@ -67,6 +67,8 @@ impl Session {
                 );
             }
             self.go_direct(out)?;
+            // It has its own address.
+            self.data = None;
         }
         self.transfer(now, line, command, out)
     }
@@ -129,6 +131,14 @@ impl Session {
         match &data.step {
             Step::Open => {
                 self.wait_until(Gate::Empty)?;
+                if self.pending.contains(|kind| kind == Kind::Blank) {
+                    // A 500 could be the server's answer to that or to what the door asks, and not all servers answer it.
+                    self.answer(
+                        "425 An empty line before it has no answer yet; send NOOP, then this again.",
+                        out,
+                    )?;
+                    return Ok(Crossing::Answered);
+                }
                 self.begin(now, open.verb, out)?;
             }
             Step::Bound => {

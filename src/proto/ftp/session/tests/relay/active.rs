@@ -126,3 +126,15 @@ fn who_may_connect_to_the_doors_port_is_the_server_or_one_of_its_nodes() {
         assert_eq!(peers.accepts(peer.parse().unwrap()), accepted, "{peer}");
     }
 }
+
+#[test]
+fn one_line_does_not_take_the_ports_of_all() {
+    let spor = |count| format!("SPOR{}\r\n", " 192,0,2,7,200,1".repeat(count));
+    relay().user().binary().refused(spor(65), "504 ").driver_sees(&[]);
+    let mut rig = relay();
+    rig.user().binary().refused(spor(64), "200 ").client("RETR /a\r\n").driver_sees(&[listen(
+        1,
+        Side::Server,
+        64,
+    )]);
+}

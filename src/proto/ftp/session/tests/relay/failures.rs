@@ -150,3 +150,34 @@ fn a_broken_upload_is_never_called_complete() {
         .driver_sees(&[finish(1, false)]);
     rig.driver(1, broken()).pasv(2).begins(2, "STOR /b", Direction::Upload).done(2);
 }
+
+#[test]
+fn after_a_refused_set_up_no_transfer_goes_by_an_older_address() {
+    let used = |mut rig: Rig| {
+        rig.user().binary().refused("PORT 192,0,2,7,200,1\r\n", "200 ").client("RETR /a\r\n");
+        rig.driver(1, listening(&[LEG])).server("200 ok\r\n").server("150 go\r\n226 done\r\n");
+        rig.out = Outbox::default();
+        rig
+    };
+    // The server may still have the door's port, which is another session's by now.
+    let mut striped = used(relay());
+    striped.client("SPAS\r\n").server("500 what\r\n").out = Outbox::default();
+    striped.refused("RETR /b\r\n", "425 ").pasv(3).begins(3, "RETR /b", Direction::Download);
+
+    for refused in ["PASV", "PORT 192,0,2,7,200,2"] {
+        let mut direct = used(Site { path: DataPath::Auto, ..Site::default() }.rig());
+        direct.exchange("SITE CLIENTINFO x", "250 ok").exchange(refused, "500 no");
+        direct.refused("LIST\r\n", "425 ");
+        // Once the server has taken one, the next transfer is its own.
+        direct.exchange("PASV", "227 x (198,51,100,11,1,2)").exchange("LIST", "226 done");
+    }
+}
+
+#[test]
+fn an_empty_line_and_a_server_that_refuses_leave_no_session_hanging() {
+    let mut rig = relay();
+    rig.user().binary().pasv(1).client("\r\n").server_sees("\r\n");
+    rig.refused("RETR /a\r\n", "425 ");
+    // ProFTPD says nothing to an empty line; what it says to the next command shows that.
+    rig.exchange("NOOP", "200 ok").begins(1, "RETR /a", Direction::Download).done(1);
+}

@@ -302,3 +302,16 @@ fn a_listing_of_a_tree_and_a_mode_in_full_are_known() {
         "{requests:?}"
     );
 }
+
+#[test]
+fn pasv_is_never_answered_with_a_port_alone() {
+    // A load balancer on IPv6 has named an IPv4 client.
+    let mut rig = relay();
+    rig.user().binary().client("PASV\r\n").driver_sees(&[listen(1, Side::Client, 1)]);
+    rig.driver(1, listening(&["[fd77::1]:52001"])).client_hears("425 ", "EPSV").driver_sees(&[close(1)]);
+    rig.client("EPSV\r\n").driver(2, listening(&["[fd77::1]:52002"])).client_hears("229 ", "(|||52002|)");
+
+    let mut known = Site { path: DataPath::Relay, announce: &["198.51.100.9"], ..Site::default() }.rig();
+    known.user().client("PASV\r\n").driver(1, listening(&["[fd77::1]:52001"]));
+    known.client_hears("425 ", "EPSV");
+}

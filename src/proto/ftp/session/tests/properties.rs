@@ -65,8 +65,12 @@ impl InOrder {
         while let Some(end) = memchr::memmem::find(&self.lines, b"\r\n") {
             let line: Vec<u8> = self.lines.drain(..end + 2).collect();
             let reply = script.iter().find(|(command, _)| *command == line).map(|(_, reply)| &reply[..]);
-            self.replies.extend(reply.unwrap_or(b"200 I\r\n"));
             self.answered += 1;
+            // What the client has not said it must not hear of, and of the rest in order.
+            let number = if reply.is_some() { self.answered.to_string() } else { "hidden".to_owned() };
+            let reply = reply.unwrap_or(b"200 I\r\n");
+            self.replies.extend(&reply[..reply.len() - 2]);
+            self.replies.extend(format!(" #{number}\r\n").as_bytes());
         }
     }
 }
@@ -113,6 +117,13 @@ fn run(
     (to_client, to_server, rig.actions())
 }
 
+/// The numbers of the server's replies that the client has heard; its own words in a 425 of the door's are none.
+fn numbers(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().filter(|line| !line.starts_with("425"));
+    lines.filter_map(|line| Some(line.rsplit_once(" #")?.1.to_owned())).collect()
+}
+
 /// Final replies, as the client counts them.
 fn finals(bytes: &[u8]) -> usize {
     let mut framer = ReplyFramer::default();
@@ -146,6 +157,9 @@ proptest! {
         let (client, server) = ([&client[..], &[9000]].concat(), [&server[..], &[9000]].concat());
         let (to_client, to_server, actions) = run(&script, path, mood, &client, &server);
         prop_assert_eq!(finals(&to_client), script.len());
+        let heard: Vec<Option<usize>> = numbers(&to_client).iter().map(|number| number.parse().ok()).collect();
+        prop_assert!(heard.is_sorted_by(|one, next| one < next), "{heard:?}");
+        prop_assert!(heard.iter().all(Option::is_some), "{heard:?}");
         let whole = run(&script, path, mood, &[usize::MAX], &[usize::MAX]);
         prop_assert_eq!(shown(&to_client), shown(&whole.0));
         prop_assert_eq!(shown(&to_server), shown(&whole.1));

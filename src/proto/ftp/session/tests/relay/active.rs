@@ -138,3 +138,12 @@ fn one_line_does_not_take_the_ports_of_all() {
         64,
     )]);
 }
+
+#[test]
+fn a_named_address_is_not_quiet_until_it_is_used() {
+    let mut rig = relay();
+    rig.user().binary().refused("PORT 192,0,2,7,200,1\r\n", "200 ");
+    assert!(!rig.session.is_quiet() && !rig.session.is_busy());
+    rig.session.handle_drain();
+    rig.client("RETR /a\r\n").driver_sees(&[listen(1, Side::Server, 1)]);
+}

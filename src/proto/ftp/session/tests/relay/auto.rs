@@ -88,3 +88,19 @@ fn get_and_put_with_an_address_of_their_own_never_pass_the_door_by() {
         assert_eq!(straight.transfers()[0].reason, PathReason::GlobusClient);
     }
 }
+
+#[test]
+fn get_with_an_address_of_its_own_needs_no_other() {
+    let mut rig = Site { path: DataPath::Auto, ..Site::default() }.rig();
+    rig.anonymous().binary().pasv(1).client("GET path=/a;pasv;\r\n").server_sees("GET path=/a;pasv;\r\n");
+    rig.driver_sees(&[close(1)]);
+}
+
+#[test]
+fn the_type_at_an_address_of_the_servers_does_not_count_for_one_of_the_doors() {
+    let mut rig = Site { path: DataPath::Auto, ..Site::default() }.rig();
+    rig.user().exchange("TYPE A", "200 ok").exchange("SITE CLIENTINFO x", "250 ok");
+    rig.exchange("PASV", "227 x (198,51,100,11,1,2)").exchange("TYPE I", "200 ok");
+    rig.session.is_private = true;
+    rig.pasv(1).client("RETR /a\r\n").client_sees("").server_sees("PASV\r\n");
+}

@@ -81,3 +81,14 @@ fn a_server_that_does_not_delay_makes_no_client_wait() {
     rig.session.is_private = true;
     rig.pasv(1);
 }
+
+#[test]
+fn a_port_that_the_server_has_taken_ends_the_delay() {
+    let mut rig = Site { path: DataPath::Auto, ..Site::default() }.rig();
+    rig.user()
+        .binary()
+        .exchange("OPTS PASV AllowDelayed=1;", "200 ok")
+        .exchange("PORT 192,0,2,7,200,1", "200 ok");
+    rig.session.is_private = true;
+    rig.pasv(1).client("RETR /a\r\n").server_sees("PASV\r\n");
+}

@@ -145,3 +145,10 @@ fn a_rest_of_which_only_the_beginning_is_kept_is_not_repeated() {
         Outbox::default();
     rig.pasv(1).retr(1);
 }
+
+#[test]
+fn rein_forgets_the_offset() {
+    let mut rig = relay();
+    rig.user().binary().exchange("REST 100", "350 ok").exchange("REIN", "220 ok");
+    rig.user().binary().pasv(1).client("RETR /a\r\n").server_sees("PASV\r\n");
+}

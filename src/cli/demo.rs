@@ -41,7 +41,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Try the door: embedded servers on loopback, real transfers through it, and where their data went
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// End after the transfers: 0 if every file arrived identical, 1 otherwise
+    /// End after the transfers: 0 if every file arrived identical and on its path, 1 otherwise
     #[arg(long)]
     pub once: bool,
     /// Address and port of the door; port 0 takes a free one
@@ -60,7 +60,7 @@ pub trait Door {
 /// Runs the demo; `start_door` gets the configuration file (path and text) that the demo has written.
 ///
 /// Both `start_door` and [`Door::stop`] are called outside of any tokio runtime. Exit code: 0 when every file arrived
-/// identical and sessions were spread evenly, 1 otherwise.
+/// identical and on its path and sessions were spread evenly, 1 otherwise.
 pub fn run(
     args: &DemoArgs,
     start_door: impl FnOnce(&Path, &str) -> Result<Box<dyn Door>, String>,

@@ -50,7 +50,8 @@ pub enum Direction {
 /// then the machine takes nothing from the client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RelayRequest {
-    /// Bind as many ports and listen, without accepting yet. Answered with [`RelayAnswer::Listening`] or
+    /// Bind as many ports and listen. Who connects before [`RelayRequest::Start`] waits, for it is not known yet who may be
+    /// let in. Answered with [`RelayAnswer::Listening`] or
     /// [`RelayAnswer::Failed`].
     Listen {
         /// A new one.
@@ -77,8 +78,8 @@ pub enum RelayRequest {
         /// Who may connect.
         peers: Peers,
     },
-    /// The transfer's last reply has come. Of [`Connections::One`] nothing is accepted any more; what flows may flow to its
-    /// end if the server said that the transfer is complete or its end of data has come, and is reset otherwise.
+    /// The transfer's last reply has come. Of [`Connections::One`] nothing is accepted any more, but for a client that comes late
+    /// for a file that is complete; what flows may flow to its end if the server said that the transfer is complete or its end of data has come, and is reset otherwise.
     Finish {
         /// One that was started.
         id: RelayId,

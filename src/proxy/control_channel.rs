@@ -36,7 +36,7 @@ use super::session_table::{Registration, Signal};
 use crate::balance::{Placement, RealServer};
 use crate::proto::ftp::{Ending, Login, Outbox, Session};
 use crate::sys;
-use patience::{Patience, Situation, Verdict};
+use patience::{ANSWER_FOR, Patience, Situation, Verdict};
 
 /// What is read at once, in bytes: one buffer per thread, so that an idle session owns none.
 const READ_SIZE: usize = 16 * 1024;
@@ -403,6 +403,7 @@ impl ControlChannel {
             quiet: self.session.is_quiet() && !flowing,
             draining: self.draining,
             login_due: before_login.then(|| self.login_due_from + limits.login),
+            answer_due: self.session.asked_since().map(|since| since + ANSWER_FOR),
         };
         situation.patience(self.active, limits.idle)
     }

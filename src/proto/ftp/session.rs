@@ -224,7 +224,7 @@ impl Session {
                 }
                 Ok(Some(Piece::Line(line))) => {
                     // However it arrived, a line this long is one that may be unfinished.
-                    let whole = line.len() <= HELD_LINE;
+                    let whole = line.len() < HELD_LINE;
                     if let Err(gate) = self.on_command(now, line, whole, out) {
                         self.wait = Some(gate);
                         let line = line.to_vec();
@@ -351,6 +351,13 @@ impl Session {
     pub fn is_busy(&self) -> bool {
         // For a command whose end has not come it owes nothing yet.
         self.pending.owed() > usize::from(self.client_lines.is_passing()) || self.data_waits()
+    }
+
+    /// Since when the real server owes an answer to what the door itself has asked it. Nothing can be said to the client in
+    /// its place: a late answer would be taken for that to a later command.
+    #[must_use]
+    pub fn asked_since(&self) -> Option<Instant> {
+        self.data.as_ref().filter(|data| data.asks_server()).map(|data| data.since)
     }
 
     /// Whether nothing would be lost by ending the session now.

@@ -10,6 +10,10 @@ const DRAINED_IDLE: Duration = Duration::from_secs(5);
 /// would hold the session of one that has long gone, for hours.
 const LOOK_AFTER: Duration = Duration::from_secs(5);
 
+/// How long a real server may take over what the door asks it before a transfer (PASV, PORT, REST). It has nothing to look
+/// up for that; a client would have given it about as long.
+pub(super) const ANSWER_FOR: Duration = Duration::from_secs(60);
+
 /// What a waiting session waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation {
@@ -28,6 +32,8 @@ pub(super) struct Situation {
     pub(super) draining: bool,
     /// Until when to log in, if that is still to come.
     pub(super) login_due: Option<Instant>,
+    /// Until when the server has to answer what the door has asked, if it owes that.
+    pub(super) answer_due: Option<Instant>,
 }
 
 /// The end of patience.
@@ -46,6 +52,15 @@ pub(super) enum Verdict {
 }
 
 impl Patience {
+    /// The one that ends first; `other` where both end at once.
+    fn earlier(self, other: Self) -> Self {
+        if self.until.is_some_and(|until| other.until.is_none_or(|theirs| until < theirs)) {
+            self
+        } else {
+            other
+        }
+    }
+
     /// What is to be done, if the time has come.
     pub(super) fn expired(self, now: Instant) -> Option<Verdict> {
         self.until.filter(|&until| until <= now).map(|_| self.then)
@@ -73,11 +88,9 @@ impl Situation {
         } else {
             end(active + idle, Ending::IdleTimeout)
         };
-        match (self.login_due, patience.until) {
-            (Some(due), None) => end(due, Ending::LoginTimeout),
-            (Some(due), Some(until)) if due <= until => end(due, Ending::LoginTimeout),
-            _ => patience,
-        }
+        let dues =
+            [(self.login_due, Ending::LoginTimeout), (self.answer_due, Ending::ServerSilent)].into_iter();
+        dues.filter_map(|(due, ending)| due.map(|due| end(due, ending))).fold(patience, Patience::earlier)
     }
 }
 
@@ -88,7 +101,7 @@ mod tests {
     #[test]
     #[allow(clippy::disallowed_methods)] // a starting point
     fn every_wait_has_its_end() {
-        use Ending::{ClientStalled, Draining, IdleTimeout, LoginTimeout, ServerStalled};
+        use Ending::{ClientStalled, Draining, IdleTimeout, LoginTimeout, ServerSilent, ServerStalled};
         use Verdict::{End, LookForClient};
         const IDLE: Duration = Duration::from_secs(900);
         let active = Instant::now();
@@ -102,6 +115,7 @@ mod tests {
             quiet: true,
             draining: false,
             login_due: None,
+            answer_due: None,
         };
         let busy = Situation { busy: true, quiet: false, ..idle };
         let address_open = Situation { quiet: false, ..idle };
@@ -120,6 +134,9 @@ mod tests {
             ("before login, busy",     Situation { login_due: at(120), ..busy },          at(120), End(LoginTimeout)),
             ("before login, drained",  Situation { login_due: at(120), draining: true, ..idle }, at(5), End(Draining)),
             ("before login, deaf",     Situation { login_due: at(120), client_is_behind: true, ..busy }, at(120), End(LoginTimeout)),
+            ("asked, no answer",       Situation { answer_due: at(3), held_back: true, ..busy }, at(3),    End(ServerSilent)),
+            ("asked, answer not due",  Situation { answer_due: at(60), held_back: true, ..busy }, at(5),   LookForClient),
+            ("asked before login",     Situation { answer_due: at(60), login_due: at(120), ..busy }, at(60), End(ServerSilent)),
             ("closing",                Situation { open: false, ..idle },                 None,    End(IdleTimeout)),
         ];
         for &(name, situation, until, then) in table {

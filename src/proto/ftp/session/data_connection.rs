@@ -122,6 +122,11 @@ impl SetUp {
         matches!(self.step, Step::Binding | Step::Asking | Step::Dialling)
     }
 
+    /// Whether the server owes an answer.
+    pub(super) fn asks_server(&self) -> bool {
+        self.step == Step::Asking
+    }
+
     /// Nothing comes of it any more; the client has to ask for another one.
     pub(super) fn retire(&mut self, out: &mut Outbox) {
         // With one connection the driver closes the port when the transfer is finished.

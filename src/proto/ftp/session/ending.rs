@@ -21,6 +21,8 @@ pub enum Ending {
     ClientStalled,
     /// The same of the real server.
     ServerStalled,
+    /// The real server does not answer what the door has asked it for the client's transfer.
+    ServerSilent,
     /// The door or the real server is being drained.
     Draining,
     /// The door ends at once.
@@ -62,6 +64,7 @@ impl Ending {
             | Self::Goodbye
             | Self::ClientStalled
             | Self::HandshakeFailed => "",
+            Self::ServerSilent => "421 Service not available: the server does not answer.\r\n",
             Self::ServerStalled => "421 Service not available: the server takes no more commands.\r\n",
             Self::ServerLost | Self::ClosedByCommand => {
                 "421 Service not available: the server closed the control connection.\r\n"
@@ -97,6 +100,7 @@ impl Ending {
             Self::IdleTimeout => "idle time-out",
             Self::ClientStalled => "client stopped reading",
             Self::ServerStalled => "real server stopped reading",
+            Self::ServerSilent => "real server stopped answering",
             Self::Draining => "drained",
             Self::Shutdown => "shutdown",
             Self::CommandTooLong => "command too long",
@@ -112,7 +116,9 @@ impl Ending {
     #[must_use]
     pub fn fault(self) -> Fault {
         match self {
-            Self::ServerLost | Self::ServerStalled | Self::ReplyTooLong => Fault::RealServer,
+            Self::ServerLost | Self::ServerStalled | Self::ServerSilent | Self::ReplyTooLong => {
+                Fault::RealServer
+            }
             Self::ClosedByCommand
             | Self::CommandTooLong
             | Self::UnclearCommand

@@ -83,7 +83,8 @@ impl Session {
         if let Err(gate) = self.wait_until(Gate::Empty) {
             return Some(Err(gate));
         }
-        if self.login != Login::No || self.handshake.is_some() {
+        // A USER in clear could be anybody's, and the server still has it.
+        if self.login != Login::No || self.handshake.is_some() || self.user.is_some() {
             return Some(self.answer("503 AUTH TLS comes before any login; connect again.", out));
         }
         // An answer to an empty line in clear would come under TLS, as that to the first command there.

@@ -102,6 +102,7 @@ fn commands_of_rfc_4217_out_of_turn_are_refused_by_the_door() {
     let mut rig = offered();
     rig.user().answered("AUTH TLS", "503");
     offered().exchange("AUTH GSSAPI", "334 go").answered("AUTH TLS", "503");
+    offered().exchange("USER joe", "331 password").answered("AUTH TLS", "503");
 }
 
 #[test]

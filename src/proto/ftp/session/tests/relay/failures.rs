@@ -181,3 +181,14 @@ fn an_empty_line_and_a_server_that_refuses_leave_no_session_hanging() {
     // ProFTPD says nothing to an empty line; what it says to the next command shows that.
     rig.exchange("NOOP", "200 ok").begins(1, "RETR /a", Direction::Download).done(1);
 }
+
+#[test]
+fn the_driver_can_tell_how_long_the_server_owes_what_the_door_has_asked() {
+    let mut rig = relay();
+    rig.user().binary().pasv(1);
+    assert_eq!(rig.session.asked_since(), None);
+    rig.client("RETR /a\r\n").server_sees("PASV\r\n");
+    assert_eq!(rig.session.asked_since(), Some(rig.now));
+    rig.server(THEIR_227).out.to_server.clear();
+    assert_eq!(rig.session.asked_since(), None);
+}

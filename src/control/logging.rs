@@ -3,6 +3,8 @@
 //! A reader that stops reading (a stuck pipe, a full disk behind journald) costs lines, which are counted, and holds
 //! up nobody. Lines are written in batches: a wake-up and a `write` for every session would cost a busy door more
 //! than all it says in them. Errors are written at once.
+mod text;
+
 use std::io::{self, Write};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -75,7 +77,7 @@ impl Logging {
             .with_ansi(false)
             .with_target(false);
         let started = match format {
-            LogFormat::Text => lines.finish().try_init(),
+            LogFormat::Text => lines.event_format(text::Text).finish().try_init(),
             LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
         };
         // Another log of this process is in place already; it stays.

@@ -163,16 +163,26 @@ impl ControlChannel {
     }
 
     pub(super) fn account_all(&mut self, out: &mut Outbox) {
-        // Nearly every time there is none.
+        // Nearly every time there is none, and no room on the stack is to be made for it.
         if !out.actions.is_empty() {
-            for action in out.actions.drain(..) {
-                self.account(action);
-            }
+            self.account_some(out);
+        }
+    }
+
+    #[inline(never)]
+    fn account_some(&mut self, out: &mut Outbox) {
+        for action in out.actions.drain(..) {
+            self.account(action);
         }
     }
 
     /// What data connections that cross the door have come to meanwhile.
     pub(super) fn hear_relays(&mut self) -> Progress {
+        self.relays.is_some() && self.hear_some_relays()
+    }
+
+    #[inline(never)]
+    fn hear_some_relays(&mut self) -> Progress {
         let Some(relays) = &mut self.relays else { return false };
         relays.receive();
         let mut forward = false;

@@ -394,16 +394,20 @@ impl ControlChannel {
         }
         let limits = &self.service.timeouts;
         let flowing = self.relays.as_ref().is_some_and(|relays| relays.is_flowing());
+        let held_back = !tunnel && !self.session.accepts_client();
         let situation = Situation {
             open: matches!(self.state, State::Open),
             client_is_behind: !self.to_client.is_empty(),
             server_is_behind: !self.to_server.is_empty(),
-            held_back: !tunnel && !self.session.accepts_client(),
+            held_back,
             busy: tunnel || flowing || self.session.is_busy(),
             quiet: self.session.is_quiet() && !flowing,
             draining: self.draining,
             login_due: before_login.then(|| self.login_due_from + limits.login),
-            answer_due: self.session.asked_since().map(|since| since + ANSWER_FOR),
+            answer_due: held_back
+                .then(|| self.session.asked_since())
+                .flatten()
+                .map(|since| since + ANSWER_FOR),
         };
         situation.patience(self.active, limits.idle)
     }

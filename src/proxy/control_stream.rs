@@ -126,7 +126,9 @@ impl ControlStream {
     }
 }
 
+// Most connections are plain, and each read or write of theirs comes past here: that is to cost no call.
 impl AsyncRead for ControlStream {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -134,58 +136,84 @@ impl AsyncRead for ControlStream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Secure(secure) => match &mut **secure {
-                Secure::Tls { stream, .. } => match Pin::new(stream).poll_read(cx, buffer) {
-                    // Many close without `close_notify`. A command or reply that was cut off does not count anyway.
-                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                        Poll::Ready(Ok(()))
-                    }
-                    result => result,
-                },
-                Secure::Handshake(accept) => match accept.get_mut() {
-                    Some(preceded) => Pin::new(&mut preceded.stream).poll_read(cx, buffer),
-                    None => Poll::Ready(Ok(())),
-                },
-                Secure::Nowhere => Poll::Ready(Ok(())),
-            },
+            Self::Secure(secure) => Pin::new(&mut **secure).poll_read(cx, buffer),
         }
     }
 }
 
 impl AsyncWrite for ControlStream {
+    #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Secure(secure) => match &mut **secure {
-                Secure::Tls { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
-                // Whoever brings the handshake forward will see its end.
-                Secure::Handshake(_) => Poll::Pending,
-                Secure::Nowhere => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            },
+            Self::Secure(secure) => Pin::new(&mut **secure).poll_write(cx, bytes),
         }
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(_) => Poll::Ready(Ok(())),
-            Self::Secure(secure) => match &mut **secure {
-                Secure::Tls { stream, .. } => Pin::new(stream).poll_flush(cx),
-                Secure::Handshake(_) | Secure::Nowhere => Poll::Ready(Ok(())),
-            },
+            Self::Secure(secure) => Pin::new(&mut **secure).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Secure(secure) => match &mut **secure {
-                Secure::Tls { stream, .. } => Pin::new(stream).poll_shutdown(cx),
-                Secure::Handshake(accept) => match accept.get_mut() {
-                    Some(preceded) => Pin::new(&mut preceded.stream).poll_shutdown(cx),
-                    None => Poll::Ready(Ok(())),
-                },
-                Secure::Nowhere => Poll::Ready(Ok(())),
+            Self::Secure(secure) => Pin::new(&mut **secure).poll_shutdown(cx),
+        }
+    }
+}
+
+impl AsyncRead for Secure {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls { stream, .. } => match Pin::new(stream).poll_read(cx, buffer) {
+                // Many close without `close_notify`. A command or reply that was cut off does not count anyway.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                result => result,
             },
+            Self::Handshake(accept) => match accept.get_mut() {
+                Some(preceded) => Pin::new(&mut preceded.stream).poll_read(cx, buffer),
+                None => Poll::Ready(Ok(())),
+            },
+            Self::Nowhere => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Secure {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
+            // Whoever brings the handshake forward will see its end.
+            Self::Handshake(_) => Poll::Pending,
+            Self::Nowhere => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls { stream, .. } => Pin::new(stream).poll_flush(cx),
+            Self::Handshake(_) | Self::Nowhere => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls { stream, .. } => Pin::new(stream).poll_shutdown(cx),
+            Self::Handshake(accept) => match accept.get_mut() {
+                Some(preceded) => Pin::new(&mut preceded.stream).poll_shutdown(cx),
+                None => Poll::Ready(Ok(())),
+            },
+            Self::Nowhere => Poll::Ready(Ok(())),
         }
     }
 }

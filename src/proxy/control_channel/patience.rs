@@ -52,12 +52,13 @@ pub(super) enum Verdict {
 }
 
 impl Patience {
-    /// The one that ends first; `other` where both end at once.
-    fn earlier(self, other: Self) -> Self {
-        if self.until.is_some_and(|until| other.until.is_none_or(|theirs| until < theirs)) {
-            self
-        } else {
-            other
+    /// The same, but for an ending that is due until then, if there is one.
+    fn within(self, due: Option<Instant>, ending: Ending) -> Self {
+        match due {
+            Some(due) if self.until.is_none_or(|until| due <= until) => {
+                Self { until: Some(due), then: Verdict::End(ending) }
+            }
+            _ => self,
         }
     }
 
@@ -88,9 +89,8 @@ impl Situation {
         } else {
             end(active + idle, Ending::IdleTimeout)
         };
-        let dues =
-            [(self.login_due, Ending::LoginTimeout), (self.answer_due, Ending::ServerSilent)].into_iter();
-        dues.filter_map(|(due, ending)| due.map(|due| end(due, ending))).fold(patience, Patience::earlier)
+        let patience = patience.within(self.login_due, Ending::LoginTimeout);
+        patience.within(self.answer_due, Ending::ServerSilent)
     }
 }
 

@@ -134,6 +134,11 @@ impl ControlChannel {
     /// client is there. A client that is killed closes all of its connections in order, and what it has sent of a file
     /// looks whole.
     pub(super) fn has_left_upload(&mut self) -> bool {
+        self.relays.is_some() && self.has_left_its_upload()
+    }
+
+    #[inline(never)]
+    fn has_left_its_upload(&mut self) -> bool {
         let Some(relays) = self.relays.as_mut().filter(|relays| relays.is_uploading()) else { return false };
         if self.client_is_done {
             return true;

@@ -14,6 +14,7 @@ mod backlog;
 mod control_channel;
 mod control_stream;
 mod front_door;
+mod generation;
 mod journal;
 mod listener;
 mod relay;
@@ -23,6 +24,7 @@ mod session_table;
 
 pub(crate) use front_door::Phase;
 pub use front_door::{BindError, FrontDoor};
+pub use generation::{Generation, Successor};
 pub use service::Service;
 pub use session_table::SessionTable;
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
 
-pub use acceptor::{Acceptor, Notice};
+pub use acceptor::{Acceptor, Notice, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
 

@@ -73,6 +73,11 @@ impl Health {
         }
     }
 
+    /// From now on so many in a row change it; what has been counted stays.
+    pub(super) fn reconfigure(&mut self, fall: u32, rise: u32) {
+        (self.fall, self.rise) = (fall.max(1), rise.max(1));
+    }
+
     pub(super) fn snapshot(&self) -> &HealthSnapshot {
         &self.now
     }

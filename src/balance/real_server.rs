@@ -29,17 +29,22 @@ pub struct RealServerSpec {
 /// A real server: its settings, the sessions it holds now, its health and its counters.
 ///
 /// It belongs to its identity, not to a configuration: counts and health live on when a new [`VirtualServer`]
-/// is built around the same `Arc`.
+/// is built around the same `Arc`, and [`RealServer::reconfigure`] takes the settings of the new one.
 ///
 /// [`VirtualServer`]: super::VirtualServer
 #[derive(Debug)]
 pub struct RealServer {
     name: String,
     address: SocketAddr,
-    max_connections: Option<u32>,
+    /// `u32::MAX` where there is no limit.
+    max_connections: AtomicU32,
+    /// As the configuration has it; an operator may have chosen another since.
+    configured_weight: AtomicU32,
     weight: AtomicU32,
     active: AtomicU32,
     drained: AtomicBool,
+    /// No configuration names it any more.
+    departed: AtomicBool,
     /// Copy of the health's state, so that choosing takes no second lock.
     up: AtomicBool,
     health: Mutex<Health>,
@@ -62,14 +67,42 @@ impl RealServer {
         Self {
             name: spec.name,
             address: spec.address,
-            max_connections: spec.max_connections,
+            max_connections: AtomicU32::new(spec.max_connections.unwrap_or(u32::MAX)),
+            configured_weight: AtomicU32::new(spec.weight),
             weight: AtomicU32::new(spec.weight),
             active: AtomicU32::new(0),
             drained: AtomicBool::new(false),
+            departed: AtomicBool::new(false),
             up: AtomicBool::new(true),
             health: Mutex::new(Health::new(spec.fall, spec.rise)),
             stats: Stats::default(),
         }
+    }
+
+    /// Takes the settings of another configuration that has this server, for everything that happens from now on. Its
+    /// identity stays, and so do counts, health, and what an operator has chosen: a drain, and a weight until the
+    /// configuration changes its own.
+    pub fn reconfigure(&self, spec: &RealServerSpec) {
+        debug_assert_eq!(
+            (&spec.name, spec.address),
+            (&self.name, self.address),
+            "settings of another server"
+        );
+        self.max_connections.store(spec.max_connections.unwrap_or(u32::MAX), Relaxed);
+        self.configure_weight(spec.weight);
+        self.lock_health().reconfigure(spec.fall, spec.rise);
+        self.departed.store(false, Relaxed);
+    }
+
+    /// Takes it out of service because no configuration names it any more; the sessions it holds stay.
+    pub fn depart(&self) {
+        self.departed.store(true, Relaxed);
+    }
+
+    /// Whether no configuration names it any more.
+    #[must_use]
+    pub fn has_departed(&self) -> bool {
+        self.departed.load(Relaxed)
     }
 
     /// Its name in the configuration, the log and `status`.
@@ -87,7 +120,7 @@ impl RealServer {
     /// Sessions it holds at most; `None` is no limit.
     #[cfg(test)]
     pub(super) fn max_connections(&self) -> Option<u32> {
-        self.max_connections
+        Some(self.max_connections.load(Relaxed)).filter(|&max| max < u32::MAX)
     }
 
     /// Its share of the sessions; 0 gives it none.
@@ -96,9 +129,22 @@ impl RealServer {
         self.weight.load(Relaxed)
     }
 
+    /// Its share as the configuration has it.
+    #[must_use]
+    pub fn configured_weight(&self) -> u32 {
+        self.configured_weight.load(Relaxed)
+    }
+
     /// Changes its share for the sessions placed from now on; those it holds stay.
     pub fn set_weight(&self, weight: u32) {
         self.weight.store(weight, Relaxed);
+    }
+
+    /// A new configuration says this weight: an operator's holds on unless the configured one has changed.
+    pub fn configure_weight(&self, weight: u32) {
+        if self.configured_weight.swap(weight, Relaxed) != weight {
+            self.set_weight(weight);
+        }
     }
 
     /// Sessions it holds now, those still connecting included.
@@ -157,11 +203,11 @@ impl RealServer {
     /// What a scheduler weighs, or why it must not.
     pub(super) fn load(&self) -> Result<Load, Unfit> {
         let load = Load { weight: self.weight(), active: self.active() };
-        if load.weight == 0 || self.is_drained() {
+        if load.weight == 0 || self.is_drained() || self.has_departed() {
             Err(Unfit::Drained)
         } else if !self.is_up() {
             Err(Unfit::Down)
-        } else if self.max_connections.is_some_and(|max| load.active >= max) {
+        } else if load.active >= self.max_connections.load(Relaxed) {
             Err(Unfit::Full)
         } else {
             Ok(load)
@@ -171,7 +217,7 @@ impl RealServer {
     /// Counts one session more, unless it is full. Checked again here because two virtual servers may share
     /// a real server, and each holds only its own lock.
     pub(super) fn hold(&self) -> bool {
-        let max = self.max_connections.unwrap_or(u32::MAX);
+        let max = self.max_connections.load(Relaxed);
         self.active.fetch_update(Relaxed, Relaxed, |active| (active < max).then(|| active + 1)).is_ok()
     }
 

@@ -7,31 +7,53 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::real_server::{RealServer, Unfit};
 use super::scheduler::{LbAlgo, Scheduler};
 
-/// A virtual server with its real servers.
+/// A virtual server with its real servers, as one configuration has it. What a new configuration must not lose is shared
+/// with its successor ([`VirtualServer::succeed`]).
 #[derive(Debug)]
 pub struct VirtualServer {
     name: String,
     lb_algo: LbAlgo,
     max_sessions: u32,
-    active: AtomicU32,
+    /// Of every configuration.
+    active: Arc<AtomicU32>,
     real_servers: Box<[Arc<RealServer>]>,
     /// Held while a server is chosen and counted, a few hundred nanoseconds, never across anything that waits.
-    scheduler: Mutex<Scheduler>,
+    scheduler: Arc<Mutex<Scheduler>>,
 }
 
 impl VirtualServer {
     /// A virtual server that spreads its sessions over `servers`, `max_sessions` at once at most.
     #[must_use]
     pub fn new(name: String, lb_algo: LbAlgo, max_sessions: u32, servers: Vec<Arc<RealServer>>) -> Arc<Self> {
+        Arc::new(Self::blank(name, lb_algo, max_sessions, servers))
+    }
+
+    fn blank(name: String, lb_algo: LbAlgo, max_sessions: u32, servers: Vec<Arc<RealServer>>) -> Self {
         let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address()).collect();
-        Arc::new(Self {
+        Self {
             name,
             lb_algo,
             max_sessions,
-            active: AtomicU32::new(0),
+            active: Arc::default(),
             real_servers: servers.into(),
-            scheduler: Mutex::new(Scheduler::new(lb_algo, &addresses)),
-        })
+            scheduler: Arc::new(Mutex::new(Scheduler::new(lb_algo, &addresses))),
+        }
+    }
+
+    /// The same virtual server as another configuration has it. Both count their sessions together; whose turn it is goes
+    /// on where neither the servers nor the way of choosing among them have changed.
+    #[must_use]
+    pub fn succeed(&self, lb_algo: LbAlgo, max_sessions: u32, servers: Vec<Arc<RealServer>>) -> Arc<Self> {
+        let mut successor = Self::blank(self.name.clone(), lb_algo, max_sessions, servers);
+        successor.active = Arc::clone(&self.active);
+        let same = |(one, other)| Arc::ptr_eq(one, other);
+        if lb_algo == self.lb_algo
+            && successor.real_servers.len() == self.real_servers.len()
+            && successor.real_servers.iter().zip(&self.real_servers).all(same)
+        {
+            successor.scheduler = Arc::clone(&self.scheduler);
+        }
+        Arc::new(successor)
     }
 
     /// Its name in the configuration, the log and `status`.

@@ -141,7 +141,7 @@ impl Status {
             uptime_s: uptime,
             sessions,
             log_lines_lost,
-            panics: services.iter().map(|service| service.panics.load(Relaxed)).sum(),
+            panics: services.iter().map(|service| service.lasting.panics.load(Relaxed)).sum(),
             virtual_servers: services.iter().map(|service| VirtualServerStatus::of(service, now)).collect(),
         }
     }
@@ -156,8 +156,8 @@ impl VirtualServerStatus {
             lb_algo: server.lb_algo().to_string(),
             data_path: service.data_path.to_string(),
             sessions: server.active(),
-            proxy_header_failures: service.proxy_header_failures.load(Relaxed),
-            data_paths: service.path_counts.iter().map(DataPathStatus::of).collect(),
+            proxy_header_failures: service.lasting.proxy_header_failures.load(Relaxed),
+            data_paths: service.lasting.path_counts.iter().map(DataPathStatus::of).collect(),
             relay: RelayStatus::of(service),
             real_servers: server.real_servers().iter().map(|real| RealServerStatus::of(real, now)).collect(),
         }
@@ -172,7 +172,7 @@ impl DataPathStatus {
 
 impl RelayStatus {
     fn of(service: &Service) -> Self {
-        let relaying = &service.relaying;
+        let relaying = &service.lasting.relaying;
         Self {
             ports_in_use: relaying.ports.in_use(),
             ports_exhausted: relaying.ports.exhausted(),

@@ -417,7 +417,7 @@ impl ControlChannel {
         let ending = self.session.ended().unwrap_or(ending);
         self.account_all(out);
         if ending == Ending::ProxyHeader {
-            self.service.proxy_header_failures.fetch_add(1, Relaxed);
+            self.service.lasting.proxy_header_failures.fetch_add(1, Relaxed);
         }
         self.end_relays();
         journal::session_ended(

@@ -335,7 +335,7 @@ impl Relays {
             Side::Client => to_client,
             Side::Server => self.to_server,
         };
-        let pool = &self.service.relaying.ports;
+        let pool = &self.service.lasting.relaying.ports;
         let ports = (0..count).map(|_| pool.listen(local)).collect::<Result<Vec<_>, _>>()?;
         let listeners = Listeners::watch(ports).map_err(|error| format!("cannot listen: {error}"))?;
         let addresses = listeners.addresses();

@@ -93,7 +93,7 @@ impl Future for ServedSession {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // Nothing of the session is used after a panic: its guards drop, and its sockets close.
         catch_unwind(AssertUnwindSafe(|| self.advance(cx))).unwrap_or_else(|_| {
-            self.service.panics.fetch_add(1, Relaxed);
+            self.service.lasting.panics.fetch_add(1, Relaxed);
             journal::panicked(&self.service, self.client());
             Poll::Ready(())
         })
@@ -133,7 +133,7 @@ async fn begin(
         }
         Err(Refusal::Arrival(ArrivalError::Nothing)) => None,
         Err(Refusal::Arrival(refusal)) => {
-            service.proxy_header_failures.fetch_add(1, Relaxed);
+            service.lasting.proxy_header_failures.fetch_add(1, Relaxed);
             journal::refused(&service, address, &refusal);
             None
         }

@@ -55,6 +55,14 @@ struct Stamp {
     changed: (i64, i64),
 }
 
+/// A certificate that was read and not put in force yet.
+#[derive(Debug)]
+pub struct Reread {
+    credential: Credential,
+    stamps: [Option<Stamp>; 2],
+    standing: Standing,
+}
+
 /// What [`Acceptor::look`] has found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Notice {
@@ -138,13 +146,58 @@ impl Acceptor {
         changed.then(|| watched.in_force.date_problem(&self.files, standing)).flatten().map(Notice::Lapsing)
     }
 
+    /// Whether it was opened with these files.
+    #[must_use]
+    pub fn is_of(&self, files: &config::Tls) -> bool {
+        (&self.files.certificate, &self.files.key) == (&files.certificate, &files.key)
+    }
+
+    /// Reads its files as [`Acceptor::open`] does, for [`Acceptor::adopt`]; what is likely not meant comes beside.
+    ///
+    /// # Errors
+    ///
+    /// What makes them useless. A certificate that has expired is useless, unless it is the one that is in force: then it
+    /// is warned of, as at the start.
+    pub fn reread(&self, now: SystemTime) -> Result<(Reread, Vec<CredentialProblem>), CredentialProblem> {
+        let stamps = stamps(&self.files);
+        let credential = Credential::read(&self.files)?;
+        let standing = credential.validity.standing(now);
+        if !self.shows(&credential) {
+            self.date_error(&credential, standing)?;
+        }
+        let warnings = credential.warnings(&self.files, now);
+        Ok((Reread { credential, stamps, standing }, warnings))
+    }
+
+    /// Puts in force what was read.
+    pub fn adopt(&self, reread: Reread) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
+        *shown = Arc::clone(&reread.credential.certified);
+        *watched = Watched {
+            in_force: reread.credential,
+            standing: reread.standing,
+            stamps: reread.stamps,
+            settled: true,
+        };
+    }
+
+    fn shows(&self, credential: &Credential) -> bool {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.in_force.certified.cert == credential.certified.cert
+    }
+
+    fn date_error(&self, credential: &Credential, standing: Standing) -> Result<(), CredentialProblem> {
+        match credential.date_problem(&self.files, standing) {
+            Some(problem) if !standing.holds() => Err(problem),
+            _ => Ok(()),
+        }
+    }
+
     fn usable(&self, now: SystemTime) -> Result<Credential, CredentialProblem> {
         let credential = Credential::read(&self.files)?;
         let standing = credential.validity.standing(now);
-        match credential.date_problem(&self.files, standing) {
-            Some(problem) if !standing.holds() => Err(problem),
-            _ => Ok(credential),
-        }
+        self.date_error(&credential, standing).map(|()| credential)
     }
 
     fn replace(

@@ -19,10 +19,11 @@ use super::bounce::Login;
 #[derive(Debug, Default)]
 pub struct OwnPorts {
     table: RwLock<HashMap<SocketAddr, OwnPort>>,
-    /// Every address that the door has been seen at, and those that clients know it by.
+    /// Every address that the door has been seen at, and those that clients know it by. None is taken out: sessions of an
+    /// earlier configuration may use it still.
     addresses: RwLock<HashSet<IpAddr>>,
     /// `relay_ports` of all virtual servers.
-    ranges: Vec<RangeInclusive<u16>>,
+    ranges: RwLock<Vec<RangeInclusive<u16>>>,
     owners: AtomicU64,
 }
 
@@ -52,7 +53,12 @@ impl OwnPorts {
     /// The door opens ports out of these ranges.
     #[must_use]
     pub fn new(ranges: Vec<RangeInclusive<u16>>) -> Self {
-        Self { ranges, ..Self::default() }
+        Self { ranges: RwLock::new(ranges), ..Self::default() }
+    }
+
+    /// The door opens ports out of other ranges from now on.
+    pub fn set_ranges(&self, ranges: Vec<RangeInclusive<u16>>) {
+        *self.ranges.write().unwrap_or_else(PoisonError::into_inner) = ranges;
     }
 
     /// The door has this address, or clients know it by this one.
@@ -71,7 +77,8 @@ impl OwnPorts {
 
     /// Whether the door may open this port.
     pub(super) fn is_in_range(&self, port: u16) -> bool {
-        self.ranges.iter().any(|range| range.contains(&port))
+        let ranges = self.ranges.read().unwrap_or_else(PoisonError::into_inner);
+        ranges.iter().any(|range| range.contains(&port))
     }
 
     pub(super) fn find(&self, named: SocketAddr) -> Option<OwnPort> {

@@ -219,7 +219,7 @@ impl ControlChannel {
     }
 
     fn account_transfer(&mut self, record: TransferRecord) {
-        self.service.path_counts.count(record.data_path, record.reason);
+        self.service.lasting.path_counts.count(record.data_path, record.reason);
         let relays = self.relays.as_mut().filter(|_| record.relay.is_some());
         let Some(relays) = relays else {
             return journal::transfer(&self.service, &self.real_server, &self.facts, &record, None);

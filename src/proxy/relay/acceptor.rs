@@ -145,7 +145,7 @@ async fn serve_many(mut listeners: Listeners, plan: Plan, ticket: &mut Ticket) {
     {
         // The acceptors count, too.
         if state.of_session() > MAX_CONNECTIONS {
-            state.service.relaying.refused.fetch_add(1, Relaxed);
+            state.service.lasting.relaying.refused.fetch_add(1, Relaxed);
             continue;
         }
         let (plan, state, mut ticket) = (Arc::clone(&plan), Arc::clone(&state), state.ticket());
@@ -176,7 +176,7 @@ async fn join(accepted: TcpStream, dialled: TcpStream, plan: &Plan, ticket: &mut
 
 async fn reach(state: &State, plan: &Plan, port: usize) -> Result<TcpStream, String> {
     let Some(&target) = plan.targets.get(port) else { return Err("no address to connect to".into()) };
-    let live = state.service.relaying.ports.live();
+    let live = state.service.lasting.relaying.ports.live();
     let reached = dial(plan.peers.client, plan.source, target, live, state.service.timeouts.connect).await;
     reached.map_err(|why| match plan.side {
         Side::Client => {

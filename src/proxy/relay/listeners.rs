@@ -92,7 +92,7 @@ impl Listeners {
                 } else {
                     strangers = 1;
                 }
-                service.relaying.strangers.fetch_add(strangers, Relaxed);
+                service.lasting.relaying.strangers.fetch_add(strangers, Relaxed);
             }
         }
     }
@@ -100,7 +100,7 @@ impl Listeners {
     /// The next connection of somebody who may, with the number of the port; the client's own address comes first. Others
     /// are reset.
     pub(super) async fn accept(&mut self, state: &State, peers: &Peers) -> (TcpStream, usize) {
-        let relaying = &state.service.relaying;
+        let relaying = &state.service.lasting.relaying;
         while let Some((early, port)) = self.take_early() {
             if peers.accepts(early.visitor) {
                 return (early.stream, port);

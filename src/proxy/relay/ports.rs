@@ -21,12 +21,17 @@ const MAX_GUESTS: usize = 512;
 /// `relay_ports` of a virtual server, as far as this process knows who has them.
 #[derive(Debug)]
 pub(crate) struct PortPool {
-    range: RangeInclusive<u16>,
-    addresses: Mutex<HashMap<IpAddr, Ports>>,
+    state: Mutex<PoolState>,
     live: Arc<LivePorts>,
     in_use: AtomicUsize,
     /// How often there was none.
     exhausted: AtomicU64,
+}
+
+#[derive(Debug)]
+struct PoolState {
+    range: RangeInclusive<u16>,
+    addresses: HashMap<IpAddr, Ports>,
 }
 
 /// The ports of one address.
@@ -61,12 +66,21 @@ pub(super) struct RelayPort {
 impl PortPool {
     pub(crate) fn new(range: RangeInclusive<u16>, live: Arc<LivePorts>) -> Arc<Self> {
         Arc::new(Self {
-            range,
-            addresses: Mutex::default(),
+            state: Mutex::new(PoolState { range, addresses: HashMap::new() }),
             live,
             in_use: AtomicUsize::new(0),
             exhausted: AtomicU64::new(0),
         })
+    }
+
+    /// Opens ports of another range from now on; those in use stay until they are given back.
+    pub(crate) fn set_range(&self, range: RangeInclusive<u16>) {
+        let mut state = self.lock();
+        if state.range == range {
+            return;
+        }
+        let former = std::mem::replace(&mut state.range, range.clone());
+        state.addresses.values_mut().for_each(|ports| ports.move_to(&former, &range));
     }
 
     /// Ports on which a relay listens now, all addresses together.
@@ -87,10 +101,10 @@ impl PortPool {
     pub(super) fn listen(self: &Arc<Self>, local: SocketAddr) -> Result<RelayPort, String> {
         let mut other_program = None;
         // Anywhere in the range, so that nobody can tell which is next.
-        let mut from = usize::try_from(RandomState::new().hash_one(()) % self.size() as u64).unwrap_or(0);
+        let mut from = u16::try_from(RandomState::new().hash_one(()) >> 48).unwrap_or(0);
         for _ in 0..MAX_TRIES {
             let Some(port) = self.claim(local.ip(), from) else { break };
-            from = usize::from(port - self.range.start()) + 1;
+            from = port.wrapping_add(1);
             let mut address = local;
             address.set_port(port);
             match sys::data_socket::listen(address) {
@@ -106,7 +120,7 @@ impl PortPool {
                     });
                 }
                 Err(error) => {
-                    self.lock().entry(local.ip()).or_default().rest(port, &self.range);
+                    self.lock().rest(address);
                     if error.kind() != io::ErrorKind::AddrInUse {
                         return Err(format!("cannot listen on {address}: {error}"));
                     }
@@ -115,7 +129,7 @@ impl PortPool {
             }
         }
         self.exhausted.fetch_add(1, Relaxed);
-        let (first, last) = (self.range.start(), self.range.end());
+        let (first, last) = self.lock().range.clone().into_inner();
         let taken = match other_program {
             Some(port) => format!("other programs listen there, on {port} for one"),
             None => format!("{} are in use", self.in_use()),
@@ -123,19 +137,21 @@ impl PortPool {
         Err(format!("no free port in relay_ports {first}-{last}; {taken}"))
     }
 
-    /// Takes a port out of the pool, the first from `start` on that was not used lately, or else the one that rests
-    /// longest.
-    fn claim(&self, address: IpAddr, start: usize) -> Option<u16> {
-        let size = self.size();
-        let mut addresses = self.lock();
+    /// Takes a port out of the pool, the first from some place on that was not used lately, or else the one that rests
+    /// longest. The place is `start`, or any where that is not in the range.
+    fn claim(&self, address: IpAddr, start: u16) -> Option<u16> {
+        let mut state = self.lock();
+        let PoolState { range, addresses } = &mut *state;
+        let size = range.len();
         let ports = addresses.entry(address).or_default();
         if ports.busy.is_empty() {
             ports.busy = vec![0; size.div_ceil(64)];
         }
-        let index = ports.first_free(start % size, size);
+        let start = usize::from(start.wrapping_sub(*range.start())) % size;
+        let index = ports.first_free(start, size);
         if let Some(index) = index {
             ports.set(index, true);
-            return u16::try_from(index).ok().map(|offset| self.range.start() + offset);
+            return u16::try_from(index).ok().map(|offset| range.start() + offset);
         }
         ports.resting.pop_front()
     }
@@ -143,20 +159,34 @@ impl PortPool {
     fn give_back(&self, address: SocketAddr) {
         self.live.0.remove(&key(address));
         self.in_use.fetch_sub(1, Relaxed);
-        self.lock().entry(address.ip()).or_default().rest(address.port(), &self.range);
-    }
-
-    fn size(&self) -> usize {
-        usize::from(self.range.end() - self.range.start()) + 1
+        self.lock().rest(address);
     }
 
     /// A thread that died with the lock left plain numbers, good at any moment.
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Ports>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PoolState {
+    fn rest(&mut self, address: SocketAddr) {
+        self.addresses.entry(address.ip()).or_default().rest(address.port(), &self.range);
     }
 }
 
 impl Ports {
+    /// Another range has some ports of the former one, or none.
+    fn move_to(&mut self, former: &RangeInclusive<u16>, range: &RangeInclusive<u16>) {
+        let busy = std::mem::replace(&mut self.busy, vec![0; range.len().div_ceil(64)]);
+        for (index, port) in former.clone().enumerate() {
+            if range.contains(&port) && busy.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+            {
+                self.set(usize::from(port - range.start()), true);
+            }
+        }
+        self.resting.retain(|port| range.contains(port));
+    }
+
     /// The first that is free, from `start` on and round; a word of 64 at a time.
     fn first_free(&self, start: usize, size: usize) -> Option<usize> {
         let words = self.busy.len();
@@ -177,8 +207,11 @@ impl Ports {
         }
     }
 
-    /// Half of the range rests at most.
+    /// Half of the range rests at most; what is of a former range is forgotten.
     fn rest(&mut self, port: u16, range: &RangeInclusive<u16>) {
+        if !range.contains(&port) {
+            return;
+        }
         self.resting.push_back(port);
         if self.resting.len() > usize::from(range.end() - range.start()) / 2
             && let Some(port) = self.resting.pop_front()
@@ -291,6 +324,29 @@ mod tests {
         assert!(refused.contains("other programs listen there"), "{refused}");
         drop((taken, held));
         assert!(pool.listen(address).is_ok());
+    }
+
+    #[test]
+    fn a_range_that_moves_keeps_the_ports_that_are_in_use() {
+        let (pool, address) = pool(8);
+        let held: Vec<RelayPort> = (0..8).map(|_| pool.listen(address).unwrap()).collect();
+        pool.set_range(21_004..=21_011);
+        let new: HashSet<u16> =
+            (0..4).map(|_| pool.listen(address).unwrap()).map(|port| port.address.port()).collect();
+        assert!(new.iter().all(|port| (21_008..=21_011).contains(port)), "{new:?}");
+        assert_eq!(pool.in_use(), 8);
+        drop(held);
+        let all: Vec<RelayPort> = (0..8).map(|_| pool.listen(address).unwrap()).collect();
+        let numbers: HashSet<u16> = all.iter().map(|port| port.address.port()).collect();
+        assert_eq!(numbers, (21_004..=21_011).collect());
+        assert_eq!(
+            pool.listen(address).unwrap_err(),
+            "no free port in relay_ports 21004-21011; 8 are in use"
+        );
+        pool.set_range(21_000..=21_000);
+        assert_eq!(pool.listen(address).unwrap().address.port(), 21_000);
+        drop(all);
+        assert_eq!((pool.in_use(), pool.live().0.len()), (0, 0));
     }
 
     #[test]

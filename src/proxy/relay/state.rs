@@ -322,7 +322,7 @@ impl Drop for Ticket {
         drop(tasks);
         self.state.of_session.fetch_sub(1, Relaxed);
         if panicked {
-            self.state.service.panics.fetch_add(1, Relaxed);
+            self.state.service.lasting.panics.fetch_add(1, Relaxed);
         }
         self.state.tell();
     }

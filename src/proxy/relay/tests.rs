@@ -416,7 +416,7 @@ async fn a_download_goes_on_after_the_server_s_last_word_and_is_told_of_when_it_
     assert_eq!((carried.to_server, carried.to_client), (0, 5));
     assert_eq!(carried.end.as_deref(), Some("complete"));
     assert!(stage.relays.take_ended().is_none() && stage.relays.is_over());
-    assert_eq!(stage.service.relaying.ports.in_use(), 0);
+    assert_eq!(stage.service.lasting.relaying.ports.in_use(), 0);
 }
 
 #[tokio::test]
@@ -430,7 +430,7 @@ async fn one_connection_is_taken_and_then_nobody_listens() {
     client.write_all(b"x").await.unwrap();
     data.read_exact(&mut [0]).await.unwrap();
     assert!(TcpStream::connect(port).await.is_err());
-    assert_eq!(stage.service.relaying.ports.in_use(), 0);
+    assert_eq!(stage.service.lasting.relaying.ports.in_use(), 0);
     drop(stage);
     assert!(is_reset(read_all(&mut data).await), "dropped with its session");
     assert!(is_reset(read_all(&mut client).await));
@@ -451,7 +451,7 @@ async fn strangers_are_reset_and_counted_and_change_nothing() {
     data.write_all(b"mine").await.unwrap();
     drop(data);
     assert_eq!(read_all(&mut client).await.unwrap(), b"mine");
-    assert_eq!(stage.service.relaying.strangers.load(Relaxed), 1);
+    assert_eq!(stage.service.lasting.relaying.strangers.load(Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,7 +479,7 @@ async fn a_server_that_is_not_there_is_told_at_once() {
     assert!(why.starts_with(&format!("the server's data connection: cannot connect to {nobody}: ")), "{why}");
     assert_eq!(stage.service.virtual_server.real_servers()[0].stats.data_failures.load(Relaxed), 1);
     // Its port is free again.
-    while stage.service.relaying.ports.in_use() > 0 {
+    while stage.service.lasting.relaying.ports.in_use() > 0 {
         yield_now().await;
     }
 }
@@ -533,7 +533,7 @@ async fn many_connections_are_kept_over_transfers_until_the_port_closes() {
     let carried = stage.finish(true).expect("nothing is under way");
     assert_eq!((carried.to_server, carried.to_client, carried.end), (0, 32, None));
     stage.relays.handle(RelayRequest::Close { id: ID });
-    while stage.service.relaying.ports.in_use() > 0 {
+    while stage.service.lasting.relaying.ports.in_use() > 0 {
         yield_now().await;
     }
     // What was joined lives on, to its own end.
@@ -561,7 +561,7 @@ async fn a_relay_reaches_another_relay_of_the_door_under_its_clients_name() {
     // Not as `client`: nobody gets in for having the door's address.
     let mut source = TcpStream::connect(active).await.unwrap();
     assert!(is_reset(read_all(&mut source).await));
-    assert_eq!(service.relaying.strangers.load(Relaxed), 1);
+    assert_eq!(service.lasting.relaying.strangers.load(Relaxed), 1);
 
     let mut from = Stage { service: Arc::clone(&service), relays: new() };
     let active = from.listen(Side::Server);

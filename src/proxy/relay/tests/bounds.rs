@@ -23,7 +23,7 @@ async fn strangers_that_come_before_the_transfer_leave_room_for_the_client() {
     data.write_all(b"mine").await.unwrap();
     drop(data);
     assert_eq!(read_all(&mut client).await.unwrap(), b"mine");
-    assert!(stage.service.relaying.strangers.load(Relaxed) >= 284);
+    assert!(stage.service.lasting.relaying.strangers.load(Relaxed) >= 284);
 }
 
 #[tokio::test]
@@ -131,5 +131,5 @@ async fn the_connections_of_a_session_are_bounded_over_all_its_transfers() {
     stage.start(server.local_addr().unwrap(), Connections::Many, Direction::Upload);
     let mut client = TcpStream::connect(port).await.unwrap();
     assert!(is_reset(read_all(&mut client).await));
-    assert_eq!(stage.service.relaying.refused.load(Relaxed), 1);
+    assert_eq!(stage.service.lasting.relaying.refused.load(Relaxed), 1);
 }

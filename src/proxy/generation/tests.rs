@@ -1,0 +1,152 @@
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::*;
+use crate::balance::{CheckOutcome, Tried};
+use crate::config::Model;
+use crate::proxy::now;
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// A virtual server `v` with these real servers, each a name, an address and what else is said of it.
+fn virtual_server(name: &str, keys: &str, servers: &[(&str, &str, &str)]) -> String {
+    let mut text = format!("[[virtual_server]]\nname = \"{name}\"\naddresses = [\"127.0.0.1\"]\n{keys}\n");
+    for (name, address, keys) in servers {
+        text.push_str(&format!(
+            "[[virtual_server.real_server]]\nname = \"{name}\"\naddress = \"{address}\"\n{keys}\n"
+        ));
+    }
+    text
+}
+
+fn model(text: &str) -> Model {
+    config::toml::parse(std::path::Path::new("test.toml"), text).expect("a configuration").model
+}
+
+fn first(text: &str) -> Generation {
+    Generation::first(&model(text), SystemTime::UNIX_EPOCH).unwrap().0
+}
+
+fn next(generation: &Generation, text: &str) -> Generation {
+    generation.next(&model(text), SystemTime::UNIX_EPOCH).unwrap().take_over()
+}
+
+fn server(generation: &Generation, name: &str) -> Arc<RealServer> {
+    let mut servers = generation.services()[0].virtual_server.real_servers().iter();
+    Arc::clone(servers.find(|server| server.name() == name).expect("a real server of that name"))
+}
+
+fn departed(generation: &Generation) -> Vec<(String, String)> {
+    let departed = generation.departed();
+    departed.real_servers.iter().map(|(of, server)| (of.clone(), server.name().to_owned())).collect()
+}
+
+#[test]
+fn what_has_the_same_identity_keeps_its_counts_its_health_and_its_sessions() {
+    let before = first(&virtual_server("v", "", &[("s1", "127.0.0.2", ""), ("s2", "127.0.0.3", "")]));
+    let service = Arc::clone(&before.services()[0]);
+    let admission = service.virtual_server.admit().unwrap();
+    let placement = service.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    assert_eq!(placement.real_server().name(), "s1");
+    for _ in 0..4 {
+        let _ = server(&before, "s2").handle_check(now(), CheckOutcome::Failed("refused".into()));
+    }
+    server(&before, "s1").stats.logins.store(7, Relaxed);
+    service.lasting.panics.store(1, Relaxed);
+
+    let keys = "max_sessions = 1\nlb_algo = \"rr\"\nidle_timeout = \"1m\"\nrelay_ports = \"41000-41009\"";
+    let servers = [
+        ("s3", "127.0.0.4", ""),
+        ("s2", "127.0.0.3", "weight = 5"),
+        ("s1", "127.0.0.2", "max_connections = 1"),
+    ];
+    let after = next(&before, &virtual_server("v", keys, &servers));
+    let service = &after.services()[0];
+    assert!(Arc::ptr_eq(&server(&after, "s1"), placement.real_server()));
+    assert_eq!(service.virtual_server.active(), 1);
+    assert_eq!(service.virtual_server.admit().unwrap_err().max_sessions, 1, "the session of before counts");
+    assert_eq!((server(&after, "s1").active(), server(&after, "s1").stats.logins.load(Relaxed)), (1, 7));
+    assert_eq!((server(&after, "s2").is_up(), server(&after, "s2").weight()), (false, 5));
+    assert_eq!(service.lasting.panics.load(Relaxed), 1);
+    // s1 is full now and s2 is down.
+    let next = service.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    assert_eq!(next.real_server().name(), "s3");
+    drop((admission, placement));
+    assert_eq!((service.virtual_server.active(), server(&after, "s1").active()), (0, 0));
+    assert_eq!(departed(&after), []);
+}
+
+#[test]
+fn a_name_at_another_address_is_another_server() {
+    let before = first(&virtual_server("v", "", &[("s1", "127.0.0.2", "")]));
+    let placement = before.services()[0].virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    let after = next(&before, &virtual_server("v", "", &[("s1", "127.0.0.2", "port = 2812")]));
+    assert_eq!(server(&after, "s1").active(), 0);
+    assert_eq!(departed(&after), [("v".to_owned(), "s1".to_owned())]);
+    assert!(placement.real_server().has_departed());
+    drop(placement);
+    assert_eq!(departed(&after), []);
+}
+
+#[test]
+fn what_has_departed_gets_nothing_and_is_the_same_when_it_is_back() {
+    let both = virtual_server("v", "", &[("s1", "127.0.0.2", ""), ("s2", "127.0.0.3", "")]);
+    let one = virtual_server("v", "", &[("s2", "127.0.0.3", "")]);
+    let other = virtual_server("w", "port = 2812", &[("s3", "127.0.0.4", "")]);
+    let mut generation = first(&both);
+    let old = Arc::clone(&generation.services()[0]);
+    let admission = old.virtual_server.admit().unwrap();
+    let placement = old.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    assert_eq!(placement.real_server().name(), "s1");
+    placement.real_server().stats.logins.store(3, Relaxed);
+
+    generation = next(&generation, &one);
+    // A session of before that still looks for a server.
+    let late = old.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    assert_eq!(late.real_server().name(), "s2");
+    generation = next(&generation, &other);
+    assert_eq!(departed(&generation), [("v".into(), "s1".into()), ("v".into(), "s2".into())]);
+    assert_eq!(generation.departed().services.len(), 1);
+    assert!(old.virtual_server.place(CLIENT, &Tried::default()).is_err());
+
+    generation = next(&generation, &both);
+    assert_eq!(departed(&generation), []);
+    assert!(Arc::ptr_eq(&server(&generation, "s1"), placement.real_server()));
+    assert!(!placement.real_server().has_departed());
+    assert_eq!(generation.services()[0].virtual_server.active(), 1);
+    assert_eq!(server(&generation, "s1").stats.logins.load(Relaxed), 3);
+    drop((admission, placement, late));
+    assert!(generation.departed().services.is_empty());
+}
+
+#[test]
+fn an_operators_weight_stays_until_the_files_weight_changes() {
+    let with = |keys| virtual_server("v", keys, &[("s1", "127.0.0.2", "weight = 2")]);
+    let mut generation = first(&with(""));
+    server(&generation, "s1").set_weight(9);
+    generation = next(&generation, &with("max_sessions = 5"));
+    assert_eq!((server(&generation, "s1").weight(), server(&generation, "s1").configured_weight()), (9, 2));
+    generation = next(&generation, &virtual_server("v", "", &[("s1", "127.0.0.2", "weight = 3")]));
+    assert_eq!((server(&generation, "s1").weight(), server(&generation, "s1").configured_weight()), (3, 3));
+}
+
+#[test]
+fn a_generation_that_does_not_take_over_changes_nothing() {
+    let before = first(&virtual_server("v", "", &[("s1", "127.0.0.2", ""), ("s2", "127.0.0.3", "")]));
+    let text = virtual_server("v", "relay_ports = \"41000-41009\"", &[("s1", "127.0.0.2", "weight = 7")]);
+    drop(before.next(&model(&text), SystemTime::UNIX_EPOCH).unwrap());
+    assert_eq!(server(&before, "s1").weight(), 1);
+    assert!(!server(&before, "s2").has_departed());
+    let held: Vec<_> = (0..4)
+        .map(|_| before.services()[0].virtual_server.place(CLIENT, &Tried::default()).unwrap())
+        .collect();
+    assert_eq!((server(&before, "s1").active(), server(&before, "s2").active()), (2, 2));
+    drop(held);
+    let missing = virtual_server(
+        "v",
+        "[virtual_server.tls]\ncertificate = \"/nonexistent.pem\"\nkey = \"/nonexistent.pem\"",
+        &[("s1", "127.0.0.2", "")],
+    );
+    let error = before.next(&model(&missing), SystemTime::UNIX_EPOCH).unwrap_err().to_string();
+    assert!(error.starts_with("/nonexistent.pem: cannot be read"), "{error}");
+}

@@ -1,0 +1,63 @@
+//! What of a virtual server outlives its configuration.
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::super::relay::{LivePorts, Relaying};
+use crate::proto::ftp::{DataPath, PathReason};
+
+/// It belongs to the virtual server's name: every generation of the service counts here.
+#[derive(Debug)]
+pub(crate) struct Lasting {
+    /// Connections that were closed because of their PROXY protocol header: it was missing or broken, or there was one
+    /// from where none is believed.
+    pub(crate) proxy_header_failures: AtomicU64,
+    pub(crate) relaying: Relaying,
+    pub(crate) path_counts: PathCounts,
+    /// Sessions that ended by a panic of ours.
+    pub(crate) panics: AtomicU64,
+}
+
+impl Lasting {
+    pub(in super::super) fn new(relay_ports: RangeInclusive<u16>, live: Arc<LivePorts>) -> Self {
+        Self {
+            proxy_header_failures: AtomicU64::new(0),
+            relaying: Relaying::new(relay_ports, live),
+            path_counts: PathCounts::default(),
+            panics: AtomicU64::new(0),
+        }
+    }
+}
+
+/// How many transfers took which data path, and why.
+#[derive(Debug, Default)]
+pub(crate) struct PathCounts([AtomicU64; PATHS.len()]);
+
+/// What a transfer can have.
+const PATHS: [(DataPath, PathReason); 9] = [
+    (DataPath::Direct, PathReason::Configured),
+    (DataPath::Direct, PathReason::GlobusClient),
+    (DataPath::Relay, PathReason::Configured),
+    (DataPath::Relay, PathReason::GlobusClient),
+    (DataPath::Relay, PathReason::OtherClient),
+    (DataPath::Relay, PathReason::PeerChecked),
+    (DataPath::Relay, PathReason::TlsToClient),
+    (DataPath::Relay, PathReason::TlsToServer),
+    (DataPath::Relay, PathReason::OwnRelayNamed),
+];
+
+impl PathCounts {
+    pub(in super::super) fn count(&self, path: DataPath, reason: PathReason) {
+        if let Some(index) = PATHS.iter().position(|&known| known == (path, reason)) {
+            self.0[index].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Those that are not 0.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (DataPath, PathReason, u64)> {
+        let counts = PATHS.iter().zip(&self.0);
+        counts
+            .map(|(&(path, reason), count)| (path, reason, count.load(Relaxed)))
+            .filter(|&(.., count)| count > 0)
+    }
+}

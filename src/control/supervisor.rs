@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::admin::{Answer, Question};
 use super::logging::LogLoss;
 use super::status::Status;
+use super::steering::{Order, obey};
 use super::{admin, certificates};
 use crate::checker;
 use crate::config;
@@ -167,7 +169,7 @@ impl Daemon {
         let observed = self.observed.clone();
         let answers = async move {
             match listener {
-                Some(listener) => admin::serve(listener, move || observed.status()).await,
+                Some(listener) => admin::serve(listener, move |question| observed.answer(question)).await,
                 None => std::future::pending().await,
             }
         };
@@ -258,6 +260,22 @@ pub enum Stop {
 }
 
 impl Observed {
+    fn answer(&self, question: Question) -> Answer {
+        let (server, order) = match question {
+            Question::Status {} => return Answer::Status(self.status()),
+            Question::Drain { server, deadline_ms } => {
+                (server, Order::Drain(deadline_ms.map(Duration::from_millis)))
+            }
+            Question::Undrain { server } => (server, Order::Undrain),
+            Question::Weight { server, weight } => (server, Order::Weight(weight)),
+            Question::Server { server } => (server, Order::Look),
+        };
+        match obey(&server, order, &self.services, &self.sessions, now()) {
+            Ok(servers) => Answer::Servers(servers),
+            Err(error) => Answer::Error(error.to_string()),
+        }
+    }
+
     fn status(&self) -> Status {
         let now = now();
         let uptime = now.saturating_duration_since(self.started).as_secs();

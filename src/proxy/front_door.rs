@@ -141,8 +141,10 @@ impl FrontDoor {
                 tokio::select! {
                     () = sleep(of_beginning.min(of_all)) => {}
                     Ok(()) = phase.changed() => {}
+                    () = table.next_drain_deadline() => {}
                 }
                 let now = now();
+                table.heed_drain_deadlines(now);
                 table.sweep_beginning(now);
                 if now >= swept + of_all {
                     table.sweep(now);

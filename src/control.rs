@@ -2,6 +2,7 @@
 pub mod admin;
 mod certificates;
 mod logging;
+mod service_manager;
 mod status;
 mod steering;
 mod supervisor;

@@ -18,6 +18,7 @@ mod balance;
 mod corpus;
 mod data_addresses;
 mod documentation;
+mod drain;
 mod example_certificates;
 mod faults;
 mod idle_memory;

@@ -17,10 +17,12 @@ mod health;
 mod real_server;
 mod scheduler;
 mod stats;
+mod steering;
 mod virtual_server;
 
 pub use health::{CheckOutcome, HealthChange, HealthSnapshot};
 pub use real_server::{RealServer, RealServerSpec};
 pub use scheduler::LbAlgo;
 pub use stats::Stats;
+pub use steering::Drain;
 pub use virtual_server::{Admission, NoServer, Placement, Refused, Tried, VirtualServer};

@@ -1,14 +1,18 @@
 //! The command line: what an administrator types, and what comes back.
 mod check;
+mod daemon;
 pub mod demo;
 mod run;
 mod status;
+mod steer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config;
 use crate::control::LogFormat;
 
 /// A command line that cannot be read ends with this code; clap uses the same.
@@ -32,6 +36,12 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Show the running daemon: real servers, their health, their sessions
     Status(StatusArgs),
+    /// Give a real server no new sessions; idle ones end, running transfers may finish
+    Drain(DrainArgs),
+    /// Take a drained real server back into service
+    Undrain(UndrainArgs),
+    /// Give a real server another share of the sessions to come, 0 for none
+    Weight(WeightArgs),
 }
 
 #[derive(Debug, Args)]
@@ -62,10 +72,70 @@ struct StatusArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+/// Which daemon is meant.
+#[derive(Debug, Args)]
+struct DaemonArgs {
+    #[command(flatten)]
     config: ConfigArgs,
     /// The daemon's admin socket, where the configuration cannot be read
     #[arg(long, value_name = "SOCKET")]
     admin: Option<PathBuf>,
+}
+
+/// Which real servers are meant.
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// The real server: every one of that name, or VIRTUAL/NAME for the one in that virtual server
+    #[arg(value_name = "NAME")]
+    server: String,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Debug, Args)]
+struct WaitArgs {
+    /// Return only when it has come to that: 0, or 1 if it has not
+    #[arg(long)]
+    wait: bool,
+    /// Wait so long at most, such as 5m
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "wait")]
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+struct DrainArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// End what still runs after this time, such as 10m; never by default
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    deadline: Option<Duration>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+struct UndrainArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+struct WeightArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// From 0 to 65535
+    #[arg(value_name = "N")]
+    weight: u16,
+}
+
+/// A duration as the configuration has it.
+fn duration(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text).map_err(|(what, mend)| format!("{what}; {mend}"))
 }
 
 impl From<LogArg> for LogFormat {
@@ -85,5 +155,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args.config),
         Command::Demo(args) => demo::run(&args, run::start_in_background),
         Command::Status(args) => status::status(&args),
+        Command::Drain(args) => steer::drain(&args),
+        Command::Undrain(args) => steer::undrain(&args),
+        Command::Weight(args) => steer::weight(&args),
     }
 }

@@ -16,6 +16,8 @@ mod reader;
 mod syntax;
 pub mod toml;
 
+pub(crate) use duration::parse as parse_duration;
+pub(crate) use error::did_you_mean;
 pub use error::{Problem, Severity, TooFewDescriptors, report};
 pub use model::{
     Check, CheckKind, Global, Model, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer,

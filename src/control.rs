@@ -2,10 +2,13 @@
 pub mod admin;
 mod certificates;
 mod logging;
+mod service_manager;
 mod status;
+mod steering;
 mod supervisor;
 
 pub use certificates::today;
 pub use logging::{LogFormat, LogLoss, Logging};
-pub use status::{RealServerStatus, ServerState, Status, VirtualServerStatus};
+pub use status::{DrainStatus, RealServerStatus, ServerState, Status, VirtualServerStatus};
+pub use steering::SteeredServer;
 pub use supervisor::{Daemon, StartError, Stop};

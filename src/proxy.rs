@@ -26,7 +26,7 @@ pub(crate) use front_door::Phase;
 pub use front_door::{BindError, FrontDoor};
 pub use generation::{Generation, Successor};
 pub use service::Service;
-pub use session_table::SessionTable;
+pub use session_table::{Held, SessionTable};
 
 /// Bytes of one session's task while it waits for its peers, without what it points to.
 #[must_use]

@@ -148,8 +148,15 @@ fn systemd_is_asked_for_the_time_that_a_drain_may_take() {
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let heard = || {
-        let mut bytes = [0; 4096];
-        manager.recv(&mut bytes).map(|length| String::from_utf8_lossy(&bytes[..length]).into_owned())
+        loop {
+            let mut bytes = [0; 4096];
+            let length = manager.recv(&mut bytes)?;
+            let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            // What `systemctl status` shows changes at any time.
+            if !said.starts_with("STATUS=") {
+                return Ok::<String, std::io::Error>(said);
+            }
+        }
     };
     let (server, _finish) = held_transfers();
     let address = unused_address();

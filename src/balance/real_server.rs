@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::health::{CheckOutcome, Health, HealthChange, HealthSnapshot};
 use super::scheduler::Load;
 use super::stats::Stats;
+use super::steering::{Drain, Steering};
 
 /// What the configuration says about a real server.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,11 +39,8 @@ pub struct RealServer {
     address: SocketAddr,
     /// `u32::MAX` where there is no limit.
     max_connections: AtomicU32,
-    /// As the configuration has it; an operator may have chosen another since.
-    configured_weight: AtomicU32,
-    weight: AtomicU32,
+    steering: Steering,
     active: AtomicU32,
-    drained: AtomicBool,
     /// No configuration names it any more.
     departed: AtomicBool,
     /// Copy of the health's state, so that choosing takes no second lock.
@@ -68,10 +66,8 @@ impl RealServer {
             name: spec.name,
             address: spec.address,
             max_connections: AtomicU32::new(spec.max_connections.unwrap_or(u32::MAX)),
-            configured_weight: AtomicU32::new(spec.weight),
-            weight: AtomicU32::new(spec.weight),
+            steering: Steering::new(spec.weight),
             active: AtomicU32::new(0),
-            drained: AtomicBool::new(false),
             departed: AtomicBool::new(false),
             up: AtomicBool::new(true),
             health: Mutex::new(Health::new(spec.fall, spec.rise)),
@@ -126,25 +122,23 @@ impl RealServer {
     /// Its share of the sessions; 0 gives it none.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        self.weight.load(Relaxed)
+        self.steering.weight()
     }
 
-    /// Its share as the configuration has it.
+    /// The weight that the configuration says; the one in force may be an operator's.
     #[must_use]
     pub fn configured_weight(&self) -> u32 {
-        self.configured_weight.load(Relaxed)
+        self.steering.configured_weight()
     }
 
-    /// Changes its share for the sessions placed from now on; those it holds stay.
+    /// An operator changes its share for the sessions placed from now on; those it holds stay.
     pub fn set_weight(&self, weight: u32) {
-        self.weight.store(weight, Relaxed);
+        self.steering.set_weight(weight);
     }
 
     /// A new configuration says this weight: an operator's holds on unless the configured one has changed.
     pub fn configure_weight(&self, weight: u32) {
-        if self.configured_weight.swap(weight, Relaxed) != weight {
-            self.set_weight(weight);
-        }
+        self.steering.configure_weight(weight);
     }
 
     /// Sessions it holds now, those still connecting included.
@@ -162,12 +156,29 @@ impl RealServer {
     /// Whether an operator has taken it out of service.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.drained.load(Relaxed)
+        self.steering.is_drained()
     }
 
-    /// Takes it out of service for new sessions, or back; the sessions it holds stay.
-    pub fn set_drained(&self, drained: bool) {
-        self.drained.store(drained, Relaxed);
+    /// Since when, and until when what still runs may; `None` while it is in service.
+    #[must_use]
+    pub fn drain(&self) -> Option<Drain> {
+        self.steering.drain()
+    }
+
+    /// Takes it out of service for new sessions. Those that it holds are the caller's to tell. Said again, the last
+    /// deadline counts.
+    pub fn handle_drain(&self, now: Instant, deadline: Option<Instant>) {
+        self.steering.handle_drain(now, deadline);
+    }
+
+    /// The deadline of its drain has come and ended so many sessions.
+    pub fn handle_drain_deadline(&self, ended: u32) {
+        self.steering.handle_deadline(ended);
+    }
+
+    /// Takes it back into service; whether it was out.
+    pub fn handle_undrain(&self) -> bool {
+        self.steering.handle_undrain()
     }
 
     /// Takes the outcome of a check that ended at `now`; the caller logs the change.

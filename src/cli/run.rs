@@ -48,12 +48,15 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
 async fn serve(model: &Model, loss: LogLoss) -> Result<bool, String> {
     // Before READY: a signal that comes right after it must find us.
     let signals = Signals::new().map_err(|error| format!("cannot watch signals: {error}"))?;
-    let daemon = Daemon::start(model, loss).map_err(|error| error.to_string())?;
+    let passed = sys::passed_sockets::take().map_err(|error| error.to_string())?;
+    let daemon = Daemon::start_with(model, loss, passed).map_err(|error| error.to_string())?;
     sys::service_manager::ready();
+    let informing = tokio::spawn(daemon.inform_service_manager());
     let (stop, stopping) = watch::channel(Stop::No);
     let signals = tokio::spawn(signals.forward(stop, model.global.drain_timeout));
     let sound = daemon.run(stopping).await;
     signals.abort();
+    informing.abort();
     Ok(sound)
 }
 

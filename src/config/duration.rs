@@ -9,7 +9,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// # Errors
 ///
 /// The reason and the mend.
-pub(super) fn parse(text: &str) -> Result<Duration, (&'static str, String)> {
+pub(crate) fn parse(text: &str) -> Result<Duration, (&'static str, String)> {
     const EXAMPLE: &str = "write a whole number and a unit (ms, s, m or h), such as \"10s\"";
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -169,7 +169,7 @@ pub(super) fn alternatives(words: &[String]) -> String {
 }
 
 /// The word of `known` that was probably meant.
-pub(super) fn did_you_mean<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn did_you_mean<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     // Longer than any word of ours with room for a slip: no need to measure.
     const LONGEST: Range<usize> = 2..40;
     // From this many letters on, a beginning is enough: `max_conn`.

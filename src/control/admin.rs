@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::status::Status;
+use super::steering::SteeredServer;
 
 /// Longest question, in bytes.
 const MAX_QUESTION: u64 = 4096;
@@ -37,11 +38,35 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What may be asked.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Question {
     /// [`Status`].
     Status {},
+    /// No new sessions for a real server, and an end for those that it has.
+    Drain {
+        /// Its name, or `VIRTUAL/NAME`.
+        server: String,
+        /// When what still runs is ended; never by default.
+        deadline_ms: Option<u64>,
+    },
+    /// The real server is back.
+    Undrain {
+        /// As above.
+        server: String,
+    },
+    /// Another weight for a real server.
+    Weight {
+        /// As above.
+        server: String,
+        /// From 0 on.
+        weight: u32,
+    },
+    /// What the others answer, with nothing changed.
+    Server {
+        /// As above.
+        server: String,
+    },
 }
 
 /// What is answered.
@@ -50,7 +75,9 @@ pub enum Question {
 pub enum Answer {
     /// To [`Question::Status`].
     Status(Status),
-    /// The question was not understood.
+    /// To all that name a real server: each server of that name.
+    Servers(Vec<SteeredServer>),
+    /// The question was not understood, or cannot be done.
     Error(String),
 }
 
@@ -134,7 +161,10 @@ pub(super) fn check_place(path: &Path) -> io::Result<()> {
 }
 
 /// Answers questions for ever. A client that dawdles holds up nobody and is cut off.
-pub(super) async fn serve(listener: UnixListener, status: impl Fn() -> Status + Clone + Send + 'static) {
+pub(super) async fn serve(
+    listener: UnixListener,
+    answer: impl Fn(Question) -> Answer + Clone + Send + 'static,
+) {
     let mut clients = JoinSet::new();
     let mut failing = false;
     loop {
@@ -145,7 +175,7 @@ pub(super) async fn serve(listener: UnixListener, status: impl Fn() -> Status + 
         match listener.accept().await {
             Ok((stream, _)) => {
                 failing = false;
-                clients.spawn(timeout(PATIENCE, converse(stream, status.clone())));
+                clients.spawn(timeout(PATIENCE, converse(stream, answer.clone())));
             }
             Err(error) => {
                 // Said once until it works again.
@@ -159,12 +189,12 @@ pub(super) async fn serve(listener: UnixListener, status: impl Fn() -> Status + 
     }
 }
 
-async fn converse(stream: UnixStream, status: impl Fn() -> Status) -> io::Result<()> {
+async fn converse(stream: UnixStream, answer: impl Fn(Question) -> Answer) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(MAX_QUESTION)).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(Question::Status {}) => Answer::Status(status()),
+        Ok(question) => answer(question),
         Err(error) => Answer::Error(format!("question not understood: {error}")),
     };
     let mut text = serde_json::to_string(&answer)?;
@@ -177,12 +207,12 @@ async fn converse(stream: UnixStream, status: impl Fn() -> Status) -> io::Result
 /// # Errors
 ///
 /// See [`AskError`].
-pub fn ask(path: &Path, question: Question) -> Result<Answer, AskError> {
+pub fn ask(path: &Path, question: &Question) -> Result<Answer, AskError> {
     let io = |source| AskError::io(path, source);
     let mut stream = BlockingStream::connect(path).map_err(|source| AskError::connect(path, source))?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(io)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(io)?;
-    let mut line = serde_json::to_string(&question).map_err(|error| io(error.into()))?;
+    let mut line = serde_json::to_string(question).map_err(|error| io(error.into()))?;
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(io)?;
     let mut answer = String::new();

@@ -2,11 +2,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::balance::RealServer;
+use crate::balance::{Drain, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
 use crate::proxy::Service;
 
@@ -91,6 +91,17 @@ pub enum ServerState {
     Busy,
 }
 
+/// A drain that is in force.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DrainStatus {
+    /// Seconds since it began.
+    pub since_s: u64,
+    /// Seconds until what still runs is ended, 0 once that has come; `None` for never.
+    pub deadline_s: Option<u64>,
+    /// Sessions that the deadline has ended.
+    pub ended: u32,
+}
+
 /// One real server.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[allow(missing_docs)] // the counters are those of `balance::Stats`
@@ -98,7 +109,11 @@ pub struct RealServerStatus {
     pub name: String,
     pub address: String,
     pub weight: u32,
+    /// As configured; `weight` is another when an operator has said so.
+    pub configured_weight: u32,
     pub state: ServerState,
+    /// Out of service by an operator's word.
+    pub drain: Option<DrainStatus>,
     /// Seconds since the state last changed between up and down; `None` if never.
     pub since_s: Option<u64>,
     /// Why the last check or greeting failed.
@@ -182,8 +197,40 @@ impl RelayStatus {
     }
 }
 
+impl DrainStatus {
+    fn of(drain: Drain, now: Instant) -> Self {
+        // Rounded up: 0 is the end.
+        let seconds = |left: Duration| left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        Self {
+            since_s: now.saturating_duration_since(drain.since).as_secs(),
+            deadline_s: drain.deadline.map(|at| seconds(at.saturating_duration_since(now))),
+            ended: drain.ended,
+        }
+    }
+}
+
+/// `drained 42 s ago, deadline in 558 s`.
+impl fmt::Display for DrainStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "drained {} s ago", self.since_s)?;
+        match self.deadline_s {
+            None => write!(f, ", no deadline"),
+            Some(0) => write!(f, ", the deadline is over and has ended {} sessions", self.ended),
+            Some(seconds) => write!(f, ", deadline in {seconds} s"),
+        }
+    }
+}
+
 impl RealServerStatus {
-    fn of(server: &RealServer, now: Instant) -> Self {
+    /// `1`, or `0 (1)` where the configuration says 1.
+    pub(super) fn shown_weight(&self) -> String {
+        if self.weight == self.configured_weight {
+            return self.weight.to_string();
+        }
+        format!("{} ({})", self.weight, self.configured_weight)
+    }
+
+    pub(super) fn of(server: &RealServer, now: Instant) -> Self {
         let health = server.health();
         let stats = &server.stats;
         let state = if !health.up {
@@ -202,7 +249,9 @@ impl RealServerStatus {
             name: server.name().into(),
             address: server.address().to_string(),
             weight: server.weight(),
+            configured_weight: server.configured_weight(),
             state,
+            drain: server.drain().map(|drain| DrainStatus::of(drain, now)),
             since_s: health.since.map(|since| now.saturating_duration_since(since).as_secs()),
             reason: health.last_error,
             sessions: server.active(),
@@ -284,8 +333,15 @@ impl fmt::Display for VirtualServerStatus {
             writeln!(
                 f,
                 "  {:width$}  {:21}  {state:7}  {:>6}  {:>8}  {:>8}  {logins:>15}  {gsi:>17}  {transfers:>18}",
-                server.name, server.address, server.weight, server.sessions, server.total_sessions,
+                server.name,
+                server.address,
+                server.shown_weight(),
+                server.sessions,
+                server.total_sessions,
             )?;
+            if let Some(drain) = &server.drain {
+                writeln!(f, "  {:width$}  {drain}, {} sessions left", "", server.sessions)?;
+            }
             if let Some(reason) = &server.reason {
                 writeln!(f, "  {:width$}  {reason}", "")?;
             }

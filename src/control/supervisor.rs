@@ -9,14 +9,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::admin::{Answer, Question};
 use super::logging::LogLoss;
 use super::status::Status;
-use super::{admin, certificates};
+use super::steering::{Order, obey};
+use super::{admin, certificates, service_manager};
 use crate::checker;
 use crate::config;
 use crate::proxy::{BindError, FrontDoor, Phase, Service, SessionTable, now};
 use crate::sys;
 use crate::sys::lock::{Lock, LockError};
+use crate::sys::passed_sockets::PassedSocket;
 use crate::tls::CredentialProblem;
 
 /// How long sessions may take to say their last line when the door closes.
@@ -100,6 +103,19 @@ impl Daemon {
     ///
     /// See [`StartError`]; nothing is left behind.
     pub fn start(model: &config::Model, loss: LogLoss) -> Result<Self, StartError> {
+        Self::start_with(model, loss, Vec::new())
+    }
+
+    /// The same, with listening sockets that the service manager has opened.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub fn start_with(
+        model: &config::Model,
+        loss: LogLoss,
+        passed: Vec<PassedSocket>,
+    ) -> Result<Self, StartError> {
         let admin = AdminSocket::open(&model.global.admin_socket)?;
         if let Err(shortage) = config::check_descriptors(model, sys::descriptors::raise_limit()) {
             tracing::warn!("{shortage}");
@@ -109,7 +125,7 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
-        let door = FrontDoor::open(&services, threads)?;
+        let door = FrontDoor::open_with(&services, threads, passed)?;
         let probes = probes(model, &services);
         let observed = Observed {
             services: services.clone(),
@@ -146,6 +162,13 @@ impl Daemon {
         self.observed.status()
     }
 
+    /// Tells the service manager, for as long as it is polled, that every part turns, and how the site is. Returns at
+    /// once where there is no service manager.
+    pub fn inform_service_manager(&self) -> impl Future<Output = ()> + Send + use<> {
+        let observed = self.observed.clone();
+        service_manager::inform(Arc::clone(self.door.liveness()), move || observed.status())
+    }
+
     /// Checks the real servers and answers questions until `stop` becomes [`Stop::Drain`], then drains: running
     /// transfers may finish within `drain_timeout`; [`Stop::AtOnce`] cuts that short.
     ///
@@ -153,7 +176,8 @@ impl Daemon {
     pub async fn run(mut self, stop: watch::Receiver<Stop>) -> bool {
         let (stop_checks, checks_stopped) = watch::channel(false);
         let probes = std::mem::take(&mut self.probes);
-        let checks = tokio::spawn(checker::run(probes, checks_stopped));
+        let pulse = self.door.liveness().pulse("checks".into());
+        let checks = tokio::spawn(pulse.beside(checker::run(probes, checks_stopped)));
         self.run_beside(checks, stop_checks, stop).await
     }
 
@@ -167,12 +191,13 @@ impl Daemon {
         let observed = self.observed.clone();
         let answers = async move {
             match listener {
-                Some(listener) => admin::serve(listener, move || observed.status()).await,
+                Some(listener) => admin::serve(listener, move |question| observed.answer(question)).await,
                 None => std::future::pending().await,
             }
         };
         let mut answers = std::pin::pin!(answers);
-        let mut clock = tokio::spawn(self.door.keep_time());
+        let pulse = self.door.liveness().pulse("clock".into());
+        let mut clock = tokio::spawn(pulse.beside(self.door.keep_time()));
         let mut certificates = tokio::spawn(certificates::look_after(self.services.clone()));
         let goes_on = tokio::select! {
             _ = stop.wait_for(|stop| *stop != Stop::No) => true,
@@ -258,6 +283,22 @@ pub enum Stop {
 }
 
 impl Observed {
+    fn answer(&self, question: Question) -> Answer {
+        let (server, order) = match question {
+            Question::Status {} => return Answer::Status(self.status()),
+            Question::Drain { server, deadline_ms } => {
+                (server, Order::Drain(deadline_ms.map(Duration::from_millis)))
+            }
+            Question::Undrain { server } => (server, Order::Undrain),
+            Question::Weight { server, weight } => (server, Order::Weight(weight)),
+            Question::Server { server } => (server, Order::Look),
+        };
+        match obey(&server, order, &self.services, &self.sessions, now()) {
+            Ok(servers) => Answer::Servers(servers),
+            Err(error) => Answer::Error(error.to_string()),
+        }
+    }
+
     fn status(&self) -> Status {
         let now = now();
         let uptime = now.saturating_duration_since(self.started).as_secs();

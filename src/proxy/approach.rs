@@ -26,6 +26,9 @@ use crate::proto::ftp::{Ending, Greeting, ReplyCode};
 use crate::sys;
 use crate::tls::Connector;
 
+/// How long a server that is left before the session began may take to take the QUIT.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
 /// A real server that took the session.
 pub(super) struct Approached {
     pub(super) server: ControlStream,
@@ -95,6 +98,14 @@ pub(super) async fn approach(
         let server = placement.real_server();
         match attempt(service, &placement, arrival, registration).await {
             Ok(Greeted { stream, leg, greeting, rest }) => {
+                registration.set_server(server);
+                if server.is_drained() {
+                    // Since it was chosen. The client has heard nothing yet.
+                    journal::passed_over(service, server, client, "drained meanwhile");
+                    say_goodbye(stream, registration).await;
+                    tried.insert(placement.index());
+                    continue;
+                }
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
                 return Ok(Approached { server: stream, placement, leg, greeting, rest });
@@ -176,6 +187,16 @@ async fn attempt(
         Some(result) => result,
         None => Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
     }
+}
+
+/// Real servers were seen to hang from connections that are closed without QUIT. One that takes no line now is left
+/// without.
+async fn say_goodbye(mut stream: ControlStream, registration: &Registration) {
+    let said = async {
+        stream.write_all(b"QUIT\r\n").await?;
+        stream.flush().await
+    };
+    let _ = within(registration, GOODBYE_WITHIN, said).await;
 }
 
 fn no_tls(reason: &dyn std::fmt::Display) -> AttemptError {

@@ -9,6 +9,7 @@
 //!
 //! `Closing` waits because closing a socket with unread bytes sends RST, and RST may overtake the reply that says why.
 mod patience;
+mod told;
 mod traffic;
 
 use std::cell::RefCell;
@@ -32,11 +33,9 @@ use super::journal::{self, Facts};
 use super::now;
 use super::relay::{Lingering, Relays};
 use super::service::Service;
-use super::session_table::{Registration, Signal};
+use super::session_table::Registration;
 use crate::balance::{Placement, RealServer};
-use crate::proto::ftp::{Ending, Login, Outbox, Session};
-use crate::sys;
-use patience::{ANSWER_FOR, Patience, Situation, Verdict};
+use crate::proto::ftp::{Ending, Outbox, Session};
 
 /// What is read at once, in bytes: one buffer per thread, so that an idle session owns none.
 const READ_SIZE: usize = 16 * 1024;
@@ -84,7 +83,10 @@ pub(super) struct ControlChannel {
     /// When a byte last went anywhere.
     active: Instant,
     state: State,
+    /// The door is.
     draining: bool,
+    /// As the session was told last; whether, since and until when is the server's to say.
+    server_is_drained: bool,
     /// The client has sent FIN.
     client_is_done: bool,
     /// TLS begins as soon as the client has all that is meant for it in clear.
@@ -151,6 +153,7 @@ impl ControlChannel {
             active: started,
             state: State::Open,
             draining: false,
+            server_is_drained: false,
             client_is_done: false,
             starts_tls: false,
         }
@@ -199,44 +202,6 @@ impl ControlChannel {
         let Self { service, real_server, facts, registration, relays, .. } = self;
         let relays = relays.filter(|relays| !relays.is_over())?;
         Some(Lingering { service, server: real_server, facts, registration, relays })
-    }
-
-    /// What came from outside the two connections: time, drain, shutdown.
-    fn heed_signals(&mut self, now: Instant, scratch: &mut Scratch) -> Step {
-        let signal = self.registration.signal();
-        if signal >= Signal::Drain && !self.draining {
-            self.draining = true;
-            self.session.handle_drain();
-        }
-        let ending = match self.state {
-            State::HalfClosed { .. } if signal == Signal::Shutdown => {
-                return Step::Over(Ending::ClientClosed);
-            }
-            State::Closing { ending, .. } if signal == Signal::Shutdown => return Step::Over(ending),
-            State::HalfClosed { .. } | State::Closing { .. } => return Step::Forward,
-            State::Open if signal == Signal::Shutdown => Ending::Shutdown,
-            State::Open if self.registration.is_overdue(now) => match self.patience(now).expired(now) {
-                Some(Verdict::End(ending)) => ending,
-                Some(Verdict::LookForClient)
-                    if self.client.tcp().is_none_or(sys::socket::is_closed_by_peer) =>
-                {
-                    Ending::ClientClosed
-                }
-                Some(Verdict::LookForClient) => {
-                    self.active = now;
-                    return Step::Forward;
-                }
-                None => return Step::Forward,
-            },
-            State::Open => return Step::Forward,
-        };
-        self.session.handle_ending(ending, now, &mut scratch.out);
-        if ending == Ending::ClientStalled {
-            // What it has not taken for so long it will not take now.
-            return Step::Over(ending);
-        }
-        self.close(ending, scratch);
-        Step::Forward
     }
 
     fn advance_open(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Step {
@@ -384,32 +349,6 @@ impl ControlChannel {
             self.to_client.abandon();
         }
         self.state = State::Closing { ending, timer: Box::pin(sleep(CLOSING_FOR)) };
-    }
-
-    fn patience(&mut self, now: Instant) -> Patience {
-        let tunnel = self.session.tunnel().is_some();
-        let before_login = self.session.login() == Login::No && !tunnel;
-        if !before_login {
-            self.login_due_from = now;
-        }
-        let limits = &self.service.timeouts;
-        let flowing = self.relays.as_ref().is_some_and(|relays| relays.is_flowing());
-        let held_back = !tunnel && !self.session.accepts_client();
-        let situation = Situation {
-            open: matches!(self.state, State::Open),
-            client_is_behind: !self.to_client.is_empty(),
-            server_is_behind: !self.to_server.is_empty(),
-            held_back,
-            busy: tunnel || flowing || self.session.is_busy(),
-            quiet: self.session.is_quiet() && !flowing,
-            draining: self.draining,
-            login_due: before_login.then(|| self.login_due_from + limits.login),
-            answer_due: held_back
-                .then(|| self.session.asked_since())
-                .flatten()
-                .map(|since| since + ANSWER_FOR),
-        };
-        situation.patience(self.active, limits.idle)
     }
 
     fn report(&mut self, now: Instant, ending: Ending, out: &mut Outbox) {

@@ -11,11 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::listener::Entrance;
+use super::listener::{Entrance, Origin};
 use super::service::Service;
 use super::session_table::{SessionTable, Signal, sweep_interval};
 use super::{listener, now};
 use crate::sys;
+use crate::sys::liveness::{Liveness, Pulse};
+use crate::sys::passed_sockets::PassedSocket;
 
 /// How often to sweep while the door drains: somebody waits for every session that is left.
 const DRAINING_SWEEP: Duration = Duration::from_millis(500);
@@ -40,6 +42,7 @@ pub struct FrontDoor {
     phase: watch::Sender<Phase>,
     table: Arc<SessionTable>,
     addresses: Vec<SocketAddr>,
+    liveness: Arc<Liveness>,
     /// How often to look for sessions whose time is over.
     sweep: Duration,
     /// How often to look among those that look for a server.
@@ -63,6 +66,16 @@ pub enum BindError {
     /// Anything else.
     #[error("{0}: cannot listen: {1}")]
     Listen(SocketAddr, io::Error),
+    /// The service manager has opened a socket that the configuration does not know.
+    #[error(
+        "socket {name:?} from the service manager: no virtual server listens on {address}; add it to `addresses` and `port`, or take its ListenStream= away"
+    )]
+    NotConfigured {
+        /// Of the unit.
+        name: String,
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// A thread or its event queue.
     #[error("cannot start a thread: {0}; raise the limits of processes and descriptors")]
     Thread(io::Error),
@@ -76,7 +89,20 @@ impl FrontDoor {
     ///
     /// See [`BindError`].
     pub fn open(services: &[Arc<Service>], threads: NonZeroUsize) -> Result<Self, BindError> {
-        let (listeners, addresses) = listen(services, threads)?;
+        Self::open_with(services, threads, Vec::new())
+    }
+
+    /// The same, with sockets that the service manager has opened already in the place of the door's own.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub fn open_with(
+        services: &[Arc<Service>],
+        threads: NonZeroUsize,
+        passed: Vec<PassedSocket>,
+    ) -> Result<Self, BindError> {
+        let (listeners, addresses) = listen(services, threads, passed)?;
         let (phase, watched) = watch::channel(Phase::Open);
         let table = Arc::new(SessionTable::new(now()));
         let shortest = |of: fn(&Service) -> Duration| {
@@ -84,14 +110,21 @@ impl FrontDoor {
         };
         let (sweep, sweep_beginning) =
             (shortest(Service::shortest_timeout), shortest(Service::shortest_beginning));
-        let prepare = |listeners| {
+        let liveness = Arc::new(Liveness::default());
+        let prepare = |(number, listeners)| {
             let runtime = DoorRuntime::build()?;
             let listeners = runtime.watch(listeners)?;
-            Ok((runtime, Work { listeners, table: Arc::clone(&table), phase: watched.clone() }))
+            let pulse = liveness.pulse(format!("door-{number}"));
+            Ok((runtime, Work { listeners, table: Arc::clone(&table), phase: watched.clone(), pulse }))
         };
-        let prepared: Vec<(DoorRuntime, Work)> =
-            listeners.into_iter().map(prepare).collect::<io::Result<_>>().map_err(BindError::Thread)?;
-        let mut door = Self { threads: Vec::new(), phase, table, addresses, sweep, sweep_beginning };
+        let prepared: Vec<(DoorRuntime, Work)> = listeners
+            .into_iter()
+            .enumerate()
+            .map(prepare)
+            .collect::<io::Result<_>>()
+            .map_err(BindError::Thread)?;
+        let mut door =
+            Self { threads: Vec::new(), phase, table, addresses, liveness, sweep, sweep_beginning };
         for (number, (runtime, work)) in prepared.into_iter().enumerate() {
             let thread =
                 std::thread::Builder::new().name(format!("door-{number}")).spawn(move || runtime.run(work));
@@ -118,6 +151,12 @@ impl FrontDoor {
         &self.table
     }
 
+    /// Asks every thread whether it still turns; other parts may be added.
+    #[must_use]
+    pub fn liveness(&self) -> &Arc<Liveness> {
+        &self.liveness
+    }
+
     /// Goes forward to a phase.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.send_modify(|now| *now = phase.max(*now));
@@ -141,8 +180,10 @@ impl FrontDoor {
                 tokio::select! {
                     () = sleep(of_beginning.min(of_all)) => {}
                     Ok(()) = phase.changed() => {}
+                    () = table.next_drain_deadline() => {}
                 }
                 let now = now();
+                table.heed_drain_deadlines(now);
                 table.sweep_beginning(now);
                 if now >= swept + of_all {
                     table.sweep(now);
@@ -169,12 +210,13 @@ impl FrontDoor {
     }
 }
 
-type Listeners<L> = Vec<(L, Arc<Service>, Entrance)>;
+type Listeners<L> = Vec<(L, Arc<Service>, Entrance, Origin)>;
 
 /// For each thread a listener on every address, and these addresses.
 fn listen(
     services: &[Arc<Service>],
     threads: NonZeroUsize,
+    mut passed: Vec<PassedSocket>,
 ) -> Result<(Vec<Listeners<TcpListener>>, Vec<SocketAddr>), BindError> {
     let mut listeners: Vec<Listeners<TcpListener>> = Vec::new();
     listeners.resize_with(threads.get(), Vec::new);
@@ -184,6 +226,19 @@ fn listen(
         let secured = service.implicit_addresses.iter().map(|&address| (address, Entrance::ImplicitTls));
         for (configured, entrance) in clear.chain(secured) {
             let fail = |error| bind_error(configured, error);
+            let of_manager: Vec<TcpListener> = passed
+                .extract_if(.., |socket| socket.address == configured)
+                .map(|socket| socket.listener)
+                .collect();
+            if !of_manager.is_empty() {
+                for (number, of_thread) in listeners.iter_mut().enumerate() {
+                    for listener in share(&of_manager, number, threads).map_err(fail)? {
+                        of_thread.push((listener, Arc::clone(service), entrance, Origin::Passed));
+                    }
+                }
+                addresses.push(configured);
+                continue;
+            }
             if configured.port() != 0 {
                 sys::socket::probe_unused(configured).map_err(fail)?;
             }
@@ -192,12 +247,26 @@ fn listen(
             for of_thread in &mut listeners {
                 let listener = sys::socket::listen(address).map_err(fail)?;
                 address = listener.local_addr().map_err(fail)?;
-                of_thread.push((listener, Arc::clone(service), entrance));
+                of_thread.push((listener, Arc::clone(service), entrance, Origin::Own));
             }
             addresses.push(address);
         }
     }
-    Ok((listeners, addresses))
+    match passed.pop() {
+        None => Ok((listeners, addresses)),
+        Some(PassedSocket { name, address, .. }) => Err(BindError::NotConfigured { name, address }),
+    }
+}
+
+/// What one thread gets of the sockets that were passed for one address: its part of them, or one together with other
+/// threads. Then one queue is there for several, each is woken, and whoever comes first takes the client. Listeners of our
+/// own beside them would need `ReusePort=yes` and the user that the service manager has, and whoever waited in their
+/// queues would be lost when this process ends, which is what passed sockets spare the clients.
+fn share(passed: &[TcpListener], number: usize, threads: NonZeroUsize) -> io::Result<Vec<TcpListener>> {
+    if passed.len() < threads.get() {
+        return Ok(vec![passed[number % passed.len()].try_clone()?]);
+    }
+    passed.iter().skip(number).step_by(threads.get()).map(TcpListener::try_clone).collect()
 }
 
 /// A thread's runtime. One that is dropped before it runs is dropped inside the supervisor's, where tokio panics
@@ -213,8 +282,8 @@ impl DoorRuntime {
     /// Registers listeners with the runtime's event queue.
     fn watch(&self, listeners: Listeners<TcpListener>) -> io::Result<Listeners<tokio::net::TcpListener>> {
         let _inside = self.0.as_ref().map(Runtime::enter);
-        let watch = |(listener, service, entrance)| {
-            Ok((tokio::net::TcpListener::from_std(listener)?, service, entrance))
+        let watch = |(listener, service, entrance, origin)| {
+            Ok((tokio::net::TcpListener::from_std(listener)?, service, entrance, origin))
         };
         listeners.into_iter().map(watch).collect()
     }
@@ -239,17 +308,18 @@ struct Work {
     listeners: Listeners<tokio::net::TcpListener>,
     table: Arc<SessionTable>,
     phase: watch::Receiver<Phase>,
+    pulse: Pulse,
 }
 
 impl Work {
     /// Ends when the door is closed, or a part of it has panicked.
     async fn run(mut self) {
         let mut tasks = JoinSet::new();
-        for (listener, service, entrance) in self.listeners {
+        for (listener, service, entrance, origin) in self.listeners {
             tasks.spawn(listener::accept(
                 listener,
                 service,
-                entrance,
+                (entrance, origin),
                 Arc::clone(&self.table),
                 self.phase.clone(),
             ));
@@ -259,6 +329,7 @@ impl Work {
                 _ = self.phase.wait_for(|phase| *phase == Phase::Closed) => return,
                 // Listeners close when the door drains; the sessions go on.
                 Some(ended) = tasks.join_next() => if ended.is_err() { return },
+                never = self.pulse.answer() => match never {},
             }
         }
     }
@@ -291,7 +362,12 @@ mod tests {
         assert!(door.is_sound());
         let runtime = DoorRuntime::build().unwrap();
         let (_, phase) = watch::channel(Phase::Open);
-        let work = Work { listeners: Vec::new(), table: Arc::clone(&door.table), phase };
+        let work = Work {
+            listeners: Vec::new(),
+            table: Arc::clone(&door.table),
+            phase,
+            pulse: door.liveness.pulse("more".into()),
+        };
         // Nobody is left who could close it: it ends by itself, and too early.
         door.threads.push(std::thread::spawn(move || runtime.run(work)));
         while door.is_sound() {

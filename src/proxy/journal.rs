@@ -114,6 +114,10 @@ pub(super) fn passed_over(service: &Service, server: &RealServer, client: Socket
     );
 }
 
+pub(super) fn drain_deadline(server: &RealServer, sessions: usize) {
+    warn!(real_server = server.name(), sessions, "deadline of the drain; ending what still runs");
+}
+
 /// In the words of a check that finds the same (`checker`), so that one search finds both.
 pub(super) fn health(service: &Service, server: &RealServer, change: Option<HealthChange>) {
     let virtual_server = service.virtual_server.name();

@@ -28,11 +28,19 @@ pub(super) enum Entrance {
     ImplicitTls,
 }
 
+/// Who has opened a listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Origin {
+    Own,
+    /// The service manager, which holds it open: the next daemon has the clients that wait in its queue.
+    Passed,
+}
+
 /// Accepts until the door drains; then takes what is left in the queue, for closing the listener would reset it.
 pub(super) async fn accept(
     listener: TcpListener,
     service: Arc<Service>,
-    entrance: Entrance,
+    (entrance, origin): (Entrance, Origin),
     table: Arc<SessionTable>,
     mut phase: watch::Receiver<Phase>,
 ) {
@@ -59,6 +67,9 @@ pub(super) async fn accept(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+    if origin == Origin::Passed {
+        return;
     }
     // Asked directly: tokio knows only what the kernel had told it when it looked last.
     let Ok(listener) = listener.into_std() else { return };

@@ -1,11 +1,17 @@
 //! Every session that is under way: for the sweep, for drain and for `status`.
+mod drain_deadlines;
+
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU64, fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+
+use super::journal;
+use crate::balance::RealServer;
+use drain_deadlines::DrainDeadlines;
 
 /// What a session is told from outside.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -18,12 +24,43 @@ pub(super) enum Signal {
     Shutdown = 2,
 }
 
+/// Bits of what an entry was told: both signals, and that its server's drain has changed.
+const DRAIN: u8 = 1;
+const SHUTDOWN: u8 = 2;
+const SERVER_CHANGED: u8 = 4;
+
+/// What a session is in the midst of, for whoever asks what a drain waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum Occupation {
+    /// Nothing would be lost by its end.
+    Idle = 0,
+    /// A command, a transfer, or an address for one.
+    Busy = 1,
+    /// It cannot be read: it may be transferring.
+    Unread = 2,
+}
+
+/// The sessions of one real server by what they are in the midst of.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Held {
+    /// They end at their next command, or soon.
+    pub idle: usize,
+    /// With a command, a transfer, or an address for one.
+    pub busy: usize,
+    /// After a GSI login, or another that the door does not read: they may be transferring.
+    pub unread: usize,
+}
+
 /// One session as others see it.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Milliseconds after the table's start at which the session's time is over; `u64::MAX` for never.
     deadline: AtomicU64,
-    signal: AtomicU8,
+    /// Address of its real server while it has one: a number to compare.
+    server: AtomicUsize,
+    told: AtomicU8,
+    occupation: AtomicU8,
     waker: OnceLock<Waker>,
 }
 
@@ -37,6 +74,7 @@ pub struct SessionTable {
     sessions: DashMap<u64, Arc<Entry>>,
     /// Those of them that look for a server: few, and their time-outs are seconds.
     beginning: DashMap<u64, Arc<Entry>>,
+    drain_deadlines: DrainDeadlines,
 }
 
 /// A session's place in the table; dropped, it is removed.
@@ -50,13 +88,14 @@ pub(super) struct Registration {
 
 impl SessionTable {
     /// An empty table; `now` is any moment before the first session.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             start: now,
             next: AtomicU64::new(0),
-            signal: AtomicU8::new(Signal::None as u8),
+            signal: AtomicU8::new(0),
             sessions: DashMap::with_shard_amount(16),
             beginning: DashMap::with_shard_amount(16),
+            drain_deadlines: DrainDeadlines::default(),
         }
     }
 
@@ -76,13 +115,15 @@ impl SessionTable {
         let id = self.next.fetch_add(1, Relaxed);
         let entry = Arc::new(Entry {
             deadline: AtomicU64::new(u64::MAX),
-            signal: AtomicU8::new(Signal::None as u8),
+            server: AtomicUsize::new(0),
+            told: AtomicU8::new(0),
+            occupation: AtomicU8::new(Occupation::Idle as u8),
             waker: OnceLock::new(),
         });
         self.beginning.insert(id, Arc::clone(&entry));
         self.sessions.insert(id, Arc::clone(&entry));
         // After it can be found, so that no signal falls in between.
-        entry.signal.fetch_max(self.signal.load(Acquire), Release);
+        entry.told.fetch_or(self.signal.load(Acquire), Release);
         Registration { table: Arc::clone(self), id, begins: true, entry }
     }
 
@@ -106,13 +147,59 @@ impl SessionTable {
     }
 
     pub(super) fn signal_all(&self, signal: Signal) {
-        self.signal.fetch_max(signal as u8, Release);
+        let bits = match signal {
+            Signal::None => return,
+            Signal::Drain => DRAIN,
+            Signal::Shutdown => SHUTDOWN,
+        };
+        self.signal.fetch_or(bits, Release);
         for session in &self.sessions {
-            session.signal.fetch_max(signal as u8, SeqCst);
-            // Meets the fence in `set_waker`.
-            fence(SeqCst);
-            session.wake();
+            session.tell(bits);
         }
+    }
+
+    /// The drain of this server has begun or ended, or has another deadline, which is kept from here on: its sessions
+    /// are told to look, and are counted. The caller has changed the server before.
+    pub(crate) fn handle_drain_change(&self, server: &Arc<RealServer>) -> Held {
+        self.drain_deadlines.set(server, server.drain().and_then(|drain| drain.deadline));
+        self.tell_those_of(server)
+    }
+
+    /// The sessions of a server now.
+    pub(crate) fn held_by(&self, server: &RealServer) -> Held {
+        let mut held = Held::default();
+        for session in self.sessions.iter().filter(|session| session.is_of(server)) {
+            held.count(&session);
+        }
+        held
+    }
+
+    /// Waits for the next deadline of a drain; then is the time for [`SessionTable::heed_drain_deadlines`].
+    pub(super) async fn next_drain_deadline(&self) {
+        self.drain_deadlines.next().await;
+    }
+
+    /// Tells the sessions of servers whose drain is over; they see the same by their own look at the clock.
+    pub(super) fn heed_drain_deadlines(&self, now: Instant) {
+        for server in self.drain_deadlines.take_due(now) {
+            let held = self.tell_those_of(&server);
+            let sessions = held.idle + held.busy + held.unread;
+            server.handle_drain_deadline(u32::try_from(sessions).unwrap_or(u32::MAX));
+            if sessions > 0 {
+                journal::drain_deadline(&server, sessions);
+            }
+        }
+    }
+
+    fn tell_those_of(&self, server: &RealServer) -> Held {
+        // Meets the fence in `set_server`: either the session is found, or it finds the server changed.
+        fence(SeqCst);
+        let mut held = Held::default();
+        for session in self.sessions.iter().filter(|session| session.is_of(server)) {
+            held.count(&session);
+            session.tell(SERVER_CHANGED);
+        }
+        held
     }
 
     fn millis(&self, now: Instant) -> u64 {
@@ -140,11 +227,32 @@ impl Registration {
     }
 
     pub(super) fn signal(&self) -> Signal {
-        match self.entry.signal.load(SeqCst) {
-            0 => Signal::None,
-            1 => Signal::Drain,
-            _ => Signal::Shutdown,
+        match self.entry.told.load(SeqCst) {
+            told if told & SHUTDOWN != 0 => Signal::Shutdown,
+            told if told & DRAIN != 0 => Signal::Drain,
+            _ => Signal::None,
         }
+    }
+
+    /// The session is this server's from now on. Whether the server is drained is to be asked after this: whoever
+    /// drains it later finds the session.
+    pub(super) fn set_server(&self, server: &RealServer) {
+        self.entry.server.store(identity(server), SeqCst);
+        fence(SeqCst);
+    }
+
+    /// Whether the session was told, since it was asked last, to look at its server's drain. The server knows what is
+    /// the case: what was told may have been meant for one that the session has left.
+    pub(super) fn take_server_change(&self) -> bool {
+        let told = &self.entry.told;
+        // Nearly always there is nothing, and then nothing is written.
+        told.load(SeqCst) & SERVER_CHANGED != 0
+            && told.fetch_and(!SERVER_CHANGED, SeqCst) & SERVER_CHANGED != 0
+    }
+
+    /// What the session is in the midst of while it waits.
+    pub(super) fn set_occupation(&self, occupation: Occupation) {
+        self.entry.occupation.store(occupation as u8, Relaxed);
     }
 }
 
@@ -172,9 +280,35 @@ impl Entry {
         self.waker.get()
     }
 
+    fn tell(&self, bits: u8) {
+        self.told.fetch_or(bits, SeqCst);
+        // Meets the fence in `set_waker`.
+        fence(SeqCst);
+        self.wake();
+    }
+
+    fn is_of(&self, server: &RealServer) -> bool {
+        self.server.load(Relaxed) == identity(server)
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
+        }
+    }
+}
+
+/// A number for a server that no other has as long as a session holds this one.
+fn identity(server: &RealServer) -> usize {
+    std::ptr::from_ref(server).addr()
+}
+
+impl Held {
+    fn count(&mut self, session: &Entry) {
+        match session.occupation.load(Relaxed) {
+            idle if idle == Occupation::Idle as u8 => self.idle += 1,
+            busy if busy == Occupation::Busy as u8 => self.busy += 1,
+            _ => self.unread += 1,
         }
     }
 }
@@ -233,5 +367,67 @@ mod tests {
         drop((early, late, never));
         assert!(table.beginning.is_empty());
         assert!(table.is_empty());
+    }
+
+    fn server(name: &str) -> Arc<RealServer> {
+        Arc::new(RealServer::new(crate::balance::RealServerSpec {
+            name: name.into(),
+            address: std::net::SocketAddr::from(([10, 0, 0, 1], 2811)),
+            weight: 1,
+            max_connections: None,
+            fall: 1,
+            rise: 1,
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_change_of_a_servers_drain_reaches_its_sessions_and_no_others() {
+        let start = super::super::now();
+        let table = Arc::new(SessionTable::new(start));
+        let (ours, other) = (server("s1"), server("s2"));
+        let sessions = [(&ours, Occupation::Idle), (&ours, Occupation::Busy), (&ours, Occupation::Unread)]
+            .map(|(server, occupation)| {
+                let session = table.register();
+                session.set_server(server);
+                session.set_occupation(occupation);
+                session
+            });
+        let (beginning, elsewhere, moved) = (table.register(), table.register(), table.register());
+        elsewhere.set_server(&other);
+        moved.set_server(&ours);
+        moved.set_server(&other);
+        let reached = || {
+            let mut reached = sessions.each_ref().map(Registration::take_server_change).to_vec();
+            reached.extend([&beginning, &elsewhere, &moved].map(Registration::take_server_change));
+            reached
+        };
+        let held = Held { idle: 1, busy: 1, unread: 1 };
+
+        let deadline = start + Duration::from_millis(50);
+        ours.handle_drain(start, Some(deadline));
+        assert_eq!(table.handle_drain_change(&ours), held);
+        assert_eq!(reached(), [true, true, true, false, false, false]);
+        assert_eq!(reached(), [false; 6], "told once");
+        assert_eq!(sessions[0].signal(), Signal::None, "the door is not drained");
+
+        table.heed_drain_deadlines(deadline - Duration::from_millis(1));
+        assert_eq!(reached(), [false; 6], "the deadline has not come");
+        table.next_drain_deadline().await;
+        table.heed_drain_deadlines(super::super::now());
+        assert_eq!(reached(), [true, true, true, false, false, false]);
+        assert_eq!(ours.drain().unwrap().ended, 3);
+
+        ours.handle_drain(start, Some(super::super::now()));
+        table.handle_drain_change(&ours);
+        assert!(ours.handle_undrain());
+        table.handle_drain_change(&ours);
+        assert!(reached().contains(&true));
+        table.heed_drain_deadlines(start + Duration::from_secs(1));
+        assert_eq!(reached(), [false; 6], "undrained, it has no deadline");
+        table.signal_all(Signal::Drain);
+        ours.handle_drain(start, None);
+        table.handle_drain_change(&ours);
+        assert!(sessions[0].take_server_change());
+        assert_eq!(sessions[0].signal(), Signal::Drain, "one does not take the other away");
     }
 }

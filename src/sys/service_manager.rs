@@ -1,4 +1,4 @@
-//! systemd's view of the service (sd_notify(3)). Without systemd nothing happens.
+//! systemd's view of the service (sd_notify(3), sd_watchdog_enabled(3)). Without systemd nothing happens.
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -13,6 +13,28 @@ pub fn stopping(patience: Duration) {
     // By hand, because the crate's number has 32 bits: 71 minutes.
     let extension = format!("EXTEND_TIMEOUT_USEC={}", patience.as_micros());
     tell(&[NotifyState::Stopping, NotifyState::Custom(&extension)]);
+}
+
+/// Whether there is a service manager that wants to be told.
+#[must_use]
+pub fn listens() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+/// How long the service manager waits for a sign of life before it ends the service; `None` if it does not.
+#[must_use]
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())
+}
+
+/// The sign of life.
+pub fn alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// A line for `systemctl status`.
+pub fn status(line: &str) {
+    tell(&[NotifyState::Status(line)]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {

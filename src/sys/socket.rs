@@ -32,11 +32,20 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    tune(&SockRef::from(&socket))?;
-    socket.set_nonblocking(true)?;
+    tune_listener(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// What accepted sockets inherit, on a listener that somebody else may have opened.
+///
+/// # Errors
+///
+/// As `setsockopt(2)`.
+pub(super) fn tune_listener(socket: &Socket) -> io::Result<()> {
+    tune(&SockRef::from(socket))?;
+    socket.set_nonblocking(true)
 }
 
 /// Whether nobody else listens there. [`listen`] would share the port with another program of the same user, and

@@ -37,6 +37,11 @@ fn held(virtual_server: &VirtualServer) -> Vec<u32> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+fn drain(server: &RealServer) {
+    server.handle_drain(Instant::now(), None);
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
 fn fail_check(server: &RealServer) {
     let _ = server.handle_check(Instant::now(), CheckOutcome::Failed("refused".into()));
     assert!(!server.is_up());
@@ -80,10 +85,10 @@ fn a_down_server_gets_nothing_new_and_fills_up_when_it_is_back() {
 fn drain_and_weight_act_on_the_next_session() {
     let site = virtual_server(LbAlgo::Wlc, &[1, 1]);
     let mut sessions: Vec<_> = (0..4).map(|_| place(&site)).collect();
-    site.real_servers()[0].set_drained(true);
+    drain(&site.real_servers()[0]);
     sessions.extend((0..4).map(|_| place(&site)));
     assert_eq!(held(&site), [2, 6]);
-    site.real_servers()[0].set_drained(false);
+    assert!(site.real_servers()[0].handle_undrain());
     site.real_servers()[1].set_weight(0);
     sessions.extend((0..8).map(|_| place(&site)));
     assert_eq!(held(&site), [10, 6]);
@@ -137,7 +142,7 @@ fn the_error_names_what_is_nearest_to_mending() {
                 matches!(is, Is::Full).then_some(0),
             );
             match is {
-                Is::Drained => server.set_drained(true),
+                Is::Drained => drain(&server),
                 Is::Down => fail_check(&server),
                 Is::Tried => tried.insert(index),
                 Is::Weightless | Is::Full => {}

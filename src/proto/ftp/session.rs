@@ -305,10 +305,15 @@ impl Session {
         self.end(ending, now, out);
     }
 
-    /// The real server is to get rid of its sessions: ends this one now if it is quiet and has been idle, or at the
-    /// client's next command.
+    /// The real server or the door is to get rid of its sessions: this one ends at the client's next command, if it is
+    /// quiet then and the command is not QUIT.
     pub fn handle_drain(&mut self) {
         self.draining = true;
+    }
+
+    /// Takes [`Session::handle_drain`] back: commands pass.
+    pub fn handle_undrain(&mut self) {
+        self.draining = false;
     }
 
     /// Whether bytes from the client can be used now.

@@ -15,7 +15,9 @@ pub(super) type Taken = Result<(), Gate>;
 impl Session {
     /// `whole` is false for the first part of a line that is too long to be kept; it can only pass.
     pub(super) fn on_command(&mut self, now: Instant, line: &[u8], whole: bool, out: &mut Outbox) -> Taken {
-        if self.draining && self.is_quiet() {
+        let command = Command::parse(line);
+        // Whoever says QUIT leaves by himself.
+        if self.draining && self.is_quiet() && command.verb != Verb::Quit {
             self.end(Ending::Draining, now, out);
             return Ok(());
         }
@@ -23,7 +25,6 @@ impl Session {
         if self.pending.back().is_some_and(|pending| matches!(pending.kind, Kind::Auth { .. })) {
             return Err(Gate::Settled);
         }
-        let command = Command::parse(line);
         if !whole && !passes_unread(command.verb) {
             let unclear = command.verb == Verb::Unclear;
             self.end(if unclear { Ending::UnclearCommand } else { Ending::CommandTooLong }, now, out);

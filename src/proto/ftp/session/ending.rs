@@ -25,6 +25,8 @@ pub enum Ending {
     ServerSilent,
     /// The door or the real server is being drained.
     Draining,
+    /// The deadline of its real server's drain has come.
+    DrainDeadline,
     /// The door ends at once.
     Shutdown,
     /// A command line that is longer than it may be.
@@ -71,7 +73,9 @@ impl Ending {
             }
             Self::LoginTimeout => "421 Login time-out: closing control connection.\r\n",
             Self::IdleTimeout => "421 Idle time-out: closing control connection.\r\n",
-            Self::Draining => "421 Service closing for maintenance: please connect again.\r\n",
+            Self::Draining | Self::DrainDeadline => {
+                "421 Service closing for maintenance: please connect again.\r\n"
+            }
             Self::Shutdown => "421 Service shutting down: please connect again later.\r\n",
             Self::UnclearCommand => {
                 "501 CR, LF or a telnet command inside a command: closing control connection.\r\n"
@@ -102,6 +106,7 @@ impl Ending {
             Self::ServerStalled => "real server stopped reading",
             Self::ServerSilent => "real server stopped answering",
             Self::Draining => "drained",
+            Self::DrainDeadline => "deadline of the drain",
             Self::Shutdown => "shutdown",
             Self::CommandTooLong => "command too long",
             Self::UnclearCommand => "unclear command",

@@ -110,6 +110,7 @@ fn every_ending_has_a_word_and_a_whole_reply_or_none() {
         ClientStalled,
         ServerStalled,
         Draining,
+        DrainDeadline,
         Shutdown,
         CommandTooLong,
         UnclearCommand,
@@ -126,6 +127,19 @@ fn every_ending_has_a_word_and_a_whole_reply_or_none() {
         );
         assert!(reply.matches("\r\n").count() <= 1);
     }
+}
+
+#[test]
+fn a_drained_session_may_say_quit_and_one_that_is_no_longer_drained_goes_on() {
+    let mut quits = rig();
+    quits.user().session.handle_drain();
+    quits.client("QUIT\r\n").server_sees("QUIT\r\n").server("221 bye\r\n").client_sees("221 bye\r\n");
+
+    let mut kept = rig();
+    kept.user().session.handle_drain();
+    kept.session.handle_undrain();
+    kept.exchange("PWD", "257 \"/\"").session.handle_drain();
+    kept.client("PWD\r\n").client_sees(Ending::Draining.reply()).ended(Ending::Draining);
 }
 
 #[test]

@@ -1,0 +1,6 @@
+//! One real server taken out of service and back while the door runs, and what the service manager is told and gives.
+
+mod activation;
+mod orders;
+mod sessions;
+mod watchdog;

@@ -1,0 +1,147 @@
+//! What an operator says of a real server while the daemon runs: that it is drained, and another weight.
+//!
+//! Over a reload of the configuration a drain stays until it is taken back, and a weight until the file has another
+//! weight for that server than before. Both belong to the server's identity and end with the process.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Out of service: no new sessions, and those that are there leave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Drain {
+    /// When an operator said so first.
+    pub since: Instant,
+    /// When what still runs is ended; `None` for never.
+    pub deadline: Option<Instant>,
+    /// Sessions that the deadline has ended.
+    pub ended: u32,
+}
+
+impl Drain {
+    /// Whether what still runs is to end.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Steering {
+    configured_weight: AtomicU32,
+    weight: AtomicU32,
+    /// Copy of whether there is a drain, so that choosing takes no lock.
+    drained: AtomicBool,
+    drain: Mutex<Option<Drain>>,
+}
+
+impl Steering {
+    pub(super) fn new(weight: u32) -> Self {
+        Self {
+            configured_weight: AtomicU32::new(weight),
+            weight: AtomicU32::new(weight),
+            drained: AtomicBool::new(false),
+            drain: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    pub(super) fn configured_weight(&self) -> u32 {
+        self.configured_weight.load(Relaxed)
+    }
+
+    pub(super) fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Relaxed);
+    }
+
+    /// The file says so: what an operator has said holds only until that changes.
+    pub(super) fn configure_weight(&self, weight: u32) {
+        if self.configured_weight.swap(weight, Relaxed) != weight {
+            self.set_weight(weight);
+        }
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained.load(Relaxed)
+    }
+
+    pub(super) fn drain(&self) -> Option<Drain> {
+        *self.lock()
+    }
+
+    /// Said again, the last deadline counts.
+    pub(super) fn handle_drain(&self, now: Instant, deadline: Option<Instant>) {
+        let mut drain = self.lock();
+        let since = drain.map_or(now, |drain| drain.since);
+        *drain = Some(Drain { since, deadline, ended: 0 });
+        self.drained.store(true, Relaxed);
+    }
+
+    /// The deadline has ended so many sessions.
+    pub(super) fn handle_deadline(&self, ended: u32) {
+        if let Some(drain) = self.lock().as_mut() {
+            drain.ended = drain.ended.saturating_add(ended);
+        }
+    }
+
+    /// Whether there was a drain to take back.
+    pub(super) fn handle_undrain(&self) -> bool {
+        let mut drain = self.lock();
+        self.drained.store(false, Relaxed);
+        drain.take().is_some()
+    }
+
+    /// A thread that died with the lock left plain values, good at any moment.
+    fn lock(&self) -> MutexGuard<'_, Option<Drain>> {
+        self.drain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_runtime_weight_holds_until_the_files_weight_changes() {
+        let steering = Steering::new(2);
+        #[rustfmt::skip]
+        type Deed = fn(&Steering);
+        let table: &[(&str, Deed, (u32, u32))] = &[
+            ("as configured",                   |_| (),                       (2, 2)),
+            ("an operator's",                   |s| s.set_weight(0),          (0, 2)),
+            ("a reload that changes others",    |s| s.configure_weight(2),    (0, 2)),
+            ("a reload that changes this",      |s| s.configure_weight(5),    (5, 5)),
+            ("an operator's again",             |s| s.set_weight(7),          (7, 5)),
+            ("the file comes to the same",      |s| s.configure_weight(7),    (7, 7)),
+            ("and goes on",                     |s| s.configure_weight(1),    (1, 1)),
+        ];
+        for (name, step, expected) in table {
+            step(&steering);
+            assert_eq!((steering.weight(), steering.configured_weight()), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a starting point
+    fn a_drain_said_again_keeps_its_beginning_and_takes_the_last_deadline() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let steering = Steering::new(1);
+        assert_eq!((steering.is_drained(), steering.handle_undrain()), (false, false));
+        steering.handle_drain(at(1), Some(at(10)));
+        steering.handle_drain(at(2), Some(at(5)));
+        let drain = steering.drain().unwrap();
+        assert_eq!(drain, Drain { since: at(1), deadline: Some(at(5)), ended: 0 });
+        steering.handle_deadline(3);
+        assert_eq!(steering.drain().unwrap().ended, 3);
+        assert!(steering.is_drained() && !drain.is_over(at(4)) && drain.is_over(at(5)));
+        steering.handle_drain(at(3), None);
+        assert!(!steering.drain().unwrap().is_over(at(1000)));
+        assert!(steering.handle_undrain() && !steering.is_drained() && steering.drain().is_none());
+    }
+}

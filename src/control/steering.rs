@@ -1,0 +1,196 @@
+//! What an operator says of real servers while the daemon runs: `drain`, `undrain`, `weight`.
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::status::{RealServerStatus, ServerState};
+use crate::balance::RealServer;
+use crate::config::did_you_mean;
+use crate::proxy::{Held, Service, SessionTable};
+
+/// Longest deadline; a larger number is a slip, as in the configuration.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Largest weight, that of the configuration.
+const MAX_WEIGHT: u32 = 65_535;
+
+/// What is to become of a real server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Order {
+    /// No new sessions; those that are there leave, at the latest after this time.
+    Drain(Option<Duration>),
+    /// Back into service.
+    Undrain,
+    /// Another share of the sessions to come.
+    Weight(u32),
+    /// Nothing: to be looked at.
+    Look,
+}
+
+/// A real server after an order, and what it holds.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SteeredServer {
+    /// The virtual server in which it stands.
+    pub virtual_server: String,
+    /// As `status` shows it.
+    pub real_server: RealServerStatus,
+    /// Sessions that nothing would be lost by ending.
+    pub idle: usize,
+    /// Sessions with a command, a transfer, or an address for one.
+    pub busy: usize,
+    /// Sessions that cannot be read, after a GSI login; they may be transferring.
+    pub unread: usize,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SteeringError {
+    #[error("no real server is called {name:?}{meant}; `gridfront status` lists them")]
+    Unknown { name: String, meant: String },
+    #[error(
+        "{name:?} stands in several virtual servers, each with a weight of its own; say which: {choices}"
+    )]
+    Ambiguous { name: String, choices: String },
+    #[error("weight {0} is too large; write 0 to {MAX_WEIGHT}")]
+    Weight(u32),
+    #[error("the deadline is too long; write at most 168h")]
+    Deadline,
+}
+
+/// Does it to every server of that name; `VIRTUAL/NAME` is the one in that virtual server.
+pub(super) fn obey(
+    name: &str,
+    order: Order,
+    services: &[Arc<Service>],
+    sessions: &SessionTable,
+    now: Instant,
+) -> Result<Vec<SteeredServer>, SteeringError> {
+    let found = find(name, services)?;
+    match order {
+        Order::Weight(weight) if weight > MAX_WEIGHT => return Err(SteeringError::Weight(weight)),
+        Order::Drain(Some(within)) if within > LONGEST_DEADLINE => return Err(SteeringError::Deadline),
+        // A host that is to be mended is drained wherever it stands. A weight says something beside others only.
+        Order::Weight(_) if found.len() > 1 => {
+            let choices: Vec<String> =
+                found.iter().map(|(service, _)| format!("{}/{name}", name_of(service))).collect();
+            return Err(SteeringError::Ambiguous { name: name.into(), choices: choices.join(", ") });
+        }
+        _ => {}
+    }
+    let steer = |(service, server): (&Service, &Arc<RealServer>)| {
+        let held = apply(order, service, server, sessions, now);
+        SteeredServer {
+            virtual_server: name_of(service).into(),
+            real_server: RealServerStatus::of(server, now),
+            idle: held.idle,
+            busy: held.busy,
+            unread: held.unread,
+        }
+    };
+    Ok(found.into_iter().map(steer).collect())
+}
+
+fn apply(
+    order: Order,
+    service: &Service,
+    server: &Arc<RealServer>,
+    sessions: &SessionTable,
+    now: Instant,
+) -> Held {
+    let (virtual_server, real_server) = (name_of(service), server.name());
+    match order {
+        Order::Drain(within) => {
+            server.handle_drain(now, within.map(|within| now + within));
+            let held = sessions.handle_drain_change(server);
+            let sessions = server.active();
+            tracing::info!(virtual_server, real_server, sessions, deadline = ?within, "real server drained");
+            held
+        }
+        Order::Undrain => {
+            let was_drained = server.handle_undrain();
+            let held = sessions.handle_drain_change(server);
+            if was_drained {
+                tracing::info!(virtual_server, real_server, "real server undrained");
+            }
+            held
+        }
+        Order::Weight(weight) => {
+            let before = server.weight();
+            server.set_weight(weight);
+            tracing::info!(virtual_server, real_server, weight, before, "weight changed");
+            sessions.held_by(server)
+        }
+        Order::Look => sessions.held_by(server),
+    }
+}
+
+fn find<'s>(
+    name: &str,
+    services: &'s [Arc<Service>],
+) -> Result<Vec<(&'s Service, &'s Arc<RealServer>)>, SteeringError> {
+    // No name of the configuration has a slash.
+    let (of_virtual, of_real) = match name.split_once('/') {
+        Some((of_virtual, of_real)) => (Some(of_virtual), of_real),
+        None => (None, name),
+    };
+    let all = || {
+        services.iter().flat_map(|service| {
+            let servers = service.virtual_server.real_servers().iter();
+            servers.map(move |server| (&**service, server))
+        })
+    };
+    let found: Vec<_> = all()
+        .filter(|(service, server)| {
+            server.name() == of_real && of_virtual.is_none_or(|wanted| name_of(service) == wanted)
+        })
+        .collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let known: Vec<String> = all()
+        .map(|(service, server)| match of_virtual {
+            Some(_) => format!("{}/{}", name_of(service), server.name()),
+            None => server.name().to_owned(),
+        })
+        .collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let meant = did_you_mean(name, &known).map(|meant| format!("; did you mean {meant:?}?"));
+    Err(SteeringError::Unknown { name: name.into(), meant: meant.unwrap_or_default() })
+}
+
+fn name_of(service: &Service) -> &str {
+    service.virtual_server.name()
+}
+
+/// Why it gets no sessions, or that it does.
+fn standing(server: &RealServerStatus) -> String {
+    match server.state {
+        ServerState::Drained => "weight 0".into(),
+        state => format!("{state:?}").to_lowercase(),
+    }
+}
+
+/// For people.
+impl fmt::Display for SteeredServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = &self.real_server;
+        let (place, name) = (&self.virtual_server, &server.name);
+        write!(f, "{place}/{name}: weight {}, ", server.shown_weight())?;
+        match &server.drain {
+            Some(drain) => write!(f, "{drain}")?,
+            None => write!(f, "in service, {}", standing(server))?,
+        }
+        write!(f, "; {} sessions", server.sessions)?;
+        if self.idle + self.busy + self.unread > 0 {
+            let (idle, busy, unread) = (self.idle, self.busy, self.unread);
+            write!(f, ": {idle} idle, {busy} with a command, a transfer or an address for one")?;
+            write!(f, ", {unread} that cannot be read (GSI) and may be transferring")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,6 @@ pub mod toml;
 
 pub use error::{Problem, Severity, TooFewDescriptors, report};
 pub use model::{
-    Check, CheckKind, Global, Model, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer,
-    check_descriptors, descriptors_needed,
+    Account, Check, CheckKind, Global, Model, RealServer, SampleFile, Script, ServerTls, ServerTlsMode, Tls,
+    VirtualServer, check_descriptors, descriptors_needed,
 };

@@ -6,6 +6,7 @@ pub mod descriptors;
 pub mod lock;
 pub mod memory;
 pub mod pipe;
+pub mod process_group;
 pub mod processors;
 pub mod service_manager;
 pub mod socket;

@@ -158,8 +158,8 @@ impl Service {
                 address: SocketAddr::new(server.address, server.port),
                 weight: server.weight,
                 max_connections: server.max_connections,
-                fall: config.check.fall(),
-                rise: config.check.rise,
+                fall: config.check_of(server).fall(),
+                rise: config.check_of(server).rise,
             }))
         });
         let virtual_server = VirtualServer::new(

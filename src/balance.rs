@@ -7,12 +7,13 @@
 //!         ▼
 //!   Scheduler (wlc lc wrr rr sh)  sees only servers that are fit: up, not drained, weight > 0, not full
 //!
-//!   checker, sessions ──▶ RealServer::handle_check, handle_greeting ──▶ HealthChange
+//!   checker, sessions ──▶ RealServer::handle_report, handle_greeting ──▶ HealthChange
 //! ```
 //!
 //! Both guards give their count back when they are dropped, also while a panic unwinds.
 //! Nothing here reads a clock or opens a socket: time is an argument.
 
+mod check_report;
 mod health;
 mod real_server;
 mod scheduler;
@@ -20,6 +21,7 @@ mod stats;
 mod steering;
 mod virtual_server;
 
+pub use check_report::{CheckReport, CheckResult, LastCheck, ScriptWeight};
 pub use health::{CheckOutcome, HealthChange, HealthSnapshot};
 pub use real_server::{RealServer, RealServerSpec};
 pub use scheduler::LbAlgo;

@@ -5,20 +5,30 @@
 //!
 //!            ┌────────────────────────────────────────────────────────────┐
 //!            ▼                                                            │ delay_loop, or delay_before_retry
-//!        attempt: connect ─▶ greeting ─▶ verdict ─▶ QUIT ─▶ end of stream │ after a failure while still up
+//!        attempt: connect ─▶ greeting ─▶ login ─▶ transfer ─▶ verdict ─▶ QUIT ─▶ end of stream
+//!            │       └───────── as far as `type` says ──┘                 │ after a failure while still up
+//!            │    or: a script, in a process group of its own             │
 //!            │                                                            │
-//!            └──▶ RealServer::handle_check ──▶ log what has changed ──────┘
+//!            └──▶ RealServer::handle_report ──▶ log what has changed ─────┘
 //! ```
 //!
 //! A probe always reads the greeting and says QUIT: real GridFTP servers were seen to hang from checks that
 //! connect and drop. To add a kind of check: a variant of `config::CheckKind`, a module below that judges, an arm in
 //! `conversation`.
 
+mod adler32;
 mod conversation;
+mod dialogue;
 mod ftp;
+mod login;
+mod script;
 mod tcp;
 mod tls;
+mod transfer;
 
+pub use self::script::{InsecureScript, examine_scripts};
+
+use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +37,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::balance::{CheckOutcome, HealthChange, RealServer};
+use crate::balance::{CheckOutcome, CheckReport, HealthChange, RealServer};
 use crate::config::Check;
 use crate::proto::proxy_protocol;
 use crate::tls::Connector;
@@ -63,13 +73,47 @@ pub struct Probe {
 
 /// The door's own trouble, which says nothing about the server.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "no socket for the check: {0}; raise the limit named (LimitNOFILE, net.ipv4.ip_local_port_range) or lower max_sessions"
-)]
-struct LocalTrouble(std::io::Error);
+enum LocalTrouble {
+    #[error(
+        "no socket for the check: {0}; raise the limit named (LimitNOFILE, net.ipv4.ip_local_port_range) or lower max_sessions"
+    )]
+    Socket(io::Error),
+    #[error(transparent)]
+    Script(#[from] script::CannotRun),
+}
 
 /// What came of one attempt.
-type Finding = Result<CheckOutcome, LocalTrouble>;
+type Finding = Result<CheckReport, LocalTrouble>;
+
+/// What came of a conversation: what was seen of a server that passes, or why it does not.
+type Verdict = Result<String, Setback>;
+
+/// Why a server has not passed.
+#[derive(Debug)]
+enum Setback {
+    Server(CheckOutcome),
+    Local(LocalTrouble),
+}
+
+impl From<CheckOutcome> for Setback {
+    fn from(outcome: CheckOutcome) -> Self {
+        Self::Server(outcome)
+    }
+}
+
+/// A server's fault: what is wrong, and how to mend it.
+fn failed(what: &str, mend: &str) -> Setback {
+    Setback::Server(CheckOutcome::Failed(format!("{what}; {mend}")))
+}
+
+/// The finding of a verdict that was there after `took`.
+fn finding(verdict: Verdict, took: Duration) -> Finding {
+    match verdict {
+        Ok(found) => Ok(CheckReport { found, took, ..CheckOutcome::Passed.into() }),
+        Err(Setback::Server(outcome)) => Ok(CheckReport { took, ..outcome.into() }),
+        Err(Setback::Local(trouble)) => Err(trouble),
+    }
+}
 
 /// Runs every probe until `stop` is set or its sender is gone. The first probes are spread over one second, later
 /// ones by up to a tenth of `delay_loop`; a failed one is repeated after `delay_before_retry` until the server
@@ -133,10 +177,10 @@ async fn watch_server<A, F>(
         }
         pause = spread.later(number, round, probe.check.delay_loop);
         match attempt(Arc::clone(&probe)).await {
-            Ok(outcome) => {
+            Ok(found) => {
                 told_of_trouble = false;
-                let failed = matches!(outcome, CheckOutcome::Failed(_));
-                report(&probe, outcome);
+                let failed = matches!(found.outcome, CheckOutcome::Failed(_));
+                report(&probe, found);
                 if failed && probe.server.is_up() {
                     pause = probe.check.delay_before_retry;
                 }
@@ -151,6 +195,7 @@ async fn watch_server<A, F>(
                     );
                 }
                 told_of_trouble = true;
+                probe.server.handle_unchecked(Instant::now().into_std(), trouble.to_string());
             }
         }
         pause = pause.max(SHORTEST_PAUSE);
@@ -158,10 +203,16 @@ async fn watch_server<A, F>(
 }
 
 /// Tells the server, and the log if that changed anything.
-fn report(probe: &Probe, outcome: CheckOutcome) {
+fn report(probe: &Probe, found: CheckReport) {
     let now = Instant::now().into_std();
     let (virtual_server, real_server) = (&probe.virtual_server, probe.server.name());
-    match probe.server.handle_check(now, outcome) {
+    let weight = probe.server.effective_weight();
+    let change = probe.server.handle_report(now, found);
+    if probe.server.effective_weight() != weight {
+        let (before, weight) = (weight, probe.server.effective_weight());
+        tracing::info!(virtual_server, real_server, before, weight, "weight set by its check");
+    }
+    match change {
         Some(HealthChange::Down(reason)) => {
             tracing::warn!(virtual_server, real_server, reason, "real server down");
         }

@@ -8,6 +8,7 @@ pub mod lock;
 pub mod memory;
 pub mod passed_sockets;
 pub mod pipe;
+pub mod process_group;
 pub mod processors;
 pub mod service_manager;
 pub mod socket;

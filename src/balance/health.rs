@@ -158,7 +158,8 @@ impl Health {
     }
 }
 
-fn bounded(mut reason: String) -> String {
+/// As much of a reason as is kept.
+pub(super) fn bounded(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(MAX_REASON_LEN));
     reason
 }

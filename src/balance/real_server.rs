@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::check_report::{CheckReport, LastCheck, NO_SCRIPT_WEIGHT, ScriptWeight};
 use super::health::{CheckOutcome, Health, HealthChange, HealthSnapshot};
 use super::scheduler::Load;
 use super::stats::Stats;
@@ -40,12 +41,15 @@ pub struct RealServer {
     /// `u32::MAX` where there is no limit.
     max_connections: AtomicU32,
     steering: Steering,
+    /// What its `script` check says in its place, or `NO_SCRIPT_WEIGHT`.
+    script_weight: AtomicU32,
     active: AtomicU32,
     /// No configuration names it any more.
     departed: AtomicBool,
     /// Copy of the health's state, so that choosing takes no second lock.
     up: AtomicBool,
     health: Mutex<Health>,
+    last_check: Mutex<Option<LastCheck>>,
     /// What it has done since the start.
     pub stats: Stats,
 }
@@ -67,10 +71,12 @@ impl RealServer {
             address: spec.address,
             max_connections: AtomicU32::new(spec.max_connections.unwrap_or(u32::MAX)),
             steering: Steering::new(spec.weight),
+            script_weight: AtomicU32::new(NO_SCRIPT_WEIGHT),
             active: AtomicU32::new(0),
             departed: AtomicBool::new(false),
             up: AtomicBool::new(true),
             health: Mutex::new(Health::new(spec.fall, spec.rise)),
+            last_check: Mutex::new(None),
             stats: Stats::default(),
         }
     }
@@ -141,6 +147,16 @@ impl RealServer {
         self.steering.configure_weight(weight);
     }
 
+    /// The share that counts: what its `script` check says, unless an operator gives it none.
+    #[must_use]
+    pub fn effective_weight(&self) -> u32 {
+        match (self.weight(), self.script_weight.load(Relaxed)) {
+            (0, _) => 0,
+            (weight, NO_SCRIPT_WEIGHT) => weight,
+            (_, weight) => weight,
+        }
+    }
+
     /// Sessions it holds now, those still connecting included.
     #[must_use]
     pub fn active(&self) -> u32 {
@@ -181,6 +197,30 @@ impl RealServer {
         self.steering.handle_undrain()
     }
 
+    /// Takes what a check found that ended at `now`, keeps it for [`last_check`](Self::last_check) and counts it; the
+    /// caller logs the change.
+    pub fn handle_report(&self, now: Instant, report: CheckReport) -> Option<HealthChange> {
+        self.stats.count_check(&report.outcome, report.took);
+        match report.weight {
+            ScriptWeight::NotAsked => self.script_weight.store(NO_SCRIPT_WEIGHT, Relaxed),
+            ScriptWeight::AsBefore => {}
+            ScriptWeight::Now(weight) => self.script_weight.store(weight.into(), Relaxed),
+        }
+        *self.lock_last_check() = Some(LastCheck::of(now, &report));
+        self.handle_check(now, report.outcome)
+    }
+
+    /// Takes why a check could not run: the door's own trouble, which is shown and says nothing about the server.
+    pub fn handle_unchecked(&self, now: Instant, reason: String) {
+        *self.lock_last_check() = Some(LastCheck::not_run(now, reason));
+    }
+
+    /// What the last check found; `None` before the first.
+    #[must_use]
+    pub fn last_check(&self) -> Option<LastCheck> {
+        self.lock_last_check().clone()
+    }
+
     /// Takes the outcome of a check that ended at `now`; the caller logs the change.
     pub fn handle_check(&self, now: Instant, outcome: CheckOutcome) -> Option<HealthChange> {
         let mut health = self.lock_health();
@@ -213,7 +253,7 @@ impl RealServer {
 
     /// What a scheduler weighs, or why it must not.
     pub(super) fn load(&self) -> Result<Load, Unfit> {
-        let load = Load { weight: self.weight(), active: self.active() };
+        let load = Load { weight: self.effective_weight(), active: self.active() };
         if load.weight == 0 || self.is_drained() || self.has_departed() {
             Err(Unfit::Drained)
         } else if !self.is_up() {
@@ -235,6 +275,11 @@ impl RealServer {
     /// Gives back what [`hold`](Self::hold) has counted.
     pub(super) fn release(&self) {
         self.active.fetch_sub(1, Relaxed);
+    }
+
+    /// As [`lock_health`](Self::lock_health).
+    fn lock_last_check(&self) -> MutexGuard<'_, Option<LastCheck>> {
+        self.last_check.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A thread that died with the lock left plain numbers, good at any moment.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::health::CheckOutcome;
+
 /// Counters of one real server, each only ever rising; written by the sessions, read by `status`.
 ///
 /// They stand apart from each other: a reader may see a login before its session.
@@ -38,16 +40,42 @@ pub struct Stats {
     pub relayed_to_client: AtomicU64,
     /// Data connections to this server that the door could not make.
     pub data_failures: AtomicU64,
+    /// Checks that it passed.
+    pub checks_passed: AtomicU64,
+    /// Checks that it failed.
+    pub checks_failed: AtomicU64,
+    /// Checks that found it full or closed for now.
+    pub checks_busy: AtomicU64,
+    /// Microseconds of all checks counted in these three together.
+    pub check_micros: AtomicU64,
+    /// Microseconds of the last of them.
+    pub check_last_micros: AtomicU64,
 }
 
 impl Stats {
     /// Counts a GSI handshake that ended in 235 and how long it took, from AUTH to 235.
     pub fn count_gsi_login(&self, handshake: Duration) {
-        let micros = u64::try_from(handshake.as_micros()).unwrap_or(u64::MAX);
+        let micros = micros(handshake);
         self.gsi_logins.fetch_add(1, Relaxed);
         self.handshake_micros.fetch_add(micros, Relaxed);
         self.handshake_max_micros.fetch_max(micros, Relaxed);
     }
+
+    /// Counts a check that has come to a verdict, and how long it took until then.
+    pub(super) fn count_check(&self, outcome: &CheckOutcome, took: Duration) {
+        let count = match outcome {
+            CheckOutcome::Passed => &self.checks_passed,
+            CheckOutcome::Busy(_) => &self.checks_busy,
+            CheckOutcome::Failed(_) => &self.checks_failed,
+        };
+        count.fetch_add(1, Relaxed);
+        self.check_micros.fetch_add(micros(took), Relaxed);
+        self.check_last_micros.store(micros(took), Relaxed);
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -112,13 +112,13 @@ mod tests {
         #[rustfmt::skip]
         type Deed = fn(&Steering);
         let table: &[(&str, Deed, (u32, u32))] = &[
-            ("as configured",                   |_| (),                       (2, 2)),
-            ("an operator's",                   |s| s.set_weight(0),          (0, 2)),
-            ("a reload that changes others",    |s| s.configure_weight(2),    (0, 2)),
-            ("a reload that changes this",      |s| s.configure_weight(5),    (5, 5)),
-            ("an operator's again",             |s| s.set_weight(7),          (7, 5)),
-            ("the file comes to the same",      |s| s.configure_weight(7),    (7, 7)),
-            ("and goes on",                     |s| s.configure_weight(1),    (1, 1)),
+            ("as configured", |_| (), (2, 2)),
+            ("an operator's", |s| s.set_weight(0), (0, 2)),
+            ("a reload that changes others", |s| s.configure_weight(2), (0, 2)),
+            ("a reload that changes this", |s| s.configure_weight(5), (5, 5)),
+            ("an operator's again", |s| s.set_weight(7), (7, 5)),
+            ("the file comes to the same", |s| s.configure_weight(7), (7, 7)),
+            ("and goes on", |s| s.configure_weight(1), (1, 1)),
         ];
         for (name, step, expected) in table {
             step(&steering);

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
-use crate::balance::RealServerSpec;
+use crate::balance::{CheckResult, RealServerSpec};
 use crate::config::CheckKind;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ fn probe(number: usize, address: SocketAddr) -> Probe {
             kind: CheckKind::Ftp,
             delay_loop: 10 * SECOND,
             connect_timeout: 3 * SECOND,
+            max_time: 20 * SECOND,
             retry: 3,
             delay_before_retry: SECOND,
             rise: 1,
@@ -72,13 +73,13 @@ async fn rehearse(
 }
 
 fn failed() -> Finding {
-    Ok(CheckOutcome::Failed("refused".into()))
+    Ok(CheckOutcome::Failed("refused".into()).into())
 }
 
 #[tokio::test(start_paused = true)]
 async fn first_probes_are_spread_over_the_first_second() {
     for count in [1, 2, 3, 10, 100] {
-        let mut starts = rehearse(probes(count), SECOND, |_| Ok(CheckOutcome::Passed)).await;
+        let mut starts = rehearse(probes(count), SECOND, |_| Ok(CheckOutcome::Passed.into())).await;
         assert_eq!(starts.len(), count);
         starts.sort_by_key(|(_, at)| *at);
         assert!(starts[0].1 < SECOND / 100, "the first one begins at once");
@@ -91,7 +92,7 @@ async fn first_probes_are_spread_over_the_first_second() {
 
 #[tokio::test(start_paused = true)]
 async fn later_probes_come_within_delay_loop_and_drift_apart() {
-    let starts = rehearse(probes(3), 300 * SECOND, |_| Ok(CheckOutcome::Passed)).await;
+    let starts = rehearse(probes(3), 300 * SECOND, |_| Ok(CheckOutcome::Passed.into())).await;
     let mut pauses = Vec::new();
     for name in ["s0", "s1", "s2"] {
         let mine: Vec<_> = starts.iter().filter(|(of, _)| of == name).map(|(_, at)| *at).collect();
@@ -120,7 +121,8 @@ async fn one_failure_among_passes_changes_nothing_but_the_next_pause() {
     let probes = probes(1);
     let server = Arc::clone(&probes[0].server);
     let starts =
-        rehearse(probes, 15 * SECOND, |n| if n == 0 { failed() } else { Ok(CheckOutcome::Passed) }).await;
+        rehearse(probes, 15 * SECOND, |n| if n == 0 { failed() } else { Ok(CheckOutcome::Passed.into()) })
+            .await;
     let at: Vec<_> = starts.iter().map(|(_, at)| at.as_secs_f64().round()).collect();
     assert_eq!(at[..2], [0.0, 1.0]);
     assert!(at[2] >= 10.0, "{at:?}");
@@ -134,15 +136,23 @@ async fn busy_and_local_trouble_leave_the_server_as_it_is() {
         let server = Arc::clone(&probes[0].server);
         let starts = rehearse(probes, 60 * SECOND, move |_| {
             if local {
-                Err(LocalTrouble(std::io::Error::other("too many open files")))
+                Err(LocalTrouble::Socket(io::Error::other("too many open files")))
             } else {
-                Ok(CheckOutcome::Busy("421 full".into()))
+                Ok(CheckOutcome::Busy("421 full".into()).into())
             }
         })
         .await;
         assert!((6..=7).contains(&starts.len()), "no hurry: {starts:?}");
         assert!(server.is_up());
         assert_eq!(server.health().busy, !local);
+        let last = server.last_check().unwrap();
+        let (result, words) = if local {
+            (CheckResult::NotRun, "too many open files")
+        } else {
+            (CheckResult::Busy, "421 full")
+        };
+        assert_eq!(last.result, result);
+        assert!(last.found.contains(words), "{last:?}");
     }
 }
 
@@ -178,7 +188,7 @@ async fn a_panic_of_one_probe_comes_out_of_run() {
             if call == 1 {
                 resume_unwind(Box::new("a probe died"));
             }
-            Ok(CheckOutcome::Passed)
+            Ok(CheckOutcome::Passed.into())
         }
     };
     let running = tokio::spawn(run_with(probes(3), stopped, attempt));
@@ -200,7 +210,7 @@ async fn stop_lets_a_probe_finish_but_not_for_ever() {
             async move {
                 sleep(Duration::from_millis(takes)).await;
                 seen.store(true, Ordering::Relaxed);
-                Ok(CheckOutcome::Passed)
+                Ok(CheckOutcome::Passed.into())
             }
         };
         let start = Instant::now();
@@ -280,13 +290,13 @@ async fn a_server_that_dies_goes_down_and_comes_back_by_itself() {
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -300,8 +310,8 @@ async fn each_change_is_one_log_line() {
     let _guard = tracing::subscriber::set_default(subscriber);
     rehearse(probes(1), 90 * SECOND, |number| match number {
         0..6 => failed(),
-        6..9 => Err(LocalTrouble(std::io::Error::other("too many open files"))),
-        _ => Ok(CheckOutcome::Passed),
+        6..9 => Err(LocalTrouble::Socket(io::Error::other("too many open files"))),
+        _ => Ok(CheckOutcome::Passed.into()),
     })
     .await;
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

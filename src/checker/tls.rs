@@ -5,45 +5,64 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::conversation::{READ_SIZE, converse as in_clear, judge, leave};
-use crate::balance::CheckOutcome;
+use super::conversation::{Course, READ_SIZE, converse as in_clear, examine, greeting, leave};
+use super::{Setback, Verdict, failed};
 use crate::config::{CheckKind, ServerTlsMode};
 use crate::proto::ftp::Greeting;
-use crate::tls::Connector;
+use crate::tls::{Connector, SessionConnector};
 
-/// As the conversation in clear, with a handshake before the greeting or behind it. Each has `patience`.
+/// As the conversation in clear, with a handshake before the greeting or behind it. Each has as long as a greeting.
 pub(super) async fn converse(
     mut stream: TcpStream,
     connector: &Connector,
-    kind: CheckKind,
-    patience: Duration,
-) -> CheckOutcome {
-    if connector.mode() == ServerTlsMode::Explicit {
-        if kind == CheckKind::Tcp {
-            return in_clear(stream, kind, patience).await;
-        }
-        let outcome = judge(&mut stream, kind, patience).await;
-        if !matches!(outcome, CheckOutcome::Passed) {
-            leave(&mut stream).await;
-            return outcome;
-        }
-        match timeout(patience, ask_for_tls(&mut stream)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => {
-                leave(&mut stream).await;
-                return failed(&reason);
-            }
-            Err(_) => return failed(&format!("no answer to AUTH TLS within {patience:?}")),
-        }
+    course: &Course<'_>,
+) -> (Verdict, Duration) {
+    let session = connector.session();
+    if connector.mode() == ServerTlsMode::Implicit {
+        return match handshake(stream, &session, course).await {
+            Ok(stream) => in_clear(stream, course, Some(&session)).await,
+            Err(setback) => (Err(setback), course.elapsed()),
+        };
     }
-    match timeout(patience, connector.session().connect(stream)).await {
-        Err(_) => failed(&format!("no handshake within {patience:?}")),
-        Ok(Err(error)) => failed(&error.to_string()),
-        Ok(Ok(mut stream)) if connector.mode() == ServerTlsMode::Explicit => {
-            leave(&mut stream).await;
-            CheckOutcome::Passed
+    if course.check.kind == CheckKind::Tcp {
+        return in_clear(stream, course, None).await;
+    }
+    let asked = async {
+        let words = greeting(&mut stream, course).await?;
+        match timeout(course.patience(), ask_for_tls(&mut stream)).await {
+            Ok(answer) => answer.map_err(|reason| no_tls(&reason))?,
+            Err(_) => return Err(no_tls(&format!("no answer to AUTH TLS within {:?}", course.limit()))),
         }
-        Ok(Ok(stream)) => in_clear(stream, kind, patience).await,
+        Ok(words)
+    };
+    let words = match asked.await {
+        Ok(words) => words,
+        Err(setback) => {
+            let (verdict, took) = (Err(setback), course.elapsed());
+            leave(&mut stream, &verdict).await;
+            return (verdict, took);
+        }
+    };
+    match handshake(stream, &session, course).await {
+        Ok(mut stream) => {
+            let verdict = examine(&mut stream, course, Some(&session), words).await;
+            let took = course.elapsed();
+            leave(&mut stream, &verdict).await;
+            (verdict, took)
+        }
+        Err(setback) => (Err(setback), course.elapsed()),
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    session: &SessionConnector,
+    course: &Course<'_>,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Setback> {
+    match timeout(course.patience(), session.connect(stream)).await {
+        Err(_) => Err(no_tls(&format!("no handshake within {:?}", course.limit()))),
+        Ok(Err(error)) => Err(no_tls(&error.to_string())),
+        Ok(Ok(stream)) => Ok(stream),
     }
 }
 
@@ -66,6 +85,6 @@ async fn ask_for_tls(stream: &mut TcpStream) -> Result<(), String> {
     }
 }
 
-fn failed(reason: &str) -> CheckOutcome {
-    CheckOutcome::Failed(format!("no TLS with it: {reason}; see its certificate, and its `tls` table here"))
+fn no_tls(reason: &str) -> Setback {
+    failed(&format!("no TLS with it: {reason}"), "see its certificate, and its `tls` table here")
 }

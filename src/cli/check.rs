@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::config::toml::{Accepted, MAX_FILE_LEN, decode, parse};
 use crate::config::{Model, check_descriptors, report};
 use crate::control::today;
-use crate::{sys, tls};
+use crate::{checker, sys, tls};
 
 /// Says what is wrong with the file and what is likely not meant.
 pub(super) fn check(path: &Path) -> ExitCode {
@@ -17,13 +17,16 @@ pub(super) fn check(path: &Path) -> ExitCode {
             if let Err(shortage) = check_descriptors(&accepted.model, sys::descriptors::raise_limit()) {
                 text.push_str(&format!("{}: warning: {shortage}\n", path.display()));
             }
+            let scripts = checker::examine_scripts(&accepted.model);
+            let scripts: String = scripts.iter().map(|problem| format!("{problem}\n")).collect();
             match credentials(&accepted.model) {
+                Ok(warnings) if !scripts.is_empty() => (text + &warnings + &scripts, ExitCode::FAILURE),
                 Ok(warnings) => {
                     text.push_str(&warnings);
                     text.push_str(&format!("{}: fine\n", path.display()));
                     (text, ExitCode::SUCCESS)
                 }
-                Err(problems) => (text + &problems, ExitCode::FAILURE),
+                Err(problems) => (text + &problems + &scripts, ExitCode::FAILURE),
             }
         }
         Err(problems) => (problems, ExitCode::FAILURE),

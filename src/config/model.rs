@@ -1,4 +1,7 @@
 //! The configuration as values: what a whole, accepted file says, defaults filled in.
+mod check;
+
+pub use self::check::{Account, Check, CheckKind, SampleFile, Script};
 use super::error::TooFewDescriptors;
 use crate::balance::LbAlgo;
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
@@ -107,33 +110,6 @@ pub enum ServerTlsMode {
     Implicit,
 }
 
-/// How health is found out: `[virtual_server.check]`, in keepalived's words.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Check {
-    /// What is asked of the server.
-    pub kind: CheckKind,
-    /// From one check to the next.
-    pub delay_loop: Duration,
-    /// For the connection; the greeting has `greeting_timeout`.
-    pub connect_timeout: Duration,
-    /// Further tries after a failed check before the server counts as down.
-    pub retry: u32,
-    /// From a failed check to the next try.
-    pub delay_before_retry: Duration,
-    /// Passed checks in a row until a server that was down counts as up, at least 1.
-    pub rise: u32,
-}
-
-/// What a check asks of a server (`check.type`).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum CheckKind {
-    /// That it accepts a connection.
-    Tcp,
-    /// That it greets with 220.
-    #[default]
-    Ftp,
-}
-
 /// One server behind a virtual server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RealServer {
@@ -160,6 +136,8 @@ pub struct RealServer {
     pub send_proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS to it.
     pub tls: Option<ServerTls>,
+    /// How its own health is found out, where that is not as for the others.
+    pub check: Option<Check>,
 }
 
 /// The port that IANA assigns to GridFTP (`gsiftp`).
@@ -252,26 +230,11 @@ impl VirtualServer {
             real_servers: Vec::new(),
         }
     }
-}
 
-impl Default for Check {
-    fn default() -> Self {
-        Self {
-            kind: CheckKind::default(),
-            delay_loop: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(3),
-            retry: 3,
-            delay_before_retry: Duration::from_secs(1),
-            rise: 1,
-        }
-    }
-}
-
-impl Check {
-    /// Failed checks in a row until a server counts as down: the first and its retries.
+    /// The check of one of its real servers: that one's own, or the one for all.
     #[must_use]
-    pub fn fall(&self) -> u32 {
-        self.retry.saturating_add(1)
+    pub fn check_of<'c>(&'c self, server: &'c RealServer) -> &'c Check {
+        server.check.as_ref().unwrap_or(&self.check)
     }
 }
 
@@ -291,6 +254,7 @@ impl RealServer {
             checks_data_peer: false,
             send_proxy_protocol: None,
             tls: None,
+            check: None,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! `gridfront.toml`: the tables, their keys and defaults.
+mod check;
 mod real_server;
 mod tls;
 mod virtual_server;
 
+use self::check::SERVER_CHECK;
 use self::real_server::REAL_SERVER;
 use self::tls::{DOOR_TLS, SERVER_TLS};
 use self::virtual_server::{CHECK, GSI, VIRTUAL_SERVER, read_virtual_server};
@@ -34,7 +36,8 @@ const GLOBAL: Kind =
     Kind { header: "[global]", keys: &["router_id", "admin_socket", "http", "threads", "drain_timeout"] };
 
 /// Every table that has a header of its own.
-const KINDS: [&Kind; 7] = [&GLOBAL, &VIRTUAL_SERVER, &GSI, &DOOR_TLS, &CHECK, &REAL_SERVER, &SERVER_TLS];
+const KINDS: [&Kind; 8] =
+    [&GLOBAL, &VIRTUAL_SERVER, &GSI, &DOOR_TLS, &CHECK, &REAL_SERVER, &SERVER_TLS, &SERVER_CHECK];
 
 /// Shortest of the durations that something waits for: anything less is a slip of the unit.
 const SHORTEST: Duration = Duration::from_millis(1);

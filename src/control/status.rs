@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::balance::{Drain, RealServer};
+use crate::balance::{CheckResult, Drain, LastCheck, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
 use crate::proxy::Service;
 
@@ -108,9 +108,13 @@ pub struct DrainStatus {
 pub struct RealServerStatus {
     pub name: String,
     pub address: String,
+    /// As configured.
     pub weight: u32,
     /// As configured; `weight` is another when an operator has said so.
     pub configured_weight: u32,
+    /// What counts: the weight that its `script` check says, or else the configured one.
+    #[serde(default)]
+    pub effective_weight: u32,
     pub state: ServerState,
     /// Out of service by an operator's word.
     pub drain: Option<DrainStatus>,
@@ -138,6 +142,31 @@ pub struct RealServerStatus {
     /// Bytes that the door has carried from it.
     pub relayed_bytes_out: u64,
     pub data_failures: u64,
+    /// The last check; `None` before the first.
+    #[serde(default)]
+    pub check: Option<CheckStatus>,
+    #[serde(default)]
+    pub checks_passed: u64,
+    #[serde(default)]
+    pub checks_failed: u64,
+    #[serde(default)]
+    pub checks_busy: u64,
+    /// Mean time from a check's start to its verdict in milliseconds; `None` before the first.
+    #[serde(default)]
+    pub check_ms_mean: Option<f64>,
+}
+
+/// A check of a real server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CheckStatus {
+    /// `passed`, `busy`, `failed`, or `not run` where the door itself was in trouble.
+    pub result: String,
+    /// What was seen, or why it did not pass.
+    pub found: String,
+    /// From its start to the verdict.
+    pub ms: f64,
+    /// Seconds since then.
+    pub ago_s: u64,
 }
 
 impl Status {
@@ -235,7 +264,7 @@ impl RealServerStatus {
         let stats = &server.stats;
         let state = if !health.up {
             ServerState::Down
-        } else if server.is_drained() || server.weight() == 0 {
+        } else if server.is_drained() || server.effective_weight() == 0 {
             ServerState::Drained
         } else if health.busy {
             ServerState::Busy
@@ -243,6 +272,9 @@ impl RealServerStatus {
             ServerState::Up
         };
         let gsi_logins = stats.gsi_logins.load(Relaxed);
+        let [checks_passed, checks_failed, checks_busy] =
+            [&stats.checks_passed, &stats.checks_failed, &stats.checks_busy].map(|count| count.load(Relaxed));
+        let checks = checks_passed + checks_failed + checks_busy;
         #[allow(clippy::cast_precision_loss)] // a display of milliseconds
         let millis = |micros: u64| micros as f64 / 1000.0;
         Self {
@@ -250,6 +282,7 @@ impl RealServerStatus {
             address: server.address().to_string(),
             weight: server.weight(),
             configured_weight: server.configured_weight(),
+            effective_weight: server.effective_weight(),
             state,
             drain: server.drain().map(|drain| DrainStatus::of(drain, now)),
             since_s: health.since.map(|since| now.saturating_duration_since(since).as_secs()),
@@ -270,6 +303,28 @@ impl RealServerStatus {
             relayed_bytes_in: stats.relayed_to_server.load(Relaxed),
             relayed_bytes_out: stats.relayed_to_client.load(Relaxed),
             data_failures: stats.data_failures.load(Relaxed),
+            check: server.last_check().map(|last| CheckStatus::of(last, now)),
+            checks_passed,
+            checks_failed,
+            checks_busy,
+            check_ms_mean: stats.check_micros.load(Relaxed).checked_div(checks).map(millis),
+        }
+    }
+}
+
+impl CheckStatus {
+    fn of(last: LastCheck, now: Instant) -> Self {
+        let result = match last.result {
+            CheckResult::Passed => "passed",
+            CheckResult::Busy => "busy",
+            CheckResult::Failed => "failed",
+            CheckResult::NotRun => "not run",
+        };
+        Self {
+            result: result.into(),
+            found: last.found,
+            ms: last.took.as_secs_f64() * 1000.0,
+            ago_s: now.saturating_duration_since(last.at).as_secs(),
         }
     }
 }
@@ -339,10 +394,22 @@ impl fmt::Display for VirtualServerStatus {
                 server.sessions,
                 server.total_sessions,
             )?;
+            if server.effective_weight != server.weight {
+                writeln!(
+                    f,
+                    "  {:width$}  weight {} as its check says, not {}",
+                    "", server.effective_weight, server.weight
+                )?;
+            }
             if let Some(drain) = &server.drain {
                 writeln!(f, "  {:width$}  {drain}, {} sessions left", "", server.sessions)?;
             }
-            if let Some(reason) = &server.reason {
+            if let Some(check) = &server.check {
+                let CheckStatus { result, found, ms, ago_s } = check;
+                writeln!(f, "  {:width$}  check {result} in {ms:.0} ms, {ago_s} s ago: {found}", "")?;
+            }
+            let of_check = server.check.as_ref().map(|check| &check.found);
+            if let Some(reason) = server.reason.as_ref().filter(|reason| Some(*reason) != of_check) {
                 writeln!(f, "  {:width$}  {reason}", "")?;
             }
         }

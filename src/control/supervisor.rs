@@ -93,6 +93,9 @@ pub enum StartError {
     /// A certificate or a key.
     #[error(transparent)]
     Credential(#[from] CredentialProblem),
+    /// A script that checks are to run.
+    #[error(transparent)]
+    Script(#[from] checker::InsecureScript),
 }
 
 impl Daemon {
@@ -119,6 +122,9 @@ impl Daemon {
         let admin = AdminSocket::open(&model.global.admin_socket)?;
         if let Err(shortage) = config::check_descriptors(model, sys::descriptors::raise_limit()) {
             tracing::warn!("{shortage}");
+        }
+        if let Some(insecure) = checker::examine_scripts(model).into_iter().next() {
+            return Err(insecure.into());
         }
         let (services, warnings) = Service::from_model(model, certificates::today())?;
         for warning in warnings {
@@ -351,7 +357,7 @@ fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<checker::
         |((server, of_server), connector): ((&Arc<_>, &config::RealServer), &Option<_>)| checker::Probe {
             virtual_server: config.name.clone(),
             server: Arc::clone(server),
-            check: config.check.clone(),
+            check: config.check_of(of_server).clone(),
             greeting_timeout: config.greeting_timeout,
             proxy_protocol: of_server.send_proxy_protocol,
             tls: connector.clone(),

@@ -227,8 +227,8 @@ impl Successor {
             address: SocketAddr::new(server.address, server.port),
             weight: server.weight,
             max_connections: server.max_connections,
-            fall: config.check.fall(),
-            rise: config.check.rise,
+            fall: config.check_of(server).fall(),
+            rise: config.check_of(server).rise,
         };
         let present = before.into_iter().flat_map(|before| before.virtual_server.real_servers());
         let departed = self.generation.departed.real_servers.iter();

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::balance::{RealServer, RealServerSpec};
-use crate::config::Check;
+use crate::config::Account;
 use crate::proto::proxy_protocol::Version;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Say(&'static str),
+    /// Reads a line, which has to be this one.
+    Hear(&'static str),
     Wait(Duration),
     /// Says it again and again, until nobody listens.
     Repeat(&'static str, Duration),
@@ -24,7 +26,7 @@ enum Step {
     Stay,
     Close,
 }
-use Step::{Close, Part, Repeat, Say, Stay, Wait};
+use Step::{Close, Hear, Part, Repeat, Say, Stay, Wait};
 
 /// Plays a server; returns what it was told.
 async fn serve(mut stream: DuplexStream, steps: &[Step]) -> String {
@@ -32,6 +34,11 @@ async fn serve(mut stream: DuplexStream, steps: &[Step]) -> String {
     for step in steps {
         match *step {
             Say(words) => stream.write_all(words.as_bytes()).await.unwrap(),
+            Hear(line) => {
+                let mut bytes = vec![0; line.len() + 2];
+                stream.read_exact(&mut bytes).await.unwrap();
+                assert_eq!(String::from_utf8(bytes).unwrap(), format!("{line}\r\n"));
+            }
             Wait(time) => sleep(time).await,
             Repeat(words, pause) => {
                 let mut said = 0;
@@ -91,25 +98,50 @@ const TABLE: &[Row] = &[
     ("not text",                    &[Say("\u{1}\u{3}\0\0\u{16}\r\n"), Part],                           "failed: it does not speak FTP…", PASSED, 0),
 ];
 
-fn says(outcome: CheckOutcome) -> String {
-    match outcome {
-        CheckOutcome::Passed => PASSED.into(),
-        CheckOutcome::Busy(words) => format!("busy: {words}"),
-        CheckOutcome::Failed(reason) => format!("failed: {reason}"),
+fn says(verdict: Verdict) -> String {
+    match verdict {
+        Ok(_) => PASSED.into(),
+        Err(Setback::Server(CheckOutcome::Busy(words))) => format!("busy: {words}"),
+        Err(Setback::Server(CheckOutcome::Failed(reason))) => format!("failed: {reason}"),
+        Err(other) => format!("{other:?}"),
+    }
+}
+
+fn found(finding: Finding) -> CheckOutcome {
+    finding.unwrap().outcome
+}
+
+fn check(kind: CheckKind) -> Check {
+    Check { kind, retry: 0, connect_timeout: Duration::from_millis(300), ..Check::default() }
+}
+
+fn course(check: &Check) -> Course<'_> {
+    let server = SocketAddr::from(([127, 0, 0, 1], 1));
+    Course { check, server, greeting_timeout: PATIENCE, start: Instant::now() }
+}
+
+/// What comes of a conversation with a server that takes these steps, and what it was told.
+async fn rehearse(kind: &CheckKind, steps: &[Step]) -> (Verdict, String) {
+    let (ours, theirs) = duplex(256);
+    let check = check(kind.clone());
+    let course = course(&check);
+    let ((verdict, _), heard) = tokio::join!(converse(ours, &course, None), serve(theirs, steps));
+    (verdict, heard)
+}
+
+fn assert_said(claim: &str, said: &str, expected: &str) {
+    match expected.strip_suffix('…') {
+        Some(start) => assert!(said.starts_with(start), "{claim}: {said}"),
+        None => assert_eq!(said, expected, "{claim}"),
     }
 }
 
 async fn table_holds(kind: CheckKind) {
     for &(claim, steps, of_ftp, of_tcp, seconds) in TABLE {
         let expected = if kind == CheckKind::Ftp { of_ftp } else { of_tcp };
-        let (ours, theirs) = duplex(256);
         let start = Instant::now();
-        let (outcome, heard) = tokio::join!(converse(ours, kind, PATIENCE), serve(theirs, steps));
-        let said = says(outcome);
-        match expected.strip_suffix('…') {
-            Some(start) => assert!(said.starts_with(start), "{claim}: {said}"),
-            None => assert_eq!(said, expected, "{claim}"),
-        }
+        let (verdict, heard) = rehearse(&kind, steps).await;
+        assert_said(claim, &says(verdict), expected);
         assert!(
             start.elapsed() <= Duration::from_secs(seconds) + SECOND / 2,
             "{claim}: {:?}",
@@ -134,9 +166,8 @@ async fn tcp_takes_any_greeting_and_always_says_quit() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_says_how_to_mend_it() {
     for &(claim, steps, ..) in TABLE {
-        let (ours, theirs) = duplex(256);
-        let (outcome, _) = tokio::join!(converse(ours, CheckKind::Ftp, PATIENCE), serve(theirs, steps));
-        if let CheckOutcome::Failed(reason) = outcome {
+        let (verdict, _) = rehearse(&CheckKind::Ftp, steps).await;
+        if let Err(Setback::Server(CheckOutcome::Failed(reason))) = verdict {
             assert!(reason.contains("; ") && !reason.contains(['\r', '\n', '\x1b']), "{claim}: {reason}");
         }
     }
@@ -153,14 +184,7 @@ fn probe(address: SocketAddr, kind: CheckKind) -> Arc<Probe> {
             fall: 1,
             rise: 1,
         })),
-        check: Check {
-            kind,
-            delay_loop: Duration::from_secs(10),
-            connect_timeout: Duration::from_millis(300),
-            retry: 0,
-            delay_before_retry: Duration::from_secs(1),
-            rise: 1,
-        },
+        check: check(kind),
         greeting_timeout: Duration::from_secs(10),
         proxy_protocol: None,
         tls: None,
@@ -171,7 +195,7 @@ fn probe(address: SocketAddr, kind: CheckKind) -> Arc<Probe> {
 async fn a_real_connection_is_opened_used_and_ended_by_the_server() {
     for kind in [CheckKind::Tcp, CheckKind::Ftp] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let probe = probe(listener.local_addr().unwrap(), kind);
+        let probe = probe(listener.local_addr().unwrap(), kind.clone());
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"220 ready\r\n").await.unwrap();
@@ -181,7 +205,7 @@ async fn a_real_connection_is_opened_used_and_ended_by_the_server() {
             quit
         };
         let (finding, quit) = tokio::join!(attempt(probe), server);
-        assert_eq!((finding.unwrap(), &quit), (CheckOutcome::Passed, b"QUIT\r\n"), "{kind:?}");
+        assert_eq!((found(finding), &quit), (CheckOutcome::Passed, b"QUIT\r\n"), "{kind:?}");
     }
 }
 
@@ -204,7 +228,7 @@ async fn a_probe_says_that_it_speaks_for_nobody_else() {
             header
         };
         let (finding, header) = tokio::join!(attempt(probe), server);
-        assert_eq!((finding.unwrap(), &header[..]), (CheckOutcome::Passed, expected));
+        assert_eq!((found(finding), &header[..]), (CheckOutcome::Passed, expected));
     }
 }
 
@@ -212,7 +236,7 @@ async fn a_probe_says_that_it_speaks_for_nobody_else() {
 async fn a_closed_port_fails_at_once() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for kind in [CheckKind::Tcp, CheckKind::Ftp] {
-        let said = says(attempt(probe(address, kind)).await.unwrap());
+        let said = says(Err(found(attempt(probe(address, kind)).await).into()));
         assert!(said.starts_with("failed: no connection: Connection refused"), "{said}");
     }
 }
@@ -225,6 +249,65 @@ async fn a_host_that_does_not_answer_fails_after_connect_timeout() {
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     let _waiting = std::net::TcpStream::connect(address).unwrap();
-    let said = says(attempt(probe(address, CheckKind::Ftp)).await.unwrap());
+    let said = says(Err(found(attempt(probe(address, CheckKind::Ftp)).await).into()));
     assert!(said.starts_with("failed: no connection within 300ms; "), "{said}");
+}
+
+const GREETS: Step = Say("220 s1 ready\r\n");
+const NAMES: Step = Hear("USER anonymous");
+const WANTS: Step = Say("331 password please\r\n");
+const PROVES: Step = Hear("PASS check@gridfront");
+
+/// What `login` says of a server; seconds that it may take at most.
+#[rustfmt::skip]
+const LOGINS: &[(&str, &[Step], &str, u64)] = &[
+    ("let in",                       &[GREETS, NAMES, WANTS, PROVES, Say("230 in\r\n"), Part],                       PASSED, 0),
+    ("with no password asked for",   &[GREETS, NAMES, Say("230 in\r\n"), Part],                                     PASSED, 0),
+    ("with a long welcome",          &[GREETS, NAMES, WANTS, PROVES, Say("230-Welcome\r\n230-to\r\n"), Wait(SECOND), Say("230 in\r\n"), Part], PASSED, 1),
+    ("late, but in time",            &[GREETS, NAMES, WANTS, PROVES, Wait(Duration::from_secs(19)), Say("230 in\r\n"), Part], PASSED, 20),
+    ("full at its greeting",         &[Say("421 full\r\n"), Close],                                                 "busy: 421 full", 0),
+    ("full at USER",                 &[GREETS, NAMES, Say("421 too many users\r\n"), Close],                        "busy: 421 too many users", 0),
+    ("full at PASS",                 &[GREETS, NAMES, WANTS, PROVES, Say("450 try again\r\n"), Part],               "busy: 450 try again", 0),
+    ("full as ProFTPD says it",      &[GREETS, NAMES, WANTS, PROVES, Say("530 Sorry, the maximum number of clients (2) are already connected.\r\n"), Close],
+                                     "busy: 530 Sorry, the maximum number of clients (2) are already connected.", 0),
+    ("refused",                      &[GREETS, NAMES, WANTS, PROVES, Say("530 Login incorrect.\r\n"), Part],        "failed: it refuses the login of `anonymous`: `530 Login incorrect.`; let guests in there (Globus: allow_anonymous 1), …", 0),
+    ("refused as Globus does",       &[GREETS, NAMES, WANTS, PROVES, Say("530-Login incorrect. : no mapping\r\n530-more\r\n530 End.\r\n"), Part],
+                                     "failed: it refuses the login of `anonymous`: `530-Login incorrect. : no mapping`; …", 0),
+    ("a wrong password, as some say", &[GREETS, NAMES, WANTS, PROVES, Say("430 bad password\r\n"), Part],           "failed: it refuses the login of `anonymous`: `430 bad password`; …", 0),
+    ("wants an account",             &[GREETS, NAMES, Say("332 account?\r\n"), Part],                              "failed: it refuses the login of `anonymous`: `332 account?`; the check has no ACCT…", 0),
+    ("closes at PASS",               &[GREETS, NAMES, WANTS, PROVES, Close],                                        "failed: it closed the connection, no reply to PASS came; …", 0),
+    ("silent at USER",               &[GREETS, NAMES, Stay],                                                        "failed: no reply to USER within max_time = 20s; …", 22),
+    ("silent at PASS",               &[GREETS, NAMES, WANTS, PROVES, Stay],                                         "failed: no reply to PASS within max_time = 20s; …", 22),
+    ("a reply without end",          &[GREETS, NAMES, Repeat("331-and so on and on and on\r\n", Duration::ZERO)],   "failed: the reply to USER is longer than 65536 bytes; …", 2),
+    ("one that never ends, slowly",  &[GREETS, NAMES, Repeat("120 wait\r\n", SECOND)],                              "failed: no reply to USER within max_time = 20s; …", 23),
+];
+
+#[tokio::test(start_paused = true)]
+async fn login_judges_by_the_reply_to_the_password_and_always_says_quit() {
+    for &(claim, steps, expected, seconds) in LOGINS {
+        let start = Instant::now();
+        let (verdict, heard) = rehearse(&CheckKind::Login(Account::default()), steps).await;
+        assert_said(claim, &says(verdict), expected);
+        assert!(
+            start.elapsed() <= Duration::from_secs(seconds) + SECOND / 2,
+            "{claim}: {:?}",
+            start.elapsed()
+        );
+        if !matches!(steps.last(), Some(Close)) {
+            assert!(heard.ends_with("QUIT\r\n"), "{claim}: {heard:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_is_sent_to_the_server_and_told_nobody_else() {
+    let account = Account { user: "alice".into(), password: "secret".into() };
+    let steps = [GREETS, Hear("USER alice"), WANTS, Hear("PASS secret"), Say("530 no\r\n"), Part];
+    let (verdict, _) = rehearse(&CheckKind::Login(account.clone()), &steps).await;
+    let said = says(verdict);
+    assert!(said.starts_with("failed: it refuses the login of `alice`: `530 no`; correct `user`"), "{said}");
+    assert!(!said.contains("secret") && !format!("{account:?}").contains("secret"));
+    let steps = [GREETS, Hear("USER alice"), WANTS, Hear("PASS secret"), Close];
+    let (verdict, _) = rehearse(&CheckKind::Login(account), &steps).await;
+    assert!(!says(verdict).contains("secret"));
 }

@@ -1,10 +1,11 @@
 //! `[[virtual_server.real_server]]`.
+use super::check::{SERVER_CHECK, read_check};
 use super::tls::{SERVER_TLS, read_server_tls};
 use super::{KINDS, MAX_SESSIONS, located, port};
 use crate::config::address;
 use crate::config::consistency::RealServerPlaces;
 use crate::config::error::Findings;
-use crate::config::model::RealServer;
+use crate::config::model::{Check, RealServer};
 use crate::config::reader::{Field, Kind, Section};
 use crate::proto::proxy_protocol::Version;
 use std::collections::HashSet;
@@ -24,12 +25,14 @@ pub(super) const REAL_SERVER: Kind = Kind {
         "checks_data_peer",
         "send_proxy_protocol",
         "tls",
+        "check",
     ],
 };
 
 /// The real servers whose address could be read, their places, and how many were written.
 pub(super) fn read_real_servers(
     section: &Section<'_>,
+    check: &Check,
     findings: &Findings,
 ) -> (Vec<RealServer>, Vec<RealServerPlaces>, usize) {
     let Some(field) = section.field("real_server") else {
@@ -44,11 +47,16 @@ pub(super) fn read_real_servers(
     if field.list_is_empty() {
         field.error("`real_server` is empty", "add a `[[virtual_server.real_server]]` with an `address`");
     }
-    let (servers, places) = sections.iter().filter_map(|section| read_real_server(section, findings)).unzip();
+    let (servers, places) =
+        sections.iter().filter_map(|section| read_real_server(section, check, findings)).unzip();
     (servers, places, sections.len())
 }
 
-fn read_real_server(section: &Section<'_>, findings: &Findings) -> Option<(RealServer, RealServerPlaces)> {
+fn read_real_server(
+    section: &Section<'_>,
+    check: &Check,
+    findings: &Findings,
+) -> Option<(RealServer, RealServerPlaces)> {
     let address_field = section.required("address", "add `address = \"…\"`, its IP address");
     let address = address_field.and_then(|field| field.host_address());
     let name_field = section.field("name");
@@ -80,6 +88,10 @@ fn read_real_server(section: &Section<'_>, findings: &Findings) -> Option<(RealS
         tls: tls
             .and_then(|field| field.section(&SERVER_TLS, &KINDS))
             .map(|section| read_server_tls(&section, findings)),
+        check: section
+            .field("check")
+            .and_then(|field| field.section(&SERVER_CHECK, &KINDS))
+            .map(|section| read_check(&section, check, findings)),
     };
     let places = RealServerPlaces {
         header: section.at,

@@ -1,3 +1,4 @@
+mod checks;
 mod properties;
 mod values;
 mod whole_file;
@@ -67,6 +68,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         kind: CheckKind::Ftp,
         delay_loop: seconds(10),
         connect_timeout: seconds(3),
+        max_time: seconds(20),
         retry: 3,
         delay_before_retry: seconds(1),
         rise: 1,
@@ -84,6 +86,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         checks_data_peer: false,
         send_proxy_protocol: None,
         tls: None,
+        check: None,
     };
     let virtual_server = VirtualServer {
         name: "gridftp".into(),
@@ -135,7 +138,7 @@ fn every_key_that_is_set_arrives() {
         connect_timeout = "4m"
         gsi = { mode = "passthrough" }
         tls = { certificate = "/c.pem", key = "/k.pem", implicit_port = 990, required = true }
-        check = { type = "tcp", delay_loop = "5s", connect_timeout = "6s", retry = 0, delay_before_retry = "0s", rise = 2 }
+        check = { type = "tcp", delay_loop = "5s", connect_timeout = "6s", max_time = "7s", retry = 0, delay_before_retry = "0s", rise = 2 }
         [[virtual_server.real_server]]
         name = "s1"
         address = "2001:db8::11"
@@ -196,6 +199,7 @@ fn every_key_that_is_set_arrives() {
             kind: CheckKind::Tcp,
             delay_loop: millis(5000),
             connect_timeout: millis(6000),
+            max_time: millis(7000),
             retry: 0,
             delay_before_retry: millis(0),
             rise: 2,
@@ -258,6 +262,7 @@ fn the_full_example_is_accepted_with_every_line_in_force() {
             "after a GSI login the door sees no replies: IPv6 clients (EPSV) get the address that the real server \
              itself announces",
             "certificate, key and trust anchors are not used in `mode = \"passthrough\"`",
+            "`user` is not used with `type = \"ftp\"`",
             "`data_ports` are checked but not used: this version has no kernel path",
         ]
     );

@@ -1,13 +1,13 @@
 //! `[[virtual_server]]` with its `gsi`, `tls` and `check` tables.
+use super::check::read_check;
 use super::real_server::read_real_servers;
 use super::tls::{DOOR_TLS, read_door_tls};
 use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, located_in, port};
 use crate::config::address;
 use crate::config::consistency::VirtualServerPlaces;
 use crate::config::error::Findings;
-use crate::config::model::{Check, CheckKind, VirtualServer};
+use crate::config::model::{Check, VirtualServer};
 use crate::config::reader::{Field, Kind, Section};
-use std::time::Duration;
 
 pub(super) const VIRTUAL_SERVER: Kind = Kind {
     header: "[[virtual_server]]",
@@ -40,14 +40,23 @@ pub(super) const GSI: Kind =
 
 pub(super) const CHECK: Kind = Kind {
     header: "[virtual_server.check]",
-    keys: &["type", "delay_loop", "connect_timeout", "retry", "delay_before_retry", "rise"],
+    keys: &[
+        "type",
+        "user",
+        "password",
+        "file",
+        "size",
+        "checksum",
+        "script",
+        "misc_dynamic",
+        "delay_loop",
+        "connect_timeout",
+        "max_time",
+        "retry",
+        "delay_before_retry",
+        "rise",
+    ],
 };
-
-/// Shortest time between two checks: more of them are an attack on the server.
-const SHORTEST_DELAY_LOOP: Duration = Duration::from_millis(100);
-
-/// Most tries of a check: at one a second, a quarter of an hour.
-const MAX_TRIES: u32 = 1000;
 
 /// Of a virtual server without one; enough for a file that has only one.
 const DEFAULT_NAME: &str = "gridftp";
@@ -71,9 +80,12 @@ pub(super) fn read_virtual_server(
     if let Some(field) = section.field("forwarding") {
         field.word::<String>(&["proxy"], &["dr"]);
     }
-    let (real_servers, real_server_places, written) = read_real_servers(section, findings);
+    let check = section
+        .field("check")
+        .and_then(|field| field.section(&CHECK, &KINDS))
+        .map_or_else(Check::default, |check| read_check(&check, &default.check, findings));
+    let (real_servers, real_server_places, written) = read_real_servers(section, &check, findings);
     let gsi = section.field("gsi").and_then(|field| field.section(&GSI, &KINDS));
-    let check = section.field("check").and_then(|field| field.section(&CHECK, &KINDS));
     if let Some(gsi) = &gsi {
         read_gsi(gsi, findings);
     }
@@ -137,7 +149,7 @@ pub(super) fn read_virtual_server(
         idle_timeout: duration(section, "idle_timeout", SHORTEST, default.idle_timeout),
         greeting_timeout: duration(section, "greeting_timeout", SHORTEST, default.greeting_timeout),
         connect_timeout: duration(section, "connect_timeout", SHORTEST, default.connect_timeout),
-        check: check.map_or_else(Check::default, |check| read_check(&check)),
+        check,
         real_servers,
         name: default.name,
     };
@@ -158,28 +170,5 @@ fn read_gsi(section: &Section<'_>, findings: &Findings) {
             "certificate, key and trust anchors are not used in `mode = \"passthrough\"`",
             "remove them, the real servers have their own",
         );
-    }
-}
-
-fn read_check(section: &Section<'_>) -> Check {
-    let default = Check::default();
-    let kind = section
-        .field("type")
-        .and_then(|field| field.word::<String>(&["tcp", "ftp"], &["login", "gsi", "transfer", "script"]));
-    let tries = |key, lowest, default| {
-        section.field(key).and_then(|field| field.number(&(lowest..=MAX_TRIES))).unwrap_or(default)
-    };
-    Check {
-        kind: kind.map_or(default.kind, |kind| if kind == "tcp" { CheckKind::Tcp } else { CheckKind::Ftp }),
-        delay_loop: duration(section, "delay_loop", SHORTEST_DELAY_LOOP, default.delay_loop),
-        connect_timeout: duration(section, "connect_timeout", SHORTEST, default.connect_timeout),
-        retry: tries("retry", 0, default.retry),
-        delay_before_retry: duration(
-            section,
-            "delay_before_retry",
-            Duration::ZERO,
-            default.delay_before_retry,
-        ),
-        rise: tries("rise", 1, default.rise),
     }
 }

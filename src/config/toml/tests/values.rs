@@ -20,8 +20,8 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         ),
         (
             format!("connect_timeout = '1s'\n{SOUND}"),
-            "f:1:1: unknown key `connect_timeout` at the top; it belongs to `[[virtual_server]]` or \
-             `[virtual_server.check]`: move it below that header",
+            "f:1:1: unknown key `connect_timeout` at the top; it belongs to `[[virtual_server]]`, \
+             `[virtual_server.check]` or `[virtual_server.real_server.check]`: move it below that header",
         ),
         (
             format!("{SOUND}[check]\ntype = 'tcp'\n"),
@@ -128,8 +128,8 @@ fn values_of_the_virtual_server_are_checked() {
             "f:3:12: `mode = \"terminate\"` is not in this version; write \"passthrough\"",
         ),
         (
-            "check.type = 'script'",
-            "f:3:14: `type = \"script\"` is not in this version; write \"tcp\" or \"ftp\"",
+            "check.type = 'gsi'",
+            "f:3:14: `type = \"gsi\"` is not in this version; write \"tcp\", \"ftp\", \"login\", \"transfer\" or \"script\"",
         ),
         (
             "relay_ports = '52000'",

@@ -1,0 +1,191 @@
+//! `type = "script"`: a program of the site's judges the server, as keepalived's MISC_CHECK does.
+//!
+//! tokio's `process` runs it: the runtime that waits for sockets here waits for the child by the same poll (a pidfd), so
+//! that no thread waits, no SIGCHLD handler of ours is needed, and a child that is dropped is still reaped.
+
+mod last_line;
+mod security;
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
+use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use self::security::{InsecureScript, examine_scripts};
+
+use self::last_line::LastLine;
+use super::{Finding, LocalTrouble, Probe};
+use crate::balance::{CheckOutcome, CheckReport, ScriptWeight};
+use crate::config::Script;
+use crate::sys::process_group::ProcessGroup;
+
+/// Scripts that run at once; further ones wait for their turn, and their time begins with it. A balancer's processors
+/// are there for its sessions.
+const MAX_RUNNING: usize = 16;
+
+/// From SIGTERM to SIGKILL, as keepalived has it.
+const TERMINATION_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The search path of scripts, whatever the door was started with.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+static PLACES: Semaphore = Semaphore::const_new(MAX_RUNNING);
+
+/// Why a script could not be asked: the door's own trouble.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CannotRun {
+    #[error(transparent)]
+    Insecure(#[from] InsecureScript),
+    #[error("{program}: cannot be started: {source}; see the first line of the script, and the limits of processes", program = .program.display())]
+    Start { program: Box<Path>, source: std::io::Error },
+    #[error("{program}: was not started within {limit:?}; see whether the file system that it is on hangs", program = .program.display())]
+    Slow { program: Box<Path>, limit: Duration },
+}
+
+/// A child with what it writes.
+struct Running {
+    child: Child,
+    group: ProcessGroup,
+    output: Receiver,
+}
+
+/// How a script ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// By itself, or by a signal of somebody else.
+    Status(ExitStatus),
+    /// By us.
+    Late,
+}
+
+/// Runs it once and judges by its exit code.
+pub(super) async fn attempt(probe: &Arc<Probe>, script: &Script) -> Finding {
+    // The semaphore is never closed.
+    let _place = PLACES.acquire().await;
+    let start = Instant::now();
+    let limit = probe.check.max_time;
+    let command = command(probe, script);
+    // Security, fork and exec look at the disk, which may hang: on a thread that may.
+    let program = script.program.clone();
+    let launched = tokio::task::spawn_blocking(move || launch(command, &program));
+    let running = match timeout_at(start + limit, launched).await {
+        Ok(Ok(running)) => running.map_err(LocalTrouble::from)?,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+        Err(_) => {
+            let program = script.program.as_path().into();
+            return Err(CannotRun::Slow { program, limit }.into());
+        }
+    };
+    let mut last_line = LastLine::default();
+    let end = wait(running, start + limit, &mut last_line).await;
+    let report = judge(script, end, &last_line.into_text(), limit);
+    Ok(CheckReport { took: start.elapsed(), ..report })
+}
+
+fn command(probe: &Probe, script: &Script) -> Command {
+    let server = &probe.server;
+    let mut command = Command::new(&script.program);
+    command
+        .args(&script.arguments)
+        .env_clear()
+        .env("PATH", SEARCH_PATH)
+        .env("GRIDFRONT_VIRTUAL_SERVER", &probe.virtual_server)
+        .env("GRIDFRONT_REAL_SERVER", server.name())
+        .env("GRIDFRONT_ADDRESS", server.address().ip().to_string())
+        .env("GRIDFRONT_PORT", server.address().port().to_string())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true);
+    command
+}
+
+fn launch(mut command: Command, program: &Path) -> Result<Running, CannotRun> {
+    security::examine(program)?;
+    let start = |source| CannotRun::Start { program: program.into(), source };
+    // One pipe for both, so that the last line is the last that was written.
+    let (reader, writer) = std::io::pipe().map_err(start)?;
+    command.stdout(writer.try_clone().map_err(start)?).stderr(writer);
+    let child = command.spawn().map_err(start)?;
+    let group = ProcessGroup::of(child.id().unwrap_or_default());
+    let output = Receiver::from_owned_fd(reader.into()).map_err(start)?;
+    Ok(Running { child, group, output })
+}
+
+/// Waits until it ends, or ends it. Dropped before that, it kills the whole group.
+async fn wait(running: Running, deadline: Instant, last_line: &mut LastLine) -> End {
+    let Running { mut child, group, mut output } = running;
+    let by_itself = async {
+        let mut open = true;
+        let mut buffer = [0; 1024];
+        loop {
+            tokio::select! {
+                status = child.wait() => return status,
+                read = output.read(&mut buffer), if open => match read {
+                    Ok(count @ 1..) => last_line.take(&buffer[..count]),
+                    _ => open = false,
+                },
+            }
+        }
+    };
+    if let Ok(status) = timeout_at(deadline, by_itself).await {
+        group.release();
+        let mut buffer = [0; 1024];
+        // What it wrote last; a child of its own may hold the pipe open.
+        while let Ok(count @ 1..) = output.try_read(&mut buffer) {
+            last_line.take(&buffer[..count]);
+        }
+        return status.map_or(End::Late, End::Status);
+    }
+    group.terminate();
+    let _ = timeout(TERMINATION_PATIENCE, child.wait()).await;
+    // Also what it has started and left behind.
+    drop(group);
+    let _ = child.wait().await;
+    End::Late
+}
+
+/// 0 is good, 1 is bad, any other code a weight plus 2.
+fn judge(script: &Script, end: End, last_line: &str, limit: Duration) -> CheckReport {
+    let name = script.program.file_name().unwrap_or_default().to_string_lossy();
+    let said = if last_line.is_empty() { String::new() } else { format!(": {last_line}") };
+    let by_hand = "run it by hand to see more";
+    let failed =
+        |what: String, mend: &str| CheckReport::from(CheckOutcome::Failed(format!("{what}; {mend}")));
+    let passed = |weight, code: i32| CheckReport {
+        found: format!("{name} ended with {code}{said}"),
+        weight,
+        ..CheckOutcome::Passed.into()
+    };
+    let status = match end {
+        End::Late => {
+            return failed(
+                format!("{name} was killed after max_time = {limit:?}{said}"),
+                "raise max_time, or let it give up sooner",
+            );
+        }
+        End::Status(status) => status,
+    };
+    match (status.code(), script.misc_dynamic) {
+        (Some(0), true) => passed(ScriptWeight::AsBefore, 0),
+        (Some(0), false) => passed(ScriptWeight::NotAsked, 0),
+        (Some(code @ 2..=255), true) => {
+            passed(ScriptWeight::Now(u16::try_from(code - 2).unwrap_or_default()), code)
+        }
+        (Some(code), _) => failed(format!("{name} ended with {code}{said}"), by_hand),
+        (None, _) => {
+            let signal = status.signal().unwrap_or_default();
+            failed(format!("{name} was ended by signal {signal}{said}"), by_hand)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

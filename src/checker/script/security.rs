@@ -1,0 +1,132 @@
+//! Whether a script may be run: whoever can change it would act as the door does (keepalived.conf(5)
+//! `enable_script_security`).
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::config::{CheckKind, Model};
+
+/// A script that is not run.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}; {mend}", .path.display())]
+pub struct InsecureScript {
+    path: PathBuf,
+    what: String,
+    mend: &'static str,
+}
+
+/// Set-user-id, set-group-id, sticky: of a directory, that only owners remove what is in it.
+const STICKY: u32 = 0o1000;
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+
+/// Every script of a configuration that cannot be run or must not be.
+#[must_use]
+pub fn examine_scripts(model: &Model) -> Vec<InsecureScript> {
+    let servers = model.virtual_servers.iter().flat_map(|virtual_server| {
+        let own = virtual_server.real_servers.iter().filter_map(|server| server.check.as_ref());
+        std::iter::once(&virtual_server.check).chain(own)
+    });
+    let mut programs: Vec<&Path> = Vec::new();
+    for check in servers {
+        if let CheckKind::Script(script) = &check.kind
+            && !programs.contains(&script.program.as_path())
+        {
+            programs.push(&script.program);
+        }
+    }
+    programs.into_iter().filter_map(|program| examine(program).err()).collect()
+}
+
+/// Looks at the file and at every directory that leads to it.
+///
+/// # Errors
+///
+/// It is not there, cannot be executed, or others can put something else in its place.
+pub(super) fn examine(program: &Path) -> Result<(), InsecureScript> {
+    let refuse = |path: &Path, what: String, mend| InsecureScript { path: path.into(), what, mend };
+    let unreadable = |error: std::io::Error| {
+        refuse(program, format!("the script cannot be found: {error}"), "correct `script` in the check")
+    };
+    // Links are followed: what counts is what is run.
+    let real = std::fs::canonicalize(program).map_err(unreadable)?;
+    let file = std::fs::metadata(&real).map_err(unreadable)?;
+    if !file.is_file() {
+        return Err(refuse(program, "the script is no file".into(), "correct `script` in the check"));
+    }
+    if file.permissions().mode() & 0o111 == 0 {
+        return Err(refuse(program, "the script is not executable".into(), "chmod a+x it"));
+    }
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    for part in real.ancestors() {
+        let found = std::fs::metadata(part).map_err(unreadable)?;
+        let mode = found.permissions().mode();
+        let foreign = ![0, user].contains(&found.uid());
+        let by_group = mode & GROUP_WRITES != 0 && ![0, group].contains(&found.gid());
+        let by_others = mode & OTHERS_WRITE != 0;
+        let shielded = found.is_dir() && mode & STICKY != 0;
+        if foreign {
+            let what = format!("it belongs to user {}, who could change what the check runs", found.uid());
+            return Err(refuse(part, what, "chown it to root"));
+        }
+        if (by_group || by_others) && !shielded {
+            let who = if by_others { "everybody" } else { "its group" };
+            let what = format!("{who} may write to it, and so change what the check runs");
+            return Err(refuse(part, what, "chmod go-w it"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chmod(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn only_what_nobody_else_can_change_is_run() {
+        // Modes of the script and of its directory; what is said.
+        #[rustfmt::skip]
+        let table: &[(u32, u32, Option<&str>)] = &[
+            (0o755, 0o755,  None),
+            (0o500, 0o700,  None),
+            (0o644, 0o755,  Some("the script is not executable; chmod a+x it")),
+            (0o757, 0o755,  Some("everybody may write to it")),
+            (0o777, 0o755,  Some("everybody may write to it")),
+            (0o755, 0o777,  Some("everybody may write to it")),
+            (0o755, 0o1777, None),
+        ];
+        for &(file, directory, expected) in table {
+            let site = tempfile::tempdir().unwrap();
+            let script = site.path().join("check");
+            std::fs::write(&script, "#!/bin/sh\n").unwrap();
+            chmod(&script, file);
+            chmod(site.path(), directory);
+            let said = examine(&script).map_err(|error| error.to_string());
+            match expected {
+                None => assert_eq!(said, Ok(()), "{file:o} {directory:o}"),
+                Some(words) => {
+                    assert!(said.clone().unwrap_err().contains(words), "{file:o} {directory:o}: {said:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_is_as_good_as_what_it_leads_to() {
+        let site = tempfile::tempdir().unwrap();
+        let (script, link) = (site.path().join("check"), site.path().join("link"));
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        std::os::unix::fs::symlink(&script, &link).unwrap();
+        chmod(&script, 0o777);
+        assert!(examine(&link).is_err());
+        chmod(&script, 0o755);
+        examine(&link).unwrap();
+        std::fs::remove_file(&script).unwrap();
+        assert!(examine(&link).unwrap_err().to_string().contains("cannot be found"));
+        assert!(examine(site.path()).unwrap_err().to_string().contains("no file"));
+    }
+}

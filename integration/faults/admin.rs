@@ -59,6 +59,7 @@ fn status_shows_every_documented_key() {
             },
             "real_servers": [{
                 "name": "s1", "address": server.address().to_string(), "weight": 1, "state": "up",
+                "configured_weight": 1, "drain": null,
                 "since_s": null, "reason": null, "sessions": 1, "total_sessions": 1, "connect_failures": 0,
                 "busy": 0, "logins": 1, "login_failures": 0, "gsi_logins": 0, "gsi_failures": 0,
                 "handshake_ms_mean": null, "handshake_ms_max": null, "transfers": 1, "transfer_failures": 0,

@@ -241,6 +241,11 @@ impl Registration {
         fence(SeqCst);
     }
 
+    /// The session has no server any more.
+    pub(super) fn clear_server(&self) {
+        self.entry.server.store(0, SeqCst);
+    }
+
     /// Whether the session was told, since it was asked last, to look at its server's drain. The server knows what is
     /// the case: what was told may have been meant for one that the session has left.
     pub(super) fn take_server_change(&self) -> bool {

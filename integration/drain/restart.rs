@@ -153,7 +153,7 @@ fn restart(site: &mut Site, door: &Door, load: &Load, name: &str) {
     let empty = server();
     assert_eq!((&empty["sessions"], &empty["state"]), (&0.into(), &"drained".into()));
     site.kill(name);
-    load.until_more(8);
+    load.until_more(3);
     site.restart(name);
     done(door, &["undrain", name, "--wait", "--timeout", "30s"]);
     deadline::until("sessions again", PATIENCE, || {

@@ -171,7 +171,7 @@ fn find<'s>(
 
 fn in_service(service: &Service) -> usize {
     let servers = service.virtual_server.real_servers().iter();
-    servers.filter(|server| server.is_up() && !server.is_drained() && server.weight() > 0).count()
+    servers.filter(|server| server.is_up() && !server.is_drained() && server.effective_weight() > 0).count()
 }
 
 fn name_of(service: &Service) -> &str {

@@ -136,10 +136,12 @@ fn clients_wait_while_the_daemon_is_started_anew_and_none_is_refused() {
         // It keeps the daemon for its second.
         let mut held = ControlConnection::logged_in(address);
         held.expect("PASV", "227");
+        let mut told = ControlConnection::logged_in(address);
         terminate(pid);
-        deadline::until("a drain", PATIENCE, || {
-            let log = door.process.output();
-            if log.contains("draining") { Ok(()) } else { Err(log) }
+        // Then it accepts nobody any more.
+        deadline::until("a drain", PATIENCE, || match told.command("NOOP") {
+            reply if reply.starts_with("421 ") => Ok(()),
+            reply => Err(reply),
         })
         .unwrap();
         let mut waiting: Vec<_> = (0..20).map(|_| ControlConnection::open(address)).collect();

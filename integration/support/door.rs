@@ -196,6 +196,11 @@ impl Door {
         Ok(found)
     }
 
+    /// Its file, for commands that ask it.
+    pub fn configuration(&self) -> &std::path::Path {
+        &self.configuration
+    }
+
     /// The process id, for /proc and signals.
     pub fn id(&self) -> u32 {
         self.process.id()

@@ -187,9 +187,9 @@ impl RealServer {
         self.steering.handle_drain(now, deadline);
     }
 
-    /// The deadline of its drain has come and ended so many sessions.
-    pub fn handle_drain_deadline(&self, ended: u32) {
-        self.steering.handle_deadline(ended);
+    /// The deadline of its drain has ended a session.
+    pub fn count_ended_by_drain(&self) {
+        self.steering.count_ended();
     }
 
     /// Takes it back into service; whether it was out.

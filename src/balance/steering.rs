@@ -81,10 +81,10 @@ impl Steering {
         self.drained.store(true, Relaxed);
     }
 
-    /// The deadline has ended so many sessions.
-    pub(super) fn handle_deadline(&self, ended: u32) {
+    /// The deadline has ended a session.
+    pub(super) fn count_ended(&self) {
         if let Some(drain) = self.lock().as_mut() {
-            drain.ended = drain.ended.saturating_add(ended);
+            drain.ended = drain.ended.saturating_add(1);
         }
     }
 
@@ -137,8 +137,9 @@ mod tests {
         steering.handle_drain(at(2), Some(at(5)));
         let drain = steering.drain().unwrap();
         assert_eq!(drain, Drain { since: at(1), deadline: Some(at(5)), ended: 0 });
-        steering.handle_deadline(3);
-        assert_eq!(steering.drain().unwrap().ended, 3);
+        steering.count_ended();
+        steering.count_ended();
+        assert_eq!(steering.drain().unwrap().ended, 2);
         assert!(steering.is_drained() && !drain.is_over(at(4)) && drain.is_over(at(5)));
         steering.handle_drain(at(3), None);
         assert!(!steering.drain().unwrap().is_over(at(1000)));

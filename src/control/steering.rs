@@ -42,6 +42,8 @@ pub struct SteeredServer {
     pub busy: usize,
     /// Sessions that cannot be read, after a GSI login; they may be transferring.
     pub unread: usize,
+    /// Real servers of the virtual server that may get sessions, this one included if it may.
+    pub in_service: usize,
 }
 
 /// Why nothing was done.
@@ -87,6 +89,7 @@ pub(super) fn obey(
             idle: held.idle,
             busy: held.busy,
             unread: held.unread,
+            in_service: in_service(service),
         }
     };
     Ok(found.into_iter().map(steer).collect())
@@ -105,7 +108,13 @@ fn apply(
             server.handle_drain(now, within.map(|within| now + within));
             let held = sessions.handle_drain_change(server);
             let sessions = server.active();
-            tracing::info!(virtual_server, real_server, sessions, deadline = ?within, "real server drained");
+            tracing::info!(
+                virtual_server,
+                real_server,
+                sessions,
+                deadline = within.map(tracing::field::debug),
+                "real server drained"
+            );
             held
         }
         Order::Undrain => {
@@ -160,6 +169,11 @@ fn find<'s>(
     Err(SteeringError::Unknown { name: name.into(), meant: meant.unwrap_or_default() })
 }
 
+fn in_service(service: &Service) -> usize {
+    let servers = service.virtual_server.real_servers().iter();
+    servers.filter(|server| server.is_up() && !server.is_drained() && server.effective_weight() > 0).count()
+}
+
 fn name_of(service: &Service) -> &str {
     service.virtual_server.name()
 }
@@ -187,6 +201,9 @@ impl fmt::Display for SteeredServer {
             let (idle, busy, unread) = (self.idle, self.busy, self.unread);
             write!(f, ": {idle} idle, {busy} with a command, a transfer or an address for one")?;
             write!(f, ", {unread} that cannot be read (GSI) and may be transferring")?;
+        }
+        if self.in_service == 0 {
+            write!(f, "\n  no real server of {place} is in service: new clients get 421")?;
         }
         Ok(())
     }

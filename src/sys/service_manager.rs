@@ -1,4 +1,5 @@
 //! systemd's view of the service (sd_notify(3), sd_watchdog_enabled(3)). Without systemd nothing happens.
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -38,7 +39,11 @@ pub fn status(line: &str) {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    // Said once until it works again.
+    static FAILING: AtomicBool = AtomicBool::new(false);
+    let told = sd_notify::notify(states);
+    let failed_before = FAILING.swap(told.is_err(), Relaxed);
+    if let (Err(error), false) = (told, failed_before) {
         tracing::warn!(%error, "cannot tell systemd; check NOTIFY_SOCKET");
     }
 }

@@ -99,4 +99,10 @@ fn what_is_said_is_shown_with_what_the_file_says() {
         shown(Order::Undrain, 62),
         "gridftp/storage-2: weight 0 (3), in service, weight 0; 0 sessions"
     );
+    site.obey("gridftp/storage-1", Order::Drain(None), 63).unwrap();
+    let last = shown(Order::Look, 64);
+    assert!(
+        last.ends_with("0 sessions\n  no real server of gridftp is in service: new clients get 421"),
+        "{last}"
+    );
 }

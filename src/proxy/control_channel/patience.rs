@@ -12,7 +12,7 @@ const SERVER_DRAINED_IDLE: Duration = Duration::from_secs(60);
 
 /// A client that speaks again within this time is in the midst of something that 421 would break, such as a login
 /// that leads to a transfer.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// How long such a client may go on at a server that is being drained: enough for what has begun, and an end for those
 /// that fetch file after file.
@@ -198,10 +198,10 @@ mod tests {
         let table: &[(u64, u64, bool)] = &[
             // The last byte and the next command, in milliseconds after the drain.
             (0,      20,     true),
-            (0,      999,    true),
-            (0,      1_000,  false),
+            (0,      1_999,  true),
+            (0,      2_000,  false),
             (50_000, 50_020, true),
-            (50_000, 52_000, false),
+            (50_000, 53_000, false),
             (59_990, 59_999, true),
             (59_990, 60_000, false),
         ];

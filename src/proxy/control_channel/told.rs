@@ -14,7 +14,11 @@ impl ControlChannel {
             self.draining = true;
             self.session.handle_drain();
         }
-        let cut = self.heed_server(now);
+        let cut = self.heed_server(now) && !matches!(self.state, State::Closing { .. });
+        if cut {
+            // Before the server is given back: whoever waits for the last session asks how it ended.
+            self.real_server.count_ended_by_drain();
+        }
         let ending = match self.state {
             State::HalfClosed { .. } if signal == Signal::Shutdown || cut => {
                 return Step::Over(Ending::ClientClosed);

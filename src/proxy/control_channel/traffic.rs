@@ -165,6 +165,7 @@ impl ControlChannel {
     pub(super) fn leave_server(&mut self) {
         self.server = None;
         self.placement = None;
+        self.registration.clear_server();
     }
 
     pub(super) fn account_all(&mut self, out: &mut Outbox) {

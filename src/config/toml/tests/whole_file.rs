@@ -73,7 +73,11 @@ fn what_only_the_whole_file_shows_is_checked() {
         ),
         (server("address = '192.0.2.10'\nport = 2812"), ""),
         (format!("{SOUND}[[vrrp_instance]]\nname = 'VI_1'\n"), "f:7:3: `vrrp_instance` is not in this version, which owns no virtual addresses; remove it and let keepalived own them"),
-        (format!("[global]\nhttp = '127.0.0.1:9281'\n{SOUND}"), "f:2:1: `http` is not in this version; remove it and use `gridfront status --json` meanwhile"),
+        (format!("[global]\nhttp = '127.0.0.1:9281'\n{SOUND}"), ""),
+        (format!("[global]\nhttp = '9281'\n{SOUND}"), "f:2:8: `9281` is not an IP address with a port; write an address and a port, such as \"127.0.0.1:9281\" or \"[::1]:9281\""),
+        (format!("[global]\nhttp = '127.0.0.1:0'\n{SOUND}"), "f:2:8: `127.0.0.1:0` has no port; write an address and a port, such as \"127.0.0.1:9281\" or \"[::1]:9281\""),
+        (format!("[global]\nhttp = '224.0.0.1:80'\n{SOUND}"), "f:2:8: `224.0.0.1` is a multicast address; write the address of one host"),
+        (format!("[global]\ntransfer_log = 'a.log'\n{SOUND}"), "f:2:16: `transfer_log` is not the absolute path of a file; write one such as \"/var/log/gridfront/transfer.log\""),
         (format!("[global]\nadmin_socket = 'a.sock'\n{SOUND}"), "f:2:16: `admin_socket` is not an absolute path; write one such as \"/run/gridfront/admin.sock\""),
         (format!("[global]\nadmin_socket = '/{}'\n{SOUND}", "a".repeat(107)), "f:2:16: `admin_socket` has 108 bytes; a Unix socket's path may have 107: choose a shorter one"),
     ];

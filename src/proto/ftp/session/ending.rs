@@ -57,6 +57,28 @@ pub enum Fault {
 }
 
 impl Ending {
+    /// Every one, in the order of their numbers; whoever counts them goes by it.
+    pub const ALL: [Self; 18] = [
+        Self::ClientClosed,
+        Self::ClientLost,
+        Self::Goodbye,
+        Self::ServerLost,
+        Self::ClosedByCommand,
+        Self::LoginTimeout,
+        Self::IdleTimeout,
+        Self::ClientStalled,
+        Self::ServerStalled,
+        Self::ServerSilent,
+        Self::Draining,
+        Self::Shutdown,
+        Self::CommandTooLong,
+        Self::UnclearCommand,
+        Self::ReplyTooLong,
+        Self::TlsHello,
+        Self::HandshakeFailed,
+        Self::ProxyHeader,
+    ];
+
     /// The reply that tells the client, with its CR LF; empty where there is nobody to tell or all is said.
     #[must_use]
     pub fn reply(self) -> &'static str {

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::journal::Facts;
 use super::relay::Carried;
 use crate::proto::ftp::{DataPath, ReplyCode, TransferRecord, Verb};
+use crate::sys::calendar;
 use crate::sys::line_buffer::LineBuffer;
 
 /// What stands for a transfer whose session was over before its reply: RFC 959, "connection closed; transfer aborted".
@@ -106,7 +107,12 @@ fn file(verb: Verb, argument: &str) -> &str {
         _ => 0,
     };
     let named = argument.splitn(words_before + 1, ' ').last();
-    named.filter(|name| !name.is_empty()).unwrap_or(argument)
+    let named = named.filter(|name| !name.is_empty()).unwrap_or(argument);
+    // As a Globus server writes `//file`, which URLs with an absolute path become.
+    match named.trim_start_matches('/') {
+        inner if inner.len() + 1 < named.len() => &named[named.len() - inner.len() - 1..],
+        _ => named,
+    }
 }
 
 /// A moment as Globus writes it: `20261124164527.595357`, UTC.
@@ -116,25 +122,11 @@ impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-        let (year, month, day) = civil(days);
+        let (year, month, day) = calendar::date(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         let micros = since.subsec_micros();
         write!(f, "{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}.{micros:06}")
     }
-}
-
-/// The date of a day since 1970, by the rules of the Gregorian calendar. Years are taken from March to February, so that
-/// the leap day is their last, in eras of 400 of them.
-fn civil(days: u64) -> (u64, u64, u64) {
-    // From the first of March of the year 0.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year;
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
 
 /// A value without blanks, so that the next field stays one.
@@ -201,18 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (seconds, text) in [
-            (0, "19700101000000"),
-            (951_782_399, "20000228235959"),
-            (951_782_400, "20000229000000"),
-            (1_709_164_800, "20240229000000"),
-            (1_735_689_599, "20241231235959"),
-            (4_107_542_400, "21000301000000"),
-        ] {
-            let stamp = Stamp(UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
-            assert_eq!(stamp, format!("{text}.000000"));
-        }
+    fn a_moment_is_written_in_digits_alone() {
+        let moment = UNIX_EPOCH + Duration::new(1_709_164_800 + 3600 + 62, 7_000);
+        assert_eq!(Stamp(moment).to_string(), "20240229010102.000007");
     }
 
     #[test]
@@ -220,6 +203,8 @@ mod tests {
         for (verb, argument, name) in [
             (Verb::Retr, "/a b", "/a b"),
             (Verb::Eret, "P 5 10 /a b", "/a b"),
+            (Verb::Retr, "///a//b", "/a//b"),
+            (Verb::List, "//", "/"),
             (Verb::Esto, "A 5 /a b", "/a b"),
             (Verb::Eret, "other=\"x\" /a", "other=\"x\" /a"),
             (Verb::Eret, "P 5", "5"),

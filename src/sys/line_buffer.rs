@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// What may wait for the reader, in bytes: some 7,000 lines of 300 bytes.
-pub const MAX_WAITING: usize = 2 << 20;
+const MAX_WAITING: usize = 2 << 20;
 
 /// How long lines gather before they are written.
 const GATHER: Duration = Duration::from_millis(50);

@@ -109,6 +109,7 @@ fn read(text: &str, findings: &Findings) -> Option<Model> {
         );
     }
     let global = top.field("global").and_then(|field| field.section(&GLOBAL, &KINDS));
+    let place_of_http = global.as_ref().and_then(|section| section.field("http")).map(|field| field.at);
     let global = global.map_or_else(Global::default, |section| read_global(&section));
 
     let sections =
@@ -123,6 +124,9 @@ fn read(text: &str, findings: &Findings) -> Option<Model> {
     let (virtual_servers, places): (Vec<_>, Vec<_>) =
         sections.iter().map(|section| read_virtual_server(section, findings)).unzip();
     consistency::examine(&virtual_servers, &places, findings);
+    if let Some((http, at)) = global.http.zip(place_of_http) {
+        consistency::examine_http(http, at, &virtual_servers, findings);
+    }
     Some(Model { global, virtual_servers })
 }
 

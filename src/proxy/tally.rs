@@ -114,9 +114,9 @@ impl Tally {
     #[inline(never)]
     pub(super) fn commanded(&self, tally: &mut CommandTally) {
         let shard = &self.commands[shard()];
-        for (class, count) in tally.take() {
+        tally.take(|class, count| {
             shard.0[class as usize].fetch_add(count.into(), Relaxed);
-        }
+        });
     }
 
     /// Every reason, with how many clients it has kept out.

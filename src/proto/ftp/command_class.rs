@@ -92,25 +92,30 @@ impl CommandClass {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct CommandTally {
     counts: [u32; CommandClass::ALL.len()],
-    any: bool,
+    /// One bit for each class of which there are some: nearly always there is one command, of one class.
+    seen: u16,
 }
 
 impl CommandTally {
     pub(super) fn count(&mut self, verb: Verb) {
-        self.any = true;
-        self.counts[CommandClass::of(verb) as usize] += 1;
+        let class = CommandClass::of(verb) as usize;
+        self.counts[class] += 1;
+        self.seen |= 1 << class;
     }
 
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.any
+        self.seen == 0
     }
 
-    /// What is in it; it is empty afterwards.
-    pub fn take(&mut self) -> impl Iterator<Item = (CommandClass, u32)> + use<> {
-        let counts = std::mem::take(self).counts;
-        CommandClass::ALL.into_iter().zip(counts).filter(|&(_, count)| count > 0)
+    /// Hands over what is in it; it is empty afterwards.
+    pub fn take(&mut self, mut each: impl FnMut(CommandClass, u32)) {
+        while self.seen != 0 {
+            let class = self.seen.trailing_zeros() as usize;
+            self.seen &= self.seen - 1;
+            each(CommandClass::ALL[class], std::mem::take(&mut self.counts[class]));
+        }
     }
 }
 
@@ -132,9 +137,11 @@ mod tests {
         for verb in [Verb::Retr, Verb::Other, Verb::Eret] {
             tally.count(verb);
         }
-        let taken: Vec<_> = tally.take().collect();
+        let mut taken = Vec::new();
+        tally.take(|class, count| taken.push((class, count)));
         assert_eq!(taken, [(CommandClass::Download, 2), (CommandClass::Other, 1)]);
         assert!(tally.is_empty());
-        assert_eq!(tally.take().count(), 0);
+        assert_eq!(tally, CommandTally::default());
+        tally.take(|class, _| panic!("{class:?} again"));
     }
 }

@@ -26,7 +26,7 @@ impl Outbox {
         self.to_client.clear();
         self.to_server.clear();
         self.actions.clear();
-        self.commands = CommandTally::default();
+        self.commands.take(|_, _| ());
     }
 }
 

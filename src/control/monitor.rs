@@ -2,9 +2,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::http::{Answer, Site, Status};
 use super::metrics;

@@ -95,7 +95,7 @@ mod tests {
             durations.classes().map(|class| class.mean * u32::try_from(class.count).unwrap()).sum();
         assert_eq!(of_classes, Duration::from_millis(3_600_146));
         assert_eq!(durations.total(), of_classes);
-        assert_eq!(durations.mean(), Some(of_classes / 6));
+        assert_eq!(durations.mean(), Some(Duration::from_micros(600_024_333)));
         assert_eq!(Durations::default().mean(), None);
     }
 }

@@ -47,7 +47,8 @@ impl Observed {
         let mut obstacles = Vec::new();
         for service in &self.services {
             let servers = service.virtual_server.real_servers();
-            let takes = |server: &RealServer| server.is_up() && !server.is_drained() && server.weight() > 0;
+            let takes =
+                |server: &RealServer| server.is_up() && !server.is_drained() && server.effective_weight() > 0;
             if !servers.iter().any(|server| takes(server)) {
                 let mut text = format!("{}: no real server is up:", service.virtual_server.name());
                 for server in servers {

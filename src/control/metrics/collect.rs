@@ -88,7 +88,7 @@ fn real_server(of: &Of, server: &RealServer) {
     of.flag("gridfront_real_server_up", health.up);
     of.flag("gridfront_real_server_busy", health.up && health.busy);
     of.flag("gridfront_real_server_drained", server.is_drained());
-    of.gauge("gridfront_real_server_weight", server.weight().into());
+    of.gauge("gridfront_real_server_weight", server.effective_weight().into());
     of.gauge("gridfront_real_server_active_sessions", server.active().into());
     of.load("gridfront_real_server_sessions_total", &stats.sessions);
     of.load("gridfront_real_server_connect_failures_total", &stats.connect_failures);

@@ -1,6 +1,6 @@
 //! How a session ends, what the client is told, and whose fault it is.
 
-/// Why a session is over.
+/// Why a session is over. A new one goes into [`Ending::ALL`] and docs/metrics.md, too.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
     /// The client closed its side.
@@ -58,7 +58,7 @@ pub enum Fault {
 
 impl Ending {
     /// Every one, in the order of their numbers; whoever counts them goes by it.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ClientClosed,
         Self::ClientLost,
         Self::Goodbye,
@@ -70,6 +70,7 @@ impl Ending {
         Self::ServerStalled,
         Self::ServerSilent,
         Self::Draining,
+        Self::DrainDeadline,
         Self::Shutdown,
         Self::CommandTooLong,
         Self::UnclearCommand,

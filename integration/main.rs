@@ -23,12 +23,15 @@ mod drain;
 mod example_certificates;
 mod faults;
 mod idle_memory;
+mod log_lines;
 mod matrix;
+mod metrics;
 mod passthrough;
 mod proxy_protocol;
 mod relay;
 mod support;
 mod tls;
+mod transfer_log;
 
 /// Every test pays two additions for each allocation, so that one can count them.
 #[global_allocator]

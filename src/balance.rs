@@ -14,17 +14,21 @@
 //! Nothing here reads a clock or opens a socket: time is an argument.
 
 mod check_report;
+mod durations;
 mod health;
 mod real_server;
 mod scheduler;
 mod stats;
 mod steering;
+mod transfers;
 mod virtual_server;
 
 pub use check_report::{CheckReport, CheckResult, LastCheck, ScriptWeight};
+pub use durations::{Class, Durations};
 pub use health::{CheckOutcome, HealthChange, HealthSnapshot};
 pub use real_server::{RealServer, RealServerSpec};
 pub use scheduler::LbAlgo;
 pub use stats::Stats;
 pub use steering::Drain;
+pub use transfers::{Flow, Outcome, TransferCounts};
 pub use virtual_server::{Admission, NoServer, Placement, Refused, Tried, VirtualServer};

@@ -21,6 +21,8 @@ mod relay;
 mod served_session;
 mod service;
 mod session_table;
+mod tally;
+mod transfer_log;
 
 pub(crate) use front_door::Phase;
 pub use front_door::{BindError, FrontDoor};

@@ -1,13 +1,16 @@
 //! The kernel: what the program asks of it, behind safe functions.
 //!
 //! The only layer where `unsafe` may stand; `rustix` and `socket2` spare us nearly all of it.
+pub mod calendar;
 pub mod data_socket;
 pub mod descriptors;
+pub mod line_buffer;
 pub mod liveness;
 pub mod lock;
 pub mod memory;
 pub mod passed_sockets;
 pub mod pipe;
+pub mod process;
 pub mod process_group;
 pub mod processors;
 pub mod service_manager;

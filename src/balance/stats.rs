@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::durations::Durations;
 use super::health::CheckOutcome;
+use super::transfers::TransferCounts;
 
 /// Counters of one real server, each only ever rising; written by the sessions, read by `status`.
 ///
@@ -24,16 +26,20 @@ pub struct Stats {
     pub gsi_logins: AtomicU64,
     /// GSI handshakes that ended otherwise.
     pub gsi_failures: AtomicU64,
-    /// Microseconds of all handshakes counted in `gsi_logins` together.
-    pub handshake_micros: AtomicU64,
+    /// How long the handshakes counted in `gsi_logins` took.
+    pub handshakes: Durations,
     /// Microseconds of the longest of them.
     pub handshake_max_micros: AtomicU64,
+    /// How long the logins counted in `logins` took, from USER to the reply.
+    pub login_times: Durations,
     /// Transfers that ended in 2yz.
     pub transfers: AtomicU64,
     /// Transfers that ended otherwise.
     pub transfer_failures: AtomicU64,
     /// Those of both whose data crossed the door.
     pub relayed_transfers: AtomicU64,
+    /// Every transfer, by what it was and what became of it.
+    pub by_kind: TransferCounts,
     /// Bytes of data connections that the door has carried to this server.
     pub relayed_to_server: AtomicU64,
     /// Bytes of data connections that the door has carried from this server.
@@ -46,8 +52,8 @@ pub struct Stats {
     pub checks_failed: AtomicU64,
     /// Checks that found it full or closed for now.
     pub checks_busy: AtomicU64,
-    /// Microseconds of all checks counted in these three together.
-    pub check_micros: AtomicU64,
+    /// How long the checks counted in these three took.
+    pub check_times: Durations,
     /// Microseconds of the last of them.
     pub check_last_micros: AtomicU64,
 }
@@ -57,7 +63,7 @@ impl Stats {
     pub fn count_gsi_login(&self, handshake: Duration) {
         let micros = micros(handshake);
         self.gsi_logins.fetch_add(1, Relaxed);
-        self.handshake_micros.fetch_add(micros, Relaxed);
+        self.handshakes.count(handshake);
         self.handshake_max_micros.fetch_max(micros, Relaxed);
     }
 
@@ -69,7 +75,7 @@ impl Stats {
             CheckOutcome::Failed(_) => &self.checks_failed,
         };
         count.fetch_add(1, Relaxed);
-        self.check_micros.fetch_add(micros(took), Relaxed);
+        self.check_times.count(took);
         self.check_last_micros.store(micros(took), Relaxed);
     }
 }
@@ -89,7 +95,7 @@ mod tests {
             stats.count_gsi_login(Duration::from_millis(millis));
         }
         assert_eq!(stats.gsi_logins.load(Relaxed), 3);
-        assert_eq!(stats.handshake_micros.load(Relaxed), 400_000);
+        assert_eq!(stats.handshakes.total(), Duration::from_millis(400));
         assert_eq!(stats.handshake_max_micros.load(Relaxed), 300_000);
     }
 }

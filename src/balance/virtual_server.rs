@@ -74,6 +74,12 @@ impl VirtualServer {
         self.lb_algo
     }
 
+    /// Sessions that it lets in at once.
+    #[must_use]
+    pub fn max_sessions(&self) -> u32 {
+        self.max_sessions
+    }
+
     /// Sessions admitted now.
     #[must_use]
     pub fn active(&self) -> u32 {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::check::load;
 use super::{RunArgs, demo};
 use crate::config::{Model, report};
-use crate::control::{Daemon, LogLoss, Logging, Stop};
+use crate::control::{Daemon, LogFormat, LogLoss, Logging, Stop};
 use crate::proxy::Service;
 use crate::sys;
 
@@ -24,7 +24,7 @@ const AFTER_DRAIN: Duration = Duration::from_secs(5);
 pub(super) fn run(args: &RunArgs) -> ExitCode {
     let accepted = match load(&args.config.config) {
         Ok(accepted) => accepted,
-        Err(problems) => return fail(&problems),
+        Err(problems) => return refuse(args.log.into(), &problems),
     };
     let logging = match Logging::start(args.log.into()) {
         Ok(logging) => logging,
@@ -152,6 +152,17 @@ fn log_panics() {
         let text = panic.payload_as_str().unwrap_or("no text");
         tracing::error!(place, text, "panic");
     }));
+}
+
+/// In the form that was asked for: whoever reads JSON reads a line of it for each problem.
+fn refuse(format: LogFormat, problems: &str) -> ExitCode {
+    match Logging::start(format) {
+        Ok(_logging) if format == LogFormat::Json => {
+            problems.lines().for_each(|line| tracing::error!("{line}"));
+            ExitCode::FAILURE
+        }
+        _ => fail(problems),
+    }
 }
 
 fn fail(text: &str) -> ExitCode {

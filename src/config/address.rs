@@ -45,6 +45,27 @@ pub(super) fn parse(text: &str) -> Result<IpAddr, Refusal> {
     }
 }
 
+/// Reads an address to listen on with its port, `127.0.0.1:9281` or `[::1]:9281`.
+///
+/// # Errors
+///
+/// When it is none, or one that cannot be listened on.
+pub(super) fn parse_socket(text: &str) -> Result<SocketAddr, Refusal> {
+    let mend = || "write an address and a port, such as \"127.0.0.1:9281\" or \"[::1]:9281\"".to_owned();
+    let Ok(socket) = text.parse::<SocketAddr>() else {
+        return Err((format!("`{}` is not an IP address with a port", shown(text)), mend()));
+    };
+    if socket.port() == 0 {
+        return Err((format!("`{text}` has no port"), mend()));
+    }
+    // What an address may not be it may not be with a port, either; a zone is not in its text any more.
+    match socket {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => parse(&format!("{}%{}", v6.ip(), v6.scope_id()))?,
+        _ => parse(&socket.ip().to_string())?,
+    };
+    Ok(socket)
+}
+
 /// Reads `192.0.2.0/24`, or a single address as the network of itself alone.
 ///
 /// # Errors

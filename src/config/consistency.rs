@@ -4,6 +4,8 @@
 mod data;
 mod ports;
 
+pub(super) use ports::http as examine_http;
+
 use super::error::Findings;
 use super::model::{RealServer, VirtualServer};
 use std::collections::HashMap;

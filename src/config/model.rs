@@ -6,7 +6,7 @@ use super::error::TooFewDescriptors;
 use crate::balance::LbAlgo;
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
 use crate::proto::proxy_protocol;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -32,6 +32,10 @@ pub struct Global {
     pub threads: Option<NonZeroUsize>,
     /// How long running transfers may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// Where `/metrics`, `/healthz` and `/readyz` are answered; nowhere when not set.
+    pub http: Option<SocketAddr>,
+    /// The file that gets a line for each transfer, in Globus' form.
+    pub transfer_log: Option<PathBuf>,
 }
 
 /// One service: the addresses and port that clients know, and the servers behind them.
@@ -201,6 +205,8 @@ impl Default for Global {
             admin_socket: PathBuf::from("/run/gridfront/admin.sock"),
             threads: None,
             drain_timeout: Duration::from_secs(60),
+            http: None,
+            transfer_log: None,
         }
     }
 }

@@ -32,8 +32,10 @@ pub struct Accepted {
 
 const TOP: Kind = Kind { header: "", keys: &["global", "virtual_server", "vrrp_instance"] };
 
-const GLOBAL: Kind =
-    Kind { header: "[global]", keys: &["router_id", "admin_socket", "http", "threads", "drain_timeout"] };
+const GLOBAL: Kind = Kind {
+    header: "[global]",
+    keys: &["router_id", "admin_socket", "http", "threads", "drain_timeout", "transfer_log"],
+};
 
 /// Every table that has a header of its own.
 const KINDS: [&Kind; 8] =
@@ -107,7 +109,8 @@ fn read(text: &str, findings: &Findings) -> Option<Model> {
         );
     }
     let global = top.field("global").and_then(|field| field.section(&GLOBAL, &KINDS));
-    let global = global.map_or_else(Global::default, |section| read_global(&section, findings));
+    let place_of_http = global.as_ref().and_then(|section| section.field("http")).map(|field| field.at);
+    let global = global.map_or_else(Global::default, |section| read_global(&section));
 
     let sections =
         top.field("virtual_server").map_or_else(Vec::new, |field| field.sections(&VIRTUAL_SERVER, &KINDS));
@@ -121,18 +124,14 @@ fn read(text: &str, findings: &Findings) -> Option<Model> {
     let (virtual_servers, places): (Vec<_>, Vec<_>) =
         sections.iter().map(|section| read_virtual_server(section, findings)).unzip();
     consistency::examine(&virtual_servers, &places, findings);
+    if let Some((http, at)) = global.http.zip(place_of_http) {
+        consistency::examine_http(http, at, &virtual_servers, findings);
+    }
     Some(Model { global, virtual_servers })
 }
 
-fn read_global(section: &Section<'_>, findings: &Findings) -> Global {
+fn read_global(section: &Section<'_>) -> Global {
     let default = Global::default();
-    if let Some(at) = section.place_of("http") {
-        findings.error(
-            at,
-            "`http` is not in this version",
-            "remove it and use `gridfront status --json` meanwhile",
-        );
-    }
     Global {
         router_id: section.field("router_id").and_then(|field| field.name()),
         admin_socket: section
@@ -144,6 +143,8 @@ fn read_global(section: &Section<'_>, findings: &Findings) -> Global {
             .and_then(|field| field.number(&(1..=MAX_THREADS)))
             .and_then(NonZeroUsize::new),
         drain_timeout: duration(section, "drain_timeout", Duration::ZERO, default.drain_timeout),
+        http: section.field("http").and_then(|field| field.parsed(address::parse_socket)),
+        transfer_log: section.field("transfer_log").and_then(|field| field.parsed(log_path)),
     }
 }
 
@@ -176,6 +177,16 @@ fn socket_path(text: &str) -> Result<PathBuf, address::Refusal> {
         return Err((
             format!("`admin_socket` has {} bytes", text.len()),
             format!("a Unix socket's path may have {MAX_SOCKET_PATH_LEN}: choose a shorter one"),
+        ));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn log_path(text: &str) -> Result<PathBuf, address::Refusal> {
+    if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
+        return Err((
+            "`transfer_log` is not the absolute path of a file".into(),
+            "write one such as \"/var/log/gridfront/transfer.log\"".into(),
         ));
     }
     Ok(PathBuf::from(text))

@@ -274,9 +274,9 @@ impl RealServerStatus {
         let gsi_logins = stats.gsi_logins.load(Relaxed);
         let [checks_passed, checks_failed, checks_busy] =
             [&stats.checks_passed, &stats.checks_failed, &stats.checks_busy].map(|count| count.load(Relaxed));
-        let checks = checks_passed + checks_failed + checks_busy;
         #[allow(clippy::cast_precision_loss)] // a display of milliseconds
         let millis = |micros: u64| micros as f64 / 1000.0;
+        let in_millis = |mean: Duration| mean.as_secs_f64() * 1000.0;
         Self {
             name: server.name().into(),
             address: server.address().to_string(),
@@ -295,7 +295,7 @@ impl RealServerStatus {
             login_failures: stats.login_failures.load(Relaxed),
             gsi_logins,
             gsi_failures: stats.gsi_failures.load(Relaxed),
-            handshake_ms_mean: stats.handshake_micros.load(Relaxed).checked_div(gsi_logins).map(millis),
+            handshake_ms_mean: stats.handshakes.mean().map(in_millis),
             handshake_ms_max: (gsi_logins > 0).then(|| millis(stats.handshake_max_micros.load(Relaxed))),
             transfers: stats.transfers.load(Relaxed),
             transfer_failures: stats.transfer_failures.load(Relaxed),
@@ -307,7 +307,7 @@ impl RealServerStatus {
             checks_passed,
             checks_failed,
             checks_busy,
-            check_ms_mean: stats.check_micros.load(Relaxed).checked_div(checks).map(millis),
+            check_ms_mean: stats.check_times.mean().map(in_millis),
         }
     }
 }

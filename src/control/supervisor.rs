@@ -1,23 +1,25 @@
 //! One daemon: what it holds, how it starts, how it stops.
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::admin::{Answer, Question};
 use super::logging::LogLoss;
+use super::observed::Observed;
 use super::status::Status;
-use super::steering::{Order, obey};
-use super::{admin, certificates, service_manager};
+use super::transfer_log::{self, TransferLogError};
+use super::{admin, certificates, http, service_manager};
 use crate::checker;
 use crate::config;
-use crate::proxy::{BindError, FrontDoor, Phase, Service, SessionTable, now};
+use crate::proxy::{BindError, FrontDoor, Phase, Service, now};
 use crate::sys;
+use crate::sys::line_buffer::LineWriter;
 use crate::sys::lock::{Lock, LockError};
 use crate::sys::passed_sockets::PassedSocket;
 use crate::tls::CredentialProblem;
@@ -44,8 +46,11 @@ pub struct Daemon {
     door: FrontDoor,
     probes: Vec<checker::Probe>,
     admin: Option<AdminSocket>,
+    http: Option<tokio::net::TcpListener>,
     observed: Observed,
     drain_timeout: Duration,
+    /// Goes after the sessions, so that their transfers are in it.
+    transfer_log: Option<LineWriter>,
 }
 
 /// The socket with the lock that makes it ours; the lock goes last.
@@ -54,15 +59,6 @@ struct AdminSocket {
     listener: Option<tokio::net::UnixListener>,
     path: PathBuf,
     _lock: Lock,
-}
-
-/// What `status` is made of, for whoever answers it.
-#[derive(Clone, Debug)]
-struct Observed {
-    services: Vec<Arc<Service>>,
-    sessions: Arc<SessionTable>,
-    loss: LogLoss,
-    started: Instant,
 }
 
 /// Why a daemon does not start.
@@ -87,6 +83,19 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The address of `http`.
+    #[error(
+        "http: cannot listen on {address}: {source}; free it, or name another address with `http` in [global]"
+    )]
+    Http {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The transfer log.
+    #[error(transparent)]
+    TransferLog(#[from] TransferLogError),
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -130,6 +139,9 @@ impl Daemon {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
+        let listen = |address| http::listen(address).map_err(|source| StartError::Http { address, source });
+        let http = model.global.http.map(listen).transpose()?;
+        let transfer_log = transfer_log::start(model, &services)?;
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
         let door = FrontDoor::open_with(&services, threads, passed)?;
         let probes = probes(model, &services);
@@ -138,6 +150,9 @@ impl Daemon {
             sessions: Arc::clone(door.sessions()),
             loss,
             started: now(),
+            start_date: certificates::today(),
+            phase: door.phase(),
+            liveness: Arc::clone(door.liveness()),
         };
         log_start(model, &door, threads);
         Ok(Self {
@@ -145,14 +160,16 @@ impl Daemon {
             door,
             probes,
             admin: Some(admin),
+            http,
             observed,
             drain_timeout: model.global.drain_timeout,
+            transfer_log,
         })
     }
 
     /// Where the door really listens.
     #[must_use]
-    pub fn addresses(&self) -> &[std::net::SocketAddr] {
+    pub fn addresses(&self) -> &[SocketAddr] {
         self.door.addresses()
     }
 
@@ -195,11 +212,22 @@ impl Daemon {
     ) -> bool {
         let listener = self.admin.as_mut().and_then(|admin| admin.listener.take());
         let observed = self.observed.clone();
+        let http = self.http.take();
         let answers = async move {
-            match listener {
-                Some(listener) => admin::serve(listener, move |question| observed.answer(question)).await,
-                None => std::future::pending().await,
-            }
+            let monitor = observed.clone();
+            let admin = async {
+                match listener {
+                    Some(listener) => admin::serve(listener, move |question| observed.answer(question)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let http = async {
+                match http {
+                    Some(listener) => http::serve(listener, monitor).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::join!(admin, http);
         };
         let mut answers = std::pin::pin!(answers);
         let pulse = self.door.liveness().pulse("clock".into());
@@ -240,6 +268,7 @@ impl Daemon {
         certificates.abort();
         tracing::info!("stopped");
         self.door.close();
+        drop(self.transfer_log);
         sound
     }
 
@@ -286,30 +315,6 @@ pub enum Stop {
     Drain,
     /// Without waiting for anything.
     AtOnce,
-}
-
-impl Observed {
-    fn answer(&self, question: Question) -> Answer {
-        let (server, order) = match question {
-            Question::Status {} => return Answer::Status(self.status()),
-            Question::Drain { server, deadline_ms } => {
-                (server, Order::Drain(deadline_ms.map(Duration::from_millis)))
-            }
-            Question::Undrain { server } => (server, Order::Undrain),
-            Question::Weight { server, weight } => (server, Order::Weight(weight)),
-            Question::Server { server } => (server, Order::Look),
-        };
-        match obey(&server, order, &self.services, &self.sessions, now()) {
-            Ok(servers) => Answer::Servers(servers),
-            Err(error) => Answer::Error(error.to_string()),
-        }
-    }
-
-    fn status(&self) -> Status {
-        let now = now();
-        let uptime = now.saturating_duration_since(self.started).as_secs();
-        Status::of(&self.services, self.sessions.len(), self.loss.lines(), uptime, now)
-    }
 }
 
 impl AdminSocket {

@@ -8,6 +8,7 @@
 //! ```
 mod bounce;
 mod command;
+mod command_class;
 mod greeting;
 mod line;
 mod own_ports;
@@ -19,6 +20,7 @@ mod session;
 
 pub use bounce::{BouncePolicy, BounceRefusal, Login};
 pub use command::{Command, Verb};
+pub use command_class::{CommandClass, CommandTally};
 pub use greeting::{Greeting, GreetingError};
 pub use line::{HELD_LINE, LineSplitter, LineTooLong, MAX_LINE, Piece};
 pub use own_ports::OwnPorts;

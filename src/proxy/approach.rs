@@ -19,6 +19,7 @@ use super::arrival::Arrival;
 use super::control_stream::ControlStream;
 use super::service::Service;
 use super::session_table::Registration;
+use super::tally::Refusal;
 use super::{journal, now};
 use crate::balance::{NoServer, Placement, Tried};
 use crate::config::ServerTlsMode;
@@ -55,6 +56,15 @@ pub(super) enum ApproachError {
 }
 
 impl ApproachError {
+    /// What it counts as.
+    pub(super) fn kind(&self) -> Refusal {
+        match self {
+            Self::NoServer(none) => (*none).into(),
+            Self::Local(_) => Refusal::OutOfResources,
+            Self::Draining => Refusal::Draining,
+        }
+    }
+
     /// What the client is told.
     pub(super) fn reply(&self) -> &'static str {
         match self {

@@ -359,6 +359,7 @@ impl ControlChannel {
             self.service.lasting.proxy_header_failures.fetch_add(1, Relaxed);
         }
         self.end_relays();
+        self.service.lasting.tally.ended(ending);
         journal::session_ended(
             &self.service,
             &self.real_server,

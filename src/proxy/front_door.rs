@@ -157,6 +157,11 @@ impl FrontDoor {
         &self.liveness
     }
 
+    /// Where it is in its life.
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
     /// Goes forward to a phase.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.send_modify(|now| *now = phase.max(*now));

@@ -16,6 +16,7 @@ use std::time::SystemTime;
 
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
+use super::transfer_log::TransferLog;
 use crate::balance::{RealServer, RealServerSpec, VirtualServer};
 use crate::config;
 use crate::proto::ftp::OwnPorts;
@@ -28,6 +29,7 @@ pub struct Generation {
     departed: Departed,
     live_ports: Arc<LivePorts>,
     own_ports: Arc<OwnPorts>,
+    transfer_log: Arc<TransferLog>,
 }
 
 /// What no configuration names any more, but sessions still use.
@@ -113,6 +115,7 @@ impl Generation {
                 departed: self.departed(),
                 live_ports: Arc::clone(&self.live_ports),
                 own_ports: Arc::clone(&self.own_ports),
+                transfer_log: Arc::clone(&self.transfer_log),
             },
             warnings: Vec::new(),
             settings: Vec::new(),
@@ -188,7 +191,11 @@ impl Successor {
         let (virtual_server, lasting) = match before {
             None => (
                 VirtualServer::new(config.name.clone(), config.lb_algo, config.max_sessions, servers),
-                Arc::new(Lasting::new(config.relay_ports.clone(), Arc::clone(&self.generation.live_ports))),
+                Arc::new(Lasting::new(
+                    config.relay_ports.clone(),
+                    Arc::clone(&self.generation.live_ports),
+                    Arc::clone(&self.generation.transfer_log),
+                )),
             ),
             Some(before) => (
                 before.virtual_server.succeed(config.lb_algo, config.max_sessions, servers),

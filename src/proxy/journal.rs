@@ -69,6 +69,7 @@ pub(super) fn transfer(
     record: &TransferRecord,
     carried: Option<&Carried>,
 ) {
+    service.lasting.transfer_log.record(facts, record, carried);
     let reply = record.reply.map(ReplyCode::number);
     info!(
         client = %Shown(facts.client),

@@ -13,6 +13,7 @@ use super::journal;
 use super::served_session::ServedSession;
 use super::service::Service;
 use super::session_table::SessionTable;
+use super::tally::Refusal;
 use crate::sys::socket::{BACKLOG, turn_away};
 
 /// How long to leave clients in the kernel's queue when a connection cannot be accepted: descriptors or memory are
@@ -79,6 +80,7 @@ pub(super) async fn accept(
         match listener.accept() {
             Ok((stream, client)) => {
                 turn_away(&stream, said_in(entrance, ApproachError::Draining.reply()).as_bytes());
+                service.lasting.tally.refused(Refusal::Draining);
                 journal::refused(&service, client, &ApproachError::Draining);
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
@@ -105,6 +107,7 @@ fn admit(
         Err(refusal) => {
             let reply = "421 Service busy: too many sessions; please try again later.\r\n";
             turn_away(&stream, said_in(entrance, reply).as_bytes());
+            service.lasting.tally.refused(Refusal::MaxSessions);
             journal::refused(service, client, &refusal);
             return;
         }

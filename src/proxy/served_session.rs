@@ -20,7 +20,7 @@ use super::listener::Entrance;
 use super::relay::Lingering;
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
-use super::{journal, now};
+use super::{journal, now, tally};
 use crate::balance::Admission;
 
 /// A session that is being served; as a future it completes when the session is over.
@@ -134,14 +134,17 @@ async fn begin(
         Err(Refusal::Arrival(ArrivalError::Nothing)) => None,
         Err(Refusal::Arrival(refusal)) => {
             service.lasting.proxy_header_failures.fetch_add(1, Relaxed);
+            service.lasting.tally.refused(tally::Refusal::ProxyHeader);
             journal::refused(&service, address, &refusal);
             None
         }
         Err(Refusal::Handshake(reason)) => {
+            service.lasting.tally.refused(tally::Refusal::Handshake);
             journal::not_secured(&service, arrival.client, &reason);
             None
         }
         Err(Refusal::Approach(refusal)) => {
+            service.lasting.tally.refused(refusal.kind());
             journal::refused(&service, arrival.client, &refusal);
             // Before the end of a handshake nothing can be said.
             if client.is_in_handshake() {

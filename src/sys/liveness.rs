@@ -54,8 +54,14 @@ impl Liveness {
     /// Returns when every part has answered what was asked last. Parts that have ended are no longer waited for: that is
     /// for whoever has started them to notice.
     pub async fn until_answered(&self) {
-        while !self.silent().is_empty() {
-            self.answered.notified().await;
+        loop {
+            // From before the look on: whoever asks beside us may be woken by the same answer.
+            let mut answered = pin!(self.answered.notified());
+            answered.as_mut().enable();
+            if self.silent().is_empty() {
+                return;
+            }
+            answered.await;
         }
     }
 
@@ -82,7 +88,7 @@ impl Pulse {
                 std::future::pending::<()>().await;
             }
             self.part.answered.store(*self.round.borrow_and_update(), SeqCst);
-            self.answered.notify_one();
+            self.answered.notify_waiters();
         }
     }
 
@@ -100,7 +106,7 @@ impl Drop for Pulse {
     fn drop(&mut self) {
         // It may have been the last that was waited for.
         self.part.answered.store(u64::MAX, SeqCst);
-        self.answered.notify_one();
+        self.answered.notify_waiters();
     }
 }
 
@@ -128,6 +134,19 @@ mod tests {
         liveness.ask();
         timeout(Duration::from_secs(1), liveness.until_answered()).await.expect("the other answers");
         runs.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_that_ask_at_once_both_hear_of_every_answer() {
+        let liveness = Liveness::default();
+        let parts = ["a", "b", "c"]
+            .map(|name| tokio::spawn(liveness.pulse(name.into()).beside(std::future::pending::<()>())));
+        for _ in 0..10 {
+            liveness.ask();
+            let both = async { tokio::join!(liveness.until_answered(), liveness.until_answered()) };
+            timeout(Duration::from_secs(1), both).await.expect("each returns");
+        }
+        parts.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
 //! Whose ports of the virtual address are whose.
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::super::error::Findings;
@@ -30,6 +31,26 @@ pub(super) fn overlap(
     }
 }
 
+/// `http` at an address and port of a virtual server.
+pub(in super::super) fn http(http: SocketAddr, at: usize, servers: &[VirtualServer], findings: &Findings) {
+    let meets = |address: &IpAddr| {
+        let any = address.is_unspecified() || http.ip().is_unspecified();
+        *address == http.ip() || (any && address.is_ipv4() == http.is_ipv4())
+    };
+    for server in servers.iter().filter(|server| server.addresses.iter().any(meets)) {
+        let implicit = server.tls.as_ref().and_then(|tls| tls.implicit_port);
+        let taken = if [Some(server.port), implicit].contains(&Some(http.port())) {
+            format!("where virtual server `{}` listens", server.name)
+        } else if server.relay_ports.contains(&http.port()) {
+            format!("a port of virtual server `{}`'s `relay_ports`", server.name)
+        } else {
+            continue;
+        };
+        findings.error(at, format!("`http` is {http}, {taken}"), "choose another port");
+        return;
+    }
+}
+
 /// What the door's own range must not hold, and how wide it should be.
 pub(super) fn relay_ports(
     server: &VirtualServer,
@@ -52,7 +73,7 @@ pub(super) fn relay_ports(
         .iter()
         .filter(|(door, owner)| **owner != server.name && relay.contains(&door.port()))
         .filter(|(door, _)| {
-            let shares = |ip: &std::net::IpAddr| {
+            let shares = |ip: &IpAddr| {
                 ip.is_ipv4() == door.is_ipv4()
                     && (*ip == door.ip() || ip.is_unspecified() || door.ip().is_unspecified())
             };

@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::sys::calendar;
+
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
 /// See the module's text. There are no spans.
@@ -152,7 +154,7 @@ fn digit(number: u64) -> u8 {
 /// RFC 3339 in UTC, to the microsecond, of a time since 1970.
 fn write_timestamp(since_1970: Duration, writer: &mut impl fmt::Write) -> fmt::Result {
     let (days, second) = (since_1970.as_secs() / SECONDS_PER_DAY, since_1970.as_secs() % SECONDS_PER_DAY);
-    let (year, month, day) = date(days);
+    let (year, month, day) = calendar::date(days);
     let mut text = *b"0000-00-00T00:00:00.000000Z";
     let parts = [
         (0..4, year),
@@ -170,21 +172,6 @@ fn write_timestamp(since_1970: Duration, writer: &mut impl fmt::Write) -> fmt::R
         }
     }
     writer.write_str(str::from_utf8(&text).unwrap_or_default())
-}
-
-/// Year, month and day so many days after 1970-01-01, in the Gregorian calendar: in a year that begins with March the leap
-/// day is the last one, and the months before it have a regular pattern of 153 days in five.
-fn date(days: u64) -> (u64, u64, u64) {
-    const DAYS_OF_400_YEARS: u64 = 146_097;
-    // From 0000-03-01 to 1970-01-01.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -76,14 +76,22 @@ impl FromStr for DataPath {
     }
 }
 
-impl fmt::Display for DataPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl DataPath {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Auto => "auto",
             Self::Direct => "direct",
             Self::Kernel => "kernel",
             Self::Relay => "relay",
-        })
+        }
+    }
+}
+
+impl fmt::Display for DataPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -91,8 +91,8 @@ pub struct Session {
     framer: ReplyFramer,
     pending: PendingQueue,
     transfers: VecDeque<OpenTransfer>,
-    /// The name in the last USER.
-    user: Option<Box<str>>,
+    /// The last USER, until it is logged in.
+    user: Option<Box<NamedUser>>,
     /// When the AUTH GSSAPI that is under way began.
     handshake: Option<Instant>,
     wait: Option<Gate>,
@@ -150,6 +150,13 @@ pub struct Session {
     tunnel: Option<Tunnel>,
     ended: Option<Ending>,
     commands: u32,
+}
+
+/// What USER has said, and when.
+#[derive(Debug)]
+struct NamedUser {
+    name: Box<str>,
+    since: Instant,
 }
 
 impl Session {

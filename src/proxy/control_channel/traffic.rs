@@ -13,6 +13,7 @@ use super::super::control_stream::ControlStream;
 use super::super::journal;
 use super::super::relay::Relays;
 use super::{ControlChannel, Scratch};
+use crate::balance::{Flow, Outcome};
 use crate::proto::ftp::{Action, Ending, Outbox, RelayRequest, ReplyCode, TransferRecord};
 use crate::sys;
 
@@ -170,6 +171,9 @@ impl ControlChannel {
 
     pub(super) fn account_all(&mut self, out: &mut Outbox) {
         // Nearly every time there is none, and no room on the stack is to be made for it.
+        if !out.commands.is_empty() {
+            self.service.lasting.tally.commanded(&mut out.commands);
+        }
         if !out.actions.is_empty() {
             self.account_some(out);
         }
@@ -235,8 +239,9 @@ impl ControlChannel {
         let server = &self.real_server;
         let stats = &server.stats;
         match action {
-            Action::LoggedIn { user, .. } => {
+            Action::LoggedIn { user, took } => {
                 stats.logins.fetch_add(1, Relaxed);
+                stats.login_times.count(took);
                 self.facts.user = Some(user);
             }
             Action::LoginFailed => {
@@ -253,6 +258,7 @@ impl ControlChannel {
                 let done = record.reply.is_some_and(ReplyCode::is_success);
                 let counter = if done { &stats.transfers } else { &stats.transfer_failures };
                 counter.fetch_add(1, Relaxed);
+                stats.by_kind.count(Flow::of(record.verb), record.data_path, Outcome::of(record.reply));
                 self.facts.transfers += 1;
                 self.account_transfer(record);
             }

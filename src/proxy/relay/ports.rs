@@ -88,6 +88,12 @@ impl PortPool {
         self.in_use.load(Relaxed)
     }
 
+    /// Ports that there are, on all addresses that have been used, or on one.
+    pub(crate) fn available(&self) -> usize {
+        let state = self.lock();
+        state.range.len() * state.addresses.len().max(1)
+    }
+
     /// How often a session got no port.
     pub(crate) fn exhausted(&self) -> u64 {
         self.exhausted.load(Relaxed)

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::super::relay::{LivePorts, Relaying};
+use super::super::tally::Tally;
+use super::super::transfer_log::TransferLog;
 use crate::proto::ftp::{DataPath, PathReason};
 
 /// It belongs to the virtual server's name: every generation of the service counts here.
@@ -14,16 +16,26 @@ pub(crate) struct Lasting {
     pub(crate) proxy_header_failures: AtomicU64,
     pub(crate) relaying: Relaying,
     pub(crate) path_counts: PathCounts,
+    /// What metrics tell besides.
+    pub(crate) tally: Tally,
+    /// One for all virtual servers.
+    pub(crate) transfer_log: Arc<TransferLog>,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
 }
 
 impl Lasting {
-    pub(in super::super) fn new(relay_ports: RangeInclusive<u16>, live: Arc<LivePorts>) -> Self {
+    pub(in super::super) fn new(
+        relay_ports: RangeInclusive<u16>,
+        live: Arc<LivePorts>,
+        transfer_log: Arc<TransferLog>,
+    ) -> Self {
         Self {
             proxy_header_failures: AtomicU64::new(0),
             relaying: Relaying::new(relay_ports, live),
             path_counts: PathCounts::default(),
+            tally: Tally::default(),
+            transfer_log,
             panics: AtomicU64::new(0),
         }
     }
@@ -53,11 +65,14 @@ impl PathCounts {
         }
     }
 
+    /// Every path and reason.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (DataPath, PathReason, u64)> {
+        let counts = PATHS.iter().zip(&self.0);
+        counts.map(|(&(path, reason), count)| (path, reason, count.load(Relaxed)))
+    }
+
     /// Those that are not 0.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (DataPath, PathReason, u64)> {
-        let counts = PATHS.iter().zip(&self.0);
-        counts
-            .map(|(&(path, reason), count)| (path, reason, count.load(Relaxed)))
-            .filter(|&(.., count)| count > 0)
+        self.all().filter(|&(.., count)| count > 0)
     }
 }

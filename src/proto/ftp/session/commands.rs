@@ -4,7 +4,7 @@ use std::time::Instant;
 use super::super::command::{Command, Verb};
 use super::super::passive::{parse_eprt, parse_port, parse_spor};
 use super::pending::{Gate, Kind};
-use super::{Ending, Outbox, Session};
+use super::{Ending, NamedUser, Outbox, Session};
 
 /// Longest user name or path that is kept for the log, in bytes.
 const MAX_LOGGED: usize = 512;
@@ -32,6 +32,7 @@ impl Session {
         }
         self.dispatch(now, &line[command.start()..], whole, &command, out)?;
         self.commands = self.commands.saturating_add(1);
+        out.commands.count(command.verb);
         Ok(())
     }
 
@@ -49,7 +50,7 @@ impl Session {
         match command.verb {
             Verb::User => {
                 let name = command.arguments();
-                self.user = Some(logged(name));
+                self.user = Some(Box::new(NamedUser { name: logged(name), since: now }));
                 self.may_be_anonymous |= is_anonymous(name);
                 self.pass(Kind::User, line, out);
             }

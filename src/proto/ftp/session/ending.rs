@@ -1,6 +1,6 @@
 //! How a session ends, what the client is told, and whose fault it is.
 
-/// Why a session is over.
+/// Why a session is over. A new one goes into [`Ending::ALL`] and docs/metrics.md, too.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
     /// The client closed its side.
@@ -57,6 +57,29 @@ pub enum Fault {
 }
 
 impl Ending {
+    /// Every one, in the order of their numbers; whoever counts them goes by it.
+    pub const ALL: [Self; 19] = [
+        Self::ClientClosed,
+        Self::ClientLost,
+        Self::Goodbye,
+        Self::ServerLost,
+        Self::ClosedByCommand,
+        Self::LoginTimeout,
+        Self::IdleTimeout,
+        Self::ClientStalled,
+        Self::ServerStalled,
+        Self::ServerSilent,
+        Self::Draining,
+        Self::DrainDeadline,
+        Self::Shutdown,
+        Self::CommandTooLong,
+        Self::UnclearCommand,
+        Self::ReplyTooLong,
+        Self::TlsHello,
+        Self::HandshakeFailed,
+        Self::ProxyHeader,
+    ];
+
     /// The reply that tells the client, with its CR LF; empty where there is nobody to tell or all is said.
     #[must_use]
     pub fn reply(self) -> &'static str {

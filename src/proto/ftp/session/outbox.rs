@@ -2,6 +2,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::command::Verb;
+use super::super::command_class::CommandTally;
 use super::super::policy::{DataPath, PathReason};
 use super::super::relay::{RelayId, RelayRequest};
 use super::super::reply::ReplyCode;
@@ -15,6 +16,8 @@ pub struct Outbox {
     pub to_server: Vec<u8>,
     /// What happened, in order.
     pub actions: Vec<Action>,
+    /// Commands that were taken from the client.
+    pub commands: CommandTally,
 }
 
 impl Outbox {
@@ -23,6 +26,7 @@ impl Outbox {
         self.to_client.clear();
         self.to_server.clear();
         self.actions.clear();
+        self.commands.take(|_, _| ());
     }
 }
 
@@ -33,6 +37,8 @@ pub enum Action {
     LoggedIn {
         /// The name given to USER, shortened to what a log line bears.
         user: Box<str>,
+        /// From USER to the reply.
+        took: Duration,
     },
     /// The server refused a login.
     LoginFailed,

@@ -95,7 +95,7 @@ impl Session {
             | Kind::LateSpas => {}
             // Not all say 221: Globus in a handshake says 211.
             Kind::Quit => self.goodbye |= code.is_success(),
-            Kind::User | Kind::Pass => self.on_login(code, out),
+            Kind::User | Kind::Pass => self.on_login(now, code, out),
             Kind::Auth { gssapi } => {
                 if code.number() == 234 {
                     self.open_tunnel(if gssapi { Tunnel::Gssapi } else { Tunnel::Other }, now, out);
@@ -200,11 +200,14 @@ impl Session {
         }
     }
 
-    fn on_login(&mut self, code: ReplyCode, out: &mut Outbox) {
+    fn on_login(&mut self, now: Instant, code: ReplyCode, out: &mut Outbox) {
         if matches!(code.number(), 230 | 232) {
             self.login = if self.may_be_anonymous { Login::Anonymous } else { Login::User };
-            let user = self.user.take().unwrap_or_default();
-            out.actions.push(Action::LoggedIn { user });
+            let (user, took) = match self.user.take() {
+                Some(user) => (user.name, now.saturating_duration_since(user.since)),
+                None => Default::default(),
+            };
+            out.actions.push(Action::LoggedIn { user, took });
         } else if !code.is_success() && !code.is_intermediate() && self.login == Login::No {
             out.actions.push(Action::LoginFailed);
         }

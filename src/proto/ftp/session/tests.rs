@@ -256,7 +256,7 @@ fn logins_are_told_with_their_name_and_failures_are_counted() {
         assert_eq!(failed, *failures, "{name}");
     }
     let mut rig = rig();
-    let told = Action::LoggedIn { user: "joe".into() };
+    let told = Action::LoggedIn { user: "joe".into(), took: Duration::ZERO };
     assert_eq!(rig.user().actions(), [told]);
 }
 

@@ -1,0 +1,101 @@
+//! How long something takes, as a distribution.
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// The upper ends of the classes, in microseconds: from a greeting on the same network to the longest wait that a
+/// configuration is likely to allow. Above the last there is one class more.
+const BOUNDS: [u64; 12] = [
+    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+    30_000_000,
+];
+
+/// Durations counted in classes, whose numbers only ever rise. To count one costs two additions.
+#[derive(Debug, Default)]
+pub struct Durations([Cell; BOUNDS.len() + 1]);
+
+#[derive(Debug, Default)]
+struct Cell {
+    count: AtomicU64,
+    micros: AtomicU64,
+}
+
+/// The durations of one class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Class {
+    /// How many.
+    pub count: u64,
+    /// What they have in the mean; inside the class.
+    pub mean: Duration,
+}
+
+impl Durations {
+    /// The upper end of every class but the last, which has none.
+    pub fn bounds() -> impl Iterator<Item = Duration> {
+        BOUNDS.into_iter().map(Duration::from_micros)
+    }
+
+    /// Counts one; a duration at a bound is below it.
+    pub fn count(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let cell = &self.0[BOUNDS.partition_point(|&bound| bound < micros)];
+        cell.micros.fetch_add(micros, Relaxed);
+        cell.count.fetch_add(1, Relaxed);
+    }
+
+    /// All of them together.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_micros(self.0.iter().map(|cell| cell.micros.load(Relaxed)).sum())
+    }
+
+    /// What they have in the mean; none without any.
+    #[must_use]
+    pub fn mean(&self) -> Option<Duration> {
+        let count: u64 = self.0.iter().map(|cell| cell.count.load(Relaxed)).sum();
+        let micros = u64::try_from(self.total().as_micros()).unwrap_or(u64::MAX);
+        micros.checked_div(count).map(Duration::from_micros)
+    }
+
+    /// The classes that are not empty.
+    pub fn classes(&self) -> impl Iterator<Item = Class> {
+        self.0.iter().enumerate().filter_map(|(at, cell)| {
+            let count = cell.count.load(Relaxed);
+            let mean = cell.micros.load(Relaxed).checked_div(count)?;
+            // Somebody may be between the two additions.
+            let low = at.checked_sub(1).map_or(0, |below| BOUNDS[below] + 1);
+            let high = BOUNDS.get(at).copied().unwrap_or(u64::MAX);
+            Some(Class { count, mean: Duration::from_micros(mean.clamp(low, high)) })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_in_the_class_whose_bounds_hold_it() {
+        for bound in Durations::bounds() {
+            let durations = Durations::default();
+            durations.count(bound);
+            durations.count(bound + Duration::from_micros(1));
+            let classes: Vec<Class> = durations.classes().collect();
+            assert_eq!(classes.iter().map(|class| class.count).collect::<Vec<_>>(), [1, 1], "{bound:?}");
+            assert_eq!(classes[0].mean, bound);
+        }
+    }
+
+    #[test]
+    fn the_mean_of_a_class_times_its_count_is_what_was_counted() {
+        let durations = Durations::default();
+        for millis in [1, 2, 3, 60, 80, 3_600_000] {
+            durations.count(Duration::from_millis(millis));
+        }
+        let of_classes: Duration =
+            durations.classes().map(|class| class.mean * u32::try_from(class.count).unwrap()).sum();
+        assert_eq!(of_classes, Duration::from_millis(3_600_146));
+        assert_eq!(durations.total(), of_classes);
+        assert_eq!(durations.mean(), Some(Duration::from_micros(600_024_333)));
+        assert_eq!(Durations::default().mean(), None);
+    }
+}

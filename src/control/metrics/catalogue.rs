@@ -1,0 +1,167 @@
+//! Every metric that there is.
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Only ever rises, until the process starts anew.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// A metric with all of its label values.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Family {
+    /// As Prometheus has it.
+    pub name: &'static str,
+    /// See there.
+    pub kind: Kind,
+    /// Names of its labels, in order; that of a histogram's bounds is not among them.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+const NO: &[&str] = &[];
+const OF_SERVICE: &[&str] = &["virtual_server"];
+const OF_SERVER: &[&str] = &["virtual_server", "real_server"];
+
+/// In the order of the page: the process, virtual servers, real servers.
+pub const CATALOGUE: &[Family] = &[
+    // The process, by the names that Prometheus' client libraries have for it.
+    counter("process_cpu_seconds_total", NO, "Processor time used, user and system."),
+    gauge("process_open_fds", NO, "File descriptors that are open."),
+    gauge("process_max_fds", NO, "File descriptors that may be open."),
+    gauge("process_resident_memory_bytes", NO, "Memory in use."),
+    gauge("process_virtual_memory_bytes", NO, "Address space in use."),
+    gauge("process_start_time_seconds", NO, "Start of the daemon, in seconds since 1970."),
+    // The daemon.
+    gauge("gridfront_build_info", &["version"], "Always 1; the version is in the label."),
+    gauge("gridfront_draining", NO, "1 once the door accepts no more sessions."),
+    gauge(
+        "gridfront_control_connections",
+        NO,
+        "Control connections that are open, with those that have no server yet.",
+    ),
+    counter("gridfront_log_lines_lost_total", NO, "Log lines that were lost because nobody read them."),
+    counter(
+        "gridfront_transfer_log_lines_lost_total",
+        NO,
+        "Lines that the transfer log has lost, because its file could not be written or too slowly.",
+    ),
+    counter("gridfront_panics_total", OF_SERVICE, "Sessions that ended by a bug of gridfront."),
+    // Virtual servers.
+    gauge("gridfront_sessions", OF_SERVICE, "Sessions that are inside."),
+    gauge("gridfront_max_sessions", OF_SERVICE, "Sessions that may be inside."),
+    counter(
+        "gridfront_sessions_refused_total",
+        &["virtual_server", "reason"],
+        "Clients that came and got no real server.",
+    ),
+    counter(
+        "gridfront_sessions_ended_total",
+        &["virtual_server", "reason"],
+        "Sessions that have ended, by how.",
+    ),
+    counter(
+        "gridfront_commands_total",
+        &["virtual_server", "class"],
+        "Commands taken from clients; those inside GSI sessions cannot be seen.",
+    ),
+    counter(
+        "gridfront_data_path_choices_total",
+        &["virtual_server", "data_path", "reason"],
+        "Transfers by who carried the data, and why that was.",
+    ),
+    counter(
+        "gridfront_proxy_header_failures_total",
+        OF_SERVICE,
+        "Connections closed because of their PROXY protocol header, or because there was one.",
+    ),
+    gauge("gridfront_relay_ports_in_use", OF_SERVICE, "Ports of relay_ports on which the door listens."),
+    gauge(
+        "gridfront_relay_ports_available",
+        OF_SERVICE,
+        "Ports of relay_ports in all, on every address that has been used for relayed data.",
+    ),
+    counter(
+        "gridfront_relay_ports_exhausted_total",
+        OF_SERVICE,
+        "How often no port of relay_ports was free.",
+    ),
+    counter(
+        "gridfront_relay_connections_refused_total",
+        &["virtual_server", "reason"],
+        "Connections to relay ports that were refused.",
+    ),
+    // Real servers.
+    gauge("gridfront_real_server_up", OF_SERVER, "1 while checks and sessions find it working."),
+    gauge("gridfront_real_server_busy", OF_SERVER, "1 while it answers with 421 or 422."),
+    gauge("gridfront_real_server_drained", OF_SERVER, "1 while it is taken out of service."),
+    gauge("gridfront_real_server_weight", OF_SERVER, "Its share of new sessions; with 0 it gets none."),
+    gauge("gridfront_real_server_active_sessions", OF_SERVER, "Sessions that it holds."),
+    counter("gridfront_real_server_sessions_total", OF_SERVER, "Sessions that got its greeting."),
+    counter(
+        "gridfront_real_server_connect_failures_total",
+        OF_SERVER,
+        "Sessions that it did not greet, which went on to the next server.",
+    ),
+    counter("gridfront_real_server_busy_total", OF_SERVER, "Sessions that it answered with 421 or 422."),
+    counter(
+        "gridfront_logins_total",
+        &["virtual_server", "real_server", "method", "outcome"],
+        "Logins in clear text (password), and GSI handshakes (gsi).",
+    ),
+    histogram(
+        "gridfront_login_duration_seconds",
+        &["virtual_server", "real_server", "method"],
+        "How long successful logins took: from USER to the reply, and from AUTH to 235.",
+    ),
+    counter(
+        "gridfront_transfers_total",
+        &["virtual_server", "real_server", "direction", "data_path", "outcome"],
+        "Transfers that have ended; those inside GSI sessions cannot be seen.",
+    ),
+    counter(
+        "gridfront_relayed_bytes_total",
+        &["virtual_server", "real_server", "direction"],
+        "Bytes of data connections that the door has carried.",
+    ),
+    counter(
+        "gridfront_data_connection_failures_total",
+        OF_SERVER,
+        "Data connections to the server that the door could not make.",
+    ),
+    counter(
+        "gridfront_checks_total",
+        &["virtual_server", "real_server", "outcome"],
+        "Health checks that were made.",
+    ),
+    histogram("gridfront_check_duration_seconds", OF_SERVER, "How long health checks took."),
+];
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Kind::Histogram, labels, help }
+}
+
+impl Kind {
+    /// As Prometheus writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! From the door's own numbers to samples.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use metrics::{Label, counter, gauge, histogram};
+
+use crate::balance::{Durations, RealServer};
+use crate::proxy::Service;
+use crate::sys::process::Usage;
+
+/// What there is to be told of.
+#[derive(Debug)]
+pub(in super::super) struct Observed<'a> {
+    pub(in super::super) services: &'a [Arc<Service>],
+    pub(in super::super) usage: Usage,
+    /// When the daemon started.
+    pub(in super::super) started: SystemTime,
+    pub(in super::super) draining: bool,
+    pub(in super::super) control_connections: usize,
+    pub(in super::super) log_lines_lost: u64,
+    pub(in super::super) transfer_log_lines_lost: u64,
+}
+
+/// Whose samples are being told: the labels that all of them have.
+struct Of(Vec<Label>);
+
+pub(super) fn collect(observed: &Observed<'_>) {
+    daemon(observed);
+    for service in observed.services {
+        let name = service.virtual_server.name().to_owned();
+        virtual_server(&Of(vec![Label::new("virtual_server", name.clone())]), service);
+        for server in service.virtual_server.real_servers() {
+            let real = Label::new("real_server", server.name().to_owned());
+            real_server(&Of(vec![Label::new("virtual_server", name.clone()), real]), server);
+        }
+    }
+}
+
+fn daemon(observed: &Observed<'_>) {
+    let of = Of(Vec::new());
+    let usage = &observed.usage;
+    // Counters of the facade are whole numbers, and these seconds are not.
+    of.gauge("process_cpu_seconds_total", usage.processor.as_secs_f64());
+    of.gauge("process_open_fds", float(usage.descriptors));
+    of.gauge("process_max_fds", float(usage.max_descriptors));
+    of.gauge("process_resident_memory_bytes", float(usage.resident));
+    of.gauge("process_virtual_memory_bytes", float(usage.address_space));
+    let started = observed.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    of.gauge("process_start_time_seconds", started.as_secs_f64());
+    gauge!("gridfront_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    of.flag("gridfront_draining", observed.draining);
+    of.gauge("gridfront_control_connections", float(observed.control_connections as u64));
+    of.counter("gridfront_log_lines_lost_total", observed.log_lines_lost);
+    of.counter("gridfront_transfer_log_lines_lost_total", observed.transfer_log_lines_lost);
+}
+
+fn virtual_server(of: &Of, service: &Service) {
+    let server = &service.virtual_server;
+    of.load("gridfront_panics_total", &service.lasting.panics);
+    of.gauge("gridfront_sessions", server.active().into());
+    of.gauge("gridfront_max_sessions", server.max_sessions().into());
+    for (why, count) in service.lasting.tally.refusals() {
+        of.with(&[("reason", why.word())]).counter("gridfront_sessions_refused_total", count);
+    }
+    for (how, count) in service.lasting.tally.endings() {
+        of.with(&[("reason", how.word())]).counter("gridfront_sessions_ended_total", count);
+    }
+    for (class, count) in service.lasting.tally.commands() {
+        of.with(&[("class", class.word())]).counter("gridfront_commands_total", count);
+    }
+    for (path, reason, count) in service.lasting.path_counts.all() {
+        let labels = [("data_path", path.word()), ("reason", reason.words())];
+        of.with(&labels).counter("gridfront_data_path_choices_total", count);
+    }
+    of.load("gridfront_proxy_header_failures_total", &service.lasting.proxy_header_failures);
+    let relaying = &service.lasting.relaying;
+    of.gauge("gridfront_relay_ports_in_use", float(relaying.ports.in_use() as u64));
+    of.gauge("gridfront_relay_ports_available", float(relaying.ports.available() as u64));
+    of.counter("gridfront_relay_ports_exhausted_total", relaying.ports.exhausted());
+    for (reason, count) in [("stranger", &relaying.strangers), ("too many", &relaying.refused)] {
+        of.with(&[("reason", reason)]).load("gridfront_relay_connections_refused_total", count);
+    }
+}
+
+fn real_server(of: &Of, server: &RealServer) {
+    let (stats, health) = (&server.stats, server.health());
+    of.flag("gridfront_real_server_up", health.up);
+    of.flag("gridfront_real_server_busy", health.up && health.busy);
+    of.flag("gridfront_real_server_drained", server.is_drained());
+    of.gauge("gridfront_real_server_weight", server.effective_weight().into());
+    of.gauge("gridfront_real_server_active_sessions", server.active().into());
+    of.load("gridfront_real_server_sessions_total", &stats.sessions);
+    of.load("gridfront_real_server_connect_failures_total", &stats.connect_failures);
+    of.load("gridfront_real_server_busy_total", &stats.busy);
+    for (method, outcome, count) in [
+        ("password", "success", &stats.logins),
+        ("password", "failure", &stats.login_failures),
+        ("gsi", "success", &stats.gsi_logins),
+        ("gsi", "failure", &stats.gsi_failures),
+    ] {
+        of.with(&[("method", method), ("outcome", outcome)]).load("gridfront_logins_total", count);
+    }
+    for (method, times) in [("password", &stats.login_times), ("gsi", &stats.handshakes)] {
+        of.with(&[("method", method)]).histogram("gridfront_login_duration_seconds", times);
+    }
+    for (flow, path, outcome, count) in stats.by_kind.iter() {
+        let labels = [("direction", flow.word()), ("data_path", path.word()), ("outcome", outcome.word())];
+        of.with(&labels).counter("gridfront_transfers_total", count);
+    }
+    for (direction, count) in [("in", &stats.relayed_to_server), ("out", &stats.relayed_to_client)] {
+        of.with(&[("direction", direction)]).load("gridfront_relayed_bytes_total", count);
+    }
+    of.load("gridfront_data_connection_failures_total", &stats.data_failures);
+    for (outcome, count) in
+        [("passed", &stats.checks_passed), ("busy", &stats.checks_busy), ("failed", &stats.checks_failed)]
+    {
+        of.with(&[("outcome", outcome)]).load("gridfront_checks_total", count);
+    }
+    of.histogram("gridfront_check_duration_seconds", &stats.check_times);
+}
+
+impl Of {
+    /// The same with labels of some samples alone.
+    fn with(&self, labels: &[(&'static str, &'static str)]) -> Self {
+        let more = labels.iter().map(|&(name, value)| Label::from_static_parts(name, value));
+        Self(self.0.iter().cloned().chain(more).collect())
+    }
+
+    fn counter(&self, name: &'static str, value: u64) {
+        counter!(name, self.0.iter()).absolute(value);
+    }
+
+    fn load(&self, name: &'static str, value: &AtomicU64) {
+        self.counter(name, value.load(Relaxed));
+    }
+
+    fn gauge(&self, name: &'static str, value: f64) {
+        gauge!(name, self.0.iter()).set(value);
+    }
+
+    fn flag(&self, name: &'static str, value: bool) {
+        self.gauge(name, f64::from(u8::from(value)));
+    }
+
+    fn histogram(&self, name: &'static str, durations: &Durations) {
+        let histogram = histogram!(name, self.0.iter());
+        for class in durations.classes() {
+            histogram
+                .record_many(class.mean.as_secs_f64(), usize::try_from(class.count).unwrap_or(usize::MAX));
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus has no other numbers, and 2^53 is enough for these"
+)]
+fn float(number: u64) -> f64 {
+    number as f64
+}

@@ -32,8 +32,10 @@ pub struct Accepted {
 
 const TOP: Kind = Kind { header: "", keys: &["global", "virtual_server", "vrrp_instance"] };
 
-const GLOBAL: Kind =
-    Kind { header: "[global]", keys: &["router_id", "admin_socket", "http", "threads", "drain_timeout"] };
+const GLOBAL: Kind = Kind {
+    header: "[global]",
+    keys: &["router_id", "nameservers", "admin_socket", "http", "threads", "drain_timeout"],
+};
 
 /// Every table that has a header of its own.
 const KINDS: [&Kind; 8] =
@@ -135,6 +137,10 @@ fn read_global(section: &Section<'_>, findings: &Findings) -> Global {
     }
     Global {
         router_id: section.field("router_id").and_then(|field| field.name()),
+        nameservers: section
+            .field("nameservers")
+            .map(|field| located(&field, |item| item.parsed(address::parse_nameserver)).0)
+            .unwrap_or_default(),
         admin_socket: section
             .field("admin_socket")
             .and_then(|field| field.parsed(socket_path))

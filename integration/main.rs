@@ -24,6 +24,7 @@ mod example_certificates;
 mod faults;
 mod idle_memory;
 mod matrix;
+mod names;
 mod passthrough;
 mod proxy_protocol;
 mod relay;

@@ -2,6 +2,7 @@
 pub mod admin;
 mod certificates;
 mod logging;
+mod names;
 mod service_manager;
 mod status;
 mod steering;
@@ -9,6 +10,7 @@ mod supervisor;
 
 pub use certificates::today;
 pub use logging::{LogFormat, LogLoss, Logging};
+pub use names::NameStatus;
 pub use status::{DrainStatus, RealServerStatus, ServerState, Status, VirtualServerStatus};
 pub use steering::SteeredServer;
 pub use supervisor::{Daemon, StartError, Stop};

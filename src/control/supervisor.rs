@@ -11,12 +11,14 @@ use tokio::time::{sleep, timeout};
 
 use super::admin::{Answer, Question};
 use super::logging::LogLoss;
+use super::names::{self, NameStatus};
 use super::status::Status;
 use super::steering::{Order, obey};
 use super::{admin, certificates, service_manager};
 use crate::checker;
 use crate::config;
 use crate::proxy::{BindError, FrontDoor, Phase, Service, SessionTable, now};
+use crate::resolver::{NameWatch, Names, NoNameService};
 use crate::sys;
 use crate::sys::lock::{Lock, LockError};
 use crate::sys::passed_sockets::PassedSocket;
@@ -46,6 +48,15 @@ pub struct Daemon {
     admin: Option<AdminSocket>,
     observed: Observed,
     drain_timeout: Duration,
+    names: Option<NamedSite>,
+}
+
+/// A configuration with names, and with the addresses that it started with.
+#[derive(Debug)]
+struct NamedSite {
+    file: config::Model,
+    running: config::Model,
+    watch: NameWatch,
 }
 
 /// The socket with the lock that makes it ours; the lock goes last.
@@ -63,6 +74,7 @@ struct Observed {
     sessions: Arc<SessionTable>,
     loss: LogLoss,
     started: Instant,
+    names: watch::Sender<Names>,
 }
 
 /// Why a daemon does not start.
@@ -96,9 +108,40 @@ pub enum StartError {
     /// A script that checks are to run.
     #[error(transparent)]
     Script(#[from] checker::InsecureScript),
+    /// Who is asked for names.
+    #[error(transparent)]
+    NameService(#[from] NoNameService),
 }
 
+/// How long the start waits for the names of real servers; those that come later join then.
+const FIRST_ANSWERS: Duration = Duration::from_secs(5);
+
 impl Daemon {
+    /// As [`Daemon::start_with`], once it is known which servers the names of `file` stand for.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start_with_names(
+        file: &config::Model,
+        loss: LogLoss,
+        passed: Vec<PassedSocket>,
+    ) -> Result<Self, StartError> {
+        if file.questions().is_empty() {
+            return Self::start_with(file, loss, passed);
+        }
+        let mut watch = NameWatch::open(file)?;
+        watch.first_answers(FIRST_ANSWERS).await;
+        let (running, left_out) = watch.names().apply_to(file);
+        for line in left_out {
+            tracing::warn!("{line}");
+        }
+        let mut daemon = Self::start_with(&running, loss, passed)?;
+        daemon.observed.names.send_replace(watch.names().clone());
+        daemon.names = Some(NamedSite { file: file.clone(), running, watch });
+        Ok(daemon)
+    }
+
     /// Takes the lock, opens the admin socket and every listener, and serves clients from then on. To be called
     /// inside a tokio runtime, which is to go on with [`Daemon::run`].
     ///
@@ -138,6 +181,7 @@ impl Daemon {
             sessions: Arc::clone(door.sessions()),
             loss,
             started: now(),
+            names: watch::Sender::default(),
         };
         log_start(model, &door, threads);
         Ok(Self {
@@ -147,6 +191,7 @@ impl Daemon {
             admin: Some(admin),
             observed,
             drain_timeout: model.global.drain_timeout,
+            names: None,
         })
     }
 
@@ -204,6 +249,7 @@ impl Daemon {
         let mut answers = std::pin::pin!(answers);
         let pulse = self.door.liveness().pulse("clock".into());
         let mut clock = tokio::spawn(pulse.beside(self.door.keep_time()));
+        let mut names = tokio::spawn(follow_names(self.names.take(), self.observed.names.clone()));
         let mut certificates = tokio::spawn(certificates::look_after(self.services.clone()));
         let goes_on = tokio::select! {
             _ = stop.wait_for(|stop| *stop != Stop::No) => true,
@@ -211,6 +257,7 @@ impl Daemon {
             _ = &mut checks => false,
             _ = &mut clock => false,
             _ = &mut certificates => false,
+            _ = &mut names => false,
             () = &mut answers => false,
         };
         if goes_on {
@@ -238,6 +285,7 @@ impl Daemon {
         let _ = tokio::join!(goodbye, last_words);
         clock.abort();
         certificates.abort();
+        names.abort();
         tracing::info!("stopped");
         self.door.close();
         sound
@@ -308,7 +356,8 @@ impl Observed {
     fn status(&self) -> Status {
         let now = now();
         let uptime = now.saturating_duration_since(self.started).as_secs();
-        Status::of(&self.services, self.sessions.len(), self.loss.lines(), uptime, now)
+        let names = NameStatus::all(&self.names.borrow(), now);
+        Status { names, ..Status::of(&self.services, self.sessions.len(), self.loss.lines(), uptime, now) }
     }
 }
 
@@ -363,6 +412,17 @@ fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<checker::
             tls: connector.clone(),
         };
     servers.zip(&service.connectors).map(probe).collect()
+}
+
+/// Follows the names of a configuration that has some.
+async fn follow_names(site: Option<NamedSite>, told: watch::Sender<Names>) {
+    let Some(NamedSite { file, running, watch }) = site else { return std::future::pending().await };
+    let apply = |_: &config::Model| {
+        tracing::warn!(
+            "real servers have other addresses: restart to use them, this version applies them at the start"
+        );
+    };
+    names::follow(file, running, watch, told, apply).await;
 }
 
 fn log_start(model: &config::Model, door: &FrontDoor, threads: NonZeroUsize) {

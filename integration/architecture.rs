@@ -16,8 +16,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tls", &["config"]),
     ("proxy", &["tls", "sys", "config", "balance", "proto"]),
     ("checker", &["tls", "sys", "config", "balance", "proto"]),
-    ("control", &["proxy", "checker", "tls", "sys", "config", "balance", "proto"]),
-    ("cli", &["control", "proxy", "checker", "tls", "sys", "config", "balance", "proto"]),
+    ("resolver", &["config"]),
+    ("control", &["proxy", "checker", "resolver", "tls", "sys", "config", "balance", "proto"]),
+    ("cli", &["control", "proxy", "checker", "resolver", "tls", "sys", "config", "balance", "proto"]),
 ];
 
 /// Layers that only turn bytes and values into decisions.

@@ -26,6 +26,7 @@ mod idle_memory;
 mod log_lines;
 mod matrix;
 mod metrics;
+mod names;
 mod passthrough;
 mod proxy_protocol;
 mod relay;

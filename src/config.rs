@@ -12,6 +12,7 @@ mod consistency;
 mod duration;
 mod error;
 mod model;
+mod naming;
 mod reader;
 mod syntax;
 pub mod toml;
@@ -23,3 +24,4 @@ pub use model::{
     Account, Check, CheckKind, Global, Model, RealServer, SampleFile, Script, ServerTls, ServerTlsMode, Tls,
     VirtualServer, check_descriptors, descriptors_needed,
 };
+pub use naming::{Answer, Endpoint, NamedServer, Question, Records, Resolution, ServiceRecord};

@@ -1,7 +1,7 @@
 //! Gridfront, the front door for GridFTP sites.
 //!
 //! ```text
-//!   cli ─▶ control ─▶ proxy, checker ─▶ tls, sys what runs: sockets, clocks, threads, files
+//!   cli ─▶ control ─▶ proxy, checker, resolver ─▶ tls, sys what runs: sockets, clocks, threads, files
 //!                         │
 //!            config ─▶ balance ─▶ proto          what decides: pure
 //! ```
@@ -15,5 +15,6 @@ pub mod config;
 pub mod control;
 pub mod proto;
 pub mod proxy;
+pub mod resolver;
 pub mod sys;
 pub mod tls;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::toml::{Accepted, MAX_FILE_LEN, decode, parse};
-use crate::config::{Model, check_descriptors, report};
+use crate::config::{self, Model, check_descriptors, report};
 use crate::control::today;
 use crate::{checker, sys, tls};
 
@@ -49,7 +49,7 @@ fn credentials(model: &Model) -> Result<String, String> {
             Err(problem) => problems.push_str(&format!("{problem}\n")),
         }
     }
-    for server in model.virtual_servers.iter().flat_map(|server| &server.real_servers) {
+    for server in model.virtual_servers.iter().flat_map(config::VirtualServer::written_servers) {
         if let Some(Err(problem)) =
             server.tls.as_ref().map(|of_it| tls::Connector::open(of_it, server.address))
         {

@@ -49,7 +49,7 @@ async fn serve(model: &Model, loss: LogLoss) -> Result<bool, String> {
     // Before READY: a signal that comes right after it must find us.
     let signals = Signals::new().map_err(|error| format!("cannot watch signals: {error}"))?;
     let passed = sys::passed_sockets::take().map_err(|error| error.to_string())?;
-    let daemon = Daemon::start_with(model, loss, passed).map_err(|error| error.to_string())?;
+    let daemon = Daemon::start_with_names(model, loss, passed).await.map_err(|error| error.to_string())?;
     sys::service_manager::ready();
     let informing = tokio::spawn(daemon.inform_service_manager());
     let (stop, stopping) = watch::channel(Stop::No);

@@ -104,17 +104,61 @@ fn slip(text: &str) -> Refusal {
     {
         "addresses with a zone are not in this version, write a global or unique local address".into()
     } else if is_host_name(inner) {
-        return (
-            format!("`{}` is a name, and this version does not resolve names", shown(text)),
-            "write the IP address".into(),
-        );
+        return (format!("`{}` is a name", shown(text)), "write the IP address".into());
     } else {
         "write one such as \"192.0.2.10\" or \"2001:db8::10\"".into()
     };
     (what, mend)
 }
 
-fn is_host_name(text: &str) -> bool {
+/// Reads the name of a host or a service, as the name service knows it.
+///
+/// # Errors
+///
+/// When it can be none.
+pub(super) fn parse_name(text: &str) -> Result<String, Refusal> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL_LEN).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    // Digits and dots alone are an address that was mistyped.
+    if name.len() <= MAX_NAME_LEN
+        && name.split('.').all(is_label)
+        && name.bytes().any(|byte| byte.is_ascii_alphabetic())
+    {
+        return Ok(text.to_ascii_lowercase());
+    }
+    let what = format!("`{}` is not a name", shown(text));
+    let mend = match text.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => {
+            format!("write \"{}\", and the port as `port = {port}`", shown(name))
+        }
+        _ => "write one such as \"s1.example.org\"".into(),
+    };
+    Err((what, mend))
+}
+
+/// Reads a name server: an address, with a port where that is not 53.
+///
+/// # Errors
+///
+/// When it is none.
+pub(super) fn parse_nameserver(text: &str) -> Result<SocketAddr, Refusal> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 && !address.ip().is_unspecified() => Ok(address),
+        _ => parse_host(text).map(|ip| SocketAddr::new(ip, DNS_PORT)),
+    }
+}
+
+const DNS_PORT: u16 = 53;
+
+/// Longest part of a name between two dots, and longest name, in bytes (RFC 1035 section 2.3.4).
+pub(super) const MAX_LABEL_LEN: usize = 63;
+const MAX_NAME_LEN: usize = 253;
+
+/// Whether this looks like a name and not like an address.
+pub(super) fn is_host_name(text: &str) -> bool {
     let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let name = text.rsplit_once(':').filter(|(_, after)| port(after)).map_or(text, |(name, _)| name);
     name.bytes().any(|byte| byte.is_ascii_alphabetic())

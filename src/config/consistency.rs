@@ -27,6 +27,8 @@ pub(super) struct VirtualServerPlaces {
     pub(super) gsi: Option<usize>,
     /// One for each real server.
     pub(super) real_servers: Vec<RealServerPlaces>,
+    /// One for each real server by name.
+    pub(super) named_servers: Vec<RealServerPlaces>,
     /// Real servers in the file, those without a readable address included.
     pub(super) real_servers_written: usize,
 }
@@ -60,6 +62,9 @@ pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces],
             data::addresses(server, real_server, places, findings);
             data::constraints(server, real_server, places, findings);
             ports::overlap(server, real_server, places, findings);
+        }
+        for (named, places) in server.named_servers.iter().zip(&places.named_servers) {
+            data::constraints(server, &named.template, places, findings);
         }
         ports::relay_ports(server, places, &doors, findings);
         data::announced(server, places, findings);
@@ -190,7 +195,8 @@ fn likely_not_meant(server: &VirtualServer, places: &VirtualServerPlaces, findin
             "give one a weight of 1 or more",
         );
     }
-    if places.real_servers_written == 1 {
+    // A name may stand for many.
+    if places.real_servers_written == 1 && server.named_servers.is_empty() {
         findings.warning(
             places.header,
             format!("`{}` has one real server: nothing takes over when it is down", server.name),

@@ -3,6 +3,7 @@ mod check;
 
 pub use self::check::{Account, Check, CheckKind, SampleFile, Script};
 use super::error::TooFewDescriptors;
+use super::naming::NamedServer;
 use crate::balance::LbAlgo;
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
 use crate::proto::proxy_protocol;
@@ -26,6 +27,8 @@ pub struct Model {
 pub struct Global {
     /// How this balancer calls itself in logs; the host name when not set.
     pub router_id: Option<String>,
+    /// Who is asked for names; those of /etc/resolv.conf when empty.
+    pub nameservers: Vec<SocketAddr>,
     /// The Unix socket of `status`.
     pub admin_socket: PathBuf,
     /// Threads that carry sessions; one per core of the affinity mask when not set.
@@ -75,8 +78,10 @@ pub struct VirtualServer {
     pub connect_timeout: Duration,
     /// How the health of its real servers is found out.
     pub check: Check,
-    /// At least one.
+    /// Those that the file gives an address; with the next at least one.
     pub real_servers: Vec<RealServer>,
+    /// Those that it gives a name, in file order.
+    pub named_servers: Vec<NamedServer>,
 }
 
 /// TLS that ends at the door: `[virtual_server.tls]`.
@@ -168,7 +173,7 @@ pub fn descriptors_needed(model: &Model) -> u64 {
 }
 
 fn relays(server: &VirtualServer) -> u64 {
-    let constrained = server.real_servers.iter().any(|real| real.checks_data_peer || real.tls.is_some());
+    let constrained = server.written_servers().any(|real| real.checks_data_peer || real.tls.is_some());
     if server.data_path == DataPath::Direct && server.tls.is_none() && !constrained {
         0
     } else {
@@ -202,6 +207,7 @@ impl Default for Global {
     fn default() -> Self {
         Self {
             router_id: None,
+            nameservers: Vec::new(),
             admin_socket: PathBuf::from("/run/gridfront/admin.sock"),
             threads: None,
             drain_timeout: Duration::from_secs(60),
@@ -234,7 +240,13 @@ impl VirtualServer {
             connect_timeout: Duration::from_secs(3),
             check: Check::default(),
             real_servers: Vec::new(),
+            named_servers: Vec::new(),
         }
+    }
+
+    /// Its real servers as they are written, those with a name too; the address of these means nothing.
+    pub fn written_servers(&self) -> impl Iterator<Item = &RealServer> {
+        self.real_servers.iter().chain(self.named_servers.iter().map(|named| &named.template))
     }
 
     /// The check of one of its real servers: that one's own, or the one for all.

@@ -34,7 +34,7 @@ const TOP: Kind = Kind { header: "", keys: &["global", "virtual_server", "vrrp_i
 
 const GLOBAL: Kind = Kind {
     header: "[global]",
-    keys: &["router_id", "admin_socket", "http", "threads", "drain_timeout", "transfer_log"],
+    keys: &["router_id", "nameservers", "admin_socket", "http", "threads", "drain_timeout", "transfer_log"],
 };
 
 /// Every table that has a header of its own.
@@ -134,6 +134,10 @@ fn read_global(section: &Section<'_>) -> Global {
     let default = Global::default();
     Global {
         router_id: section.field("router_id").and_then(|field| field.name()),
+        nameservers: section
+            .field("nameservers")
+            .map(|field| located(&field, |item| item.parsed(address::parse_nameserver)).0)
+            .unwrap_or_default(),
         admin_socket: section
             .field("admin_socket")
             .and_then(|field| field.parsed(socket_path))

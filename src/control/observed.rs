@@ -7,9 +7,11 @@ use tokio::sync::watch;
 use super::admin::{Answer, Question};
 use super::logging::LogLoss;
 use super::metrics;
+use super::names::NameStatus;
 use super::status::Status;
 use super::steering::{Order, obey};
 use crate::proxy::{Phase, Service, SessionTable, now};
+use crate::resolver::Names;
 use crate::sys::liveness::Liveness;
 use crate::sys::process::Usage;
 
@@ -23,6 +25,7 @@ pub(super) struct Observed {
     pub(super) start_date: SystemTime,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) liveness: Arc<Liveness>,
+    pub(super) names: watch::Sender<Names>,
 }
 
 impl Observed {
@@ -46,7 +49,8 @@ impl Observed {
     pub(super) fn status(&self) -> Status {
         let now = now();
         let uptime = now.saturating_duration_since(self.started).as_secs();
-        Status::of(&self.services, self.sessions.len(), self.loss.lines(), uptime, now)
+        let names = NameStatus::all(&self.names.borrow(), now);
+        Status { names, ..Status::of(&self.services, self.sessions.len(), self.loss.lines(), uptime, now) }
     }
 
     /// Everything for a page of metrics.

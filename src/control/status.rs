@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::names::NameStatus;
 use crate::balance::{CheckResult, Drain, LastCheck, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
 use crate::proxy::Service;
@@ -27,6 +28,9 @@ pub struct Status {
     pub panics: u64,
     /// In the order of the configuration.
     pub virtual_servers: Vec<VirtualServerStatus>,
+    /// The names of real servers.
+    #[serde(default)]
+    pub names: Vec<NameStatus>,
 }
 
 /// One virtual server.
@@ -187,6 +191,7 @@ impl Status {
             log_lines_lost,
             panics: services.iter().map(|service| service.lasting.panics.load(Relaxed)).sum(),
             virtual_servers: services.iter().map(|service| VirtualServerStatus::of(service, now)).collect(),
+            names: Vec::new(),
         }
     }
 }
@@ -345,6 +350,13 @@ impl fmt::Display for Status {
         }
         for server in &self.virtual_servers {
             write!(f, "\n{server}")?;
+        }
+        for name in &self.names {
+            let NameStatus { name, addresses, reason, next_s, .. } = name;
+            writeln!(f, "\n{name}: {}, asked again in {next_s} s", addresses.join(" "))?;
+            if let Some(reason) = reason {
+                writeln!(f, "  {reason}")?;
+            }
         }
         Ok(())
     }

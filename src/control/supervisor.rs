@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::logging::LogLoss;
+use super::names;
 use super::observed::Observed;
 use super::status::Status;
 use super::transfer_log::{self, TransferLogError};
@@ -18,6 +19,7 @@ use super::{admin, certificates, http, service_manager};
 use crate::checker;
 use crate::config;
 use crate::proxy::{BindError, FrontDoor, Phase, Service, now};
+use crate::resolver::{NameWatch, Names, NoNameService};
 use crate::sys;
 use crate::sys::line_buffer::LineWriter;
 use crate::sys::lock::{Lock, LockError};
@@ -51,6 +53,15 @@ pub struct Daemon {
     drain_timeout: Duration,
     /// Goes after the sessions, so that their transfers are in it.
     transfer_log: Option<LineWriter>,
+    names: Option<NamedSite>,
+}
+
+/// A configuration with names, and with the addresses that it started with.
+#[derive(Debug)]
+struct NamedSite {
+    file: config::Model,
+    running: config::Model,
+    watch: NameWatch,
 }
 
 /// The socket with the lock that makes it ours; the lock goes last.
@@ -105,9 +116,40 @@ pub enum StartError {
     /// A script that checks are to run.
     #[error(transparent)]
     Script(#[from] checker::InsecureScript),
+    /// Who is asked for names.
+    #[error(transparent)]
+    NameService(#[from] NoNameService),
 }
 
+/// How long the start waits for the names of real servers; those that come later join then.
+const FIRST_ANSWERS: Duration = Duration::from_secs(5);
+
 impl Daemon {
+    /// As [`Daemon::start_with`], once it is known which servers the names of `file` stand for.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start_with_names(
+        file: &config::Model,
+        loss: LogLoss,
+        passed: Vec<PassedSocket>,
+    ) -> Result<Self, StartError> {
+        if file.questions().is_empty() {
+            return Self::start_with(file, loss, passed);
+        }
+        let mut watch = NameWatch::open(file)?;
+        watch.first_answers(FIRST_ANSWERS).await;
+        let (running, left_out) = watch.names().apply_to(file);
+        for line in left_out {
+            tracing::warn!("{line}");
+        }
+        let mut daemon = Self::start_with(&running, loss, passed)?;
+        daemon.observed.names.send_replace(watch.names().clone());
+        daemon.names = Some(NamedSite { file: file.clone(), running, watch });
+        Ok(daemon)
+    }
+
     /// Takes the lock, opens the admin socket and every listener, and serves clients from then on. To be called
     /// inside a tokio runtime, which is to go on with [`Daemon::run`].
     ///
@@ -153,6 +195,7 @@ impl Daemon {
             start_date: certificates::today(),
             phase: door.phase(),
             liveness: Arc::clone(door.liveness()),
+            names: watch::Sender::default(),
         };
         log_start(model, &door, threads);
         Ok(Self {
@@ -164,6 +207,7 @@ impl Daemon {
             observed,
             drain_timeout: model.global.drain_timeout,
             transfer_log,
+            names: None,
         })
     }
 
@@ -232,6 +276,7 @@ impl Daemon {
         let mut answers = std::pin::pin!(answers);
         let pulse = self.door.liveness().pulse("clock".into());
         let mut clock = tokio::spawn(pulse.beside(self.door.keep_time()));
+        let mut names = tokio::spawn(follow_names(self.names.take(), self.observed.names.clone()));
         let mut certificates = tokio::spawn(certificates::look_after(self.services.clone()));
         let goes_on = tokio::select! {
             _ = stop.wait_for(|stop| *stop != Stop::No) => true,
@@ -239,6 +284,7 @@ impl Daemon {
             _ = &mut checks => false,
             _ = &mut clock => false,
             _ = &mut certificates => false,
+            _ = &mut names => false,
             () = &mut answers => false,
         };
         if goes_on {
@@ -266,6 +312,7 @@ impl Daemon {
         let _ = tokio::join!(goodbye, last_words);
         clock.abort();
         certificates.abort();
+        names.abort();
         tracing::info!("stopped");
         self.door.close();
         drop(self.transfer_log);
@@ -368,6 +415,17 @@ fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<checker::
             tls: connector.clone(),
         };
     servers.zip(&service.connectors).map(probe).collect()
+}
+
+/// Follows the names of a configuration that has some.
+async fn follow_names(site: Option<NamedSite>, told: watch::Sender<Names>) {
+    let Some(NamedSite { file, running, watch }) = site else { return std::future::pending().await };
+    let apply = |_: &config::Model| {
+        tracing::warn!(
+            "real servers have other addresses: restart to use them, this version applies them at the start"
+        );
+    };
+    names::follow(file, running, watch, told, apply).await;
 }
 
 fn log_start(model: &config::Model, door: &FrontDoor, threads: NonZeroUsize) {

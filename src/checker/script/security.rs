@@ -24,7 +24,7 @@ const OTHERS_WRITE: u32 = 0o002;
 #[must_use]
 pub fn examine_scripts(model: &Model) -> Vec<InsecureScript> {
     let servers = model.virtual_servers.iter().flat_map(|virtual_server| {
-        let own = virtual_server.real_servers.iter().filter_map(|server| server.check.as_ref());
+        let own = virtual_server.written_servers().filter_map(|server| server.check.as_ref());
         std::iter::once(&virtual_server.check).chain(own)
     });
     let mut programs: Vec<&Path> = Vec::new();
@@ -128,5 +128,21 @@ mod tests {
         std::fs::remove_file(&script).unwrap();
         assert!(examine(&link).unwrap_err().to_string().contains("cannot be found"));
         assert!(examine(site.path()).unwrap_err().to_string().contains("no file"));
+    }
+
+    #[test]
+    fn every_script_of_a_configuration_is_looked_at_once() {
+        let text = "[[virtual_server]]\naddresses = ['192.0.2.10']\ncheck = { type = 'script', script = ['/no/a'] }\n\
+                    [[virtual_server.real_server]]\naddress = '192.0.2.11'\ncheck = { script = ['/no/b'] }\n\
+                    [[virtual_server.real_server]]\naddress = '192.0.2.12'\ncheck = { script = ['/no/a', '-v'] }\n\
+                    [[virtual_server.real_server]]\naddress = 's.test'\ncheck = { script = ['/no/c'] }\n";
+        let model = crate::config::toml::parse(Path::new("f"), text).unwrap().model;
+        let found: Vec<String> = examine_scripts(&model).iter().map(ToString::to_string).collect();
+        let line = |name| {
+            format!(
+                "/no/{name}: the script cannot be found: No such file or directory (os error 2); correct `script` in the check"
+            )
+        };
+        assert_eq!(found, ["a", "b", "c"].map(line));
     }
 }

@@ -6,6 +6,7 @@ use crate::config::address;
 use crate::config::consistency::RealServerPlaces;
 use crate::config::error::Findings;
 use crate::config::model::{Check, RealServer};
+use crate::config::naming::{NamedServer, Question};
 use crate::config::reader::{Field, Kind, Section};
 use crate::proto::proxy_protocol::Version;
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ pub(super) const REAL_SERVER: Kind = Kind {
     keys: &[
         "name",
         "address",
+        "srv",
         "port",
         "weight",
         "max_connections",
@@ -29,36 +31,94 @@ pub(super) const REAL_SERVER: Kind = Kind {
     ],
 };
 
-/// The real servers whose address could be read, their places, and how many were written.
-pub(super) fn read_real_servers(
-    section: &Section<'_>,
-    check: &Check,
-    findings: &Findings,
-) -> (Vec<RealServer>, Vec<RealServerPlaces>, usize) {
+/// The real servers of a virtual server, as far as they could be read.
+#[derive(Default)]
+pub(super) struct RealServers {
+    /// Those with an address, and their places.
+    pub(super) addressed: Vec<RealServer>,
+    pub(super) places: Vec<RealServerPlaces>,
+    /// Those with a name, and their places.
+    pub(super) named: Vec<NamedServer>,
+    pub(super) named_places: Vec<RealServerPlaces>,
+    /// How many were written.
+    pub(super) written: usize,
+}
+
+/// Where a real server is.
+enum Location {
+    Address(IpAddr),
+    Name(Question),
+}
+
+pub(super) fn read_real_servers(section: &Section<'_>, check: &Check, findings: &Findings) -> RealServers {
     let Some(field) = section.field("real_server") else {
         findings.error(
             section.at,
             "`[[virtual_server]]` has no real server",
             "add a `[[virtual_server.real_server]]` with an `address`",
         );
-        return (Vec::new(), Vec::new(), 0);
+        return RealServers::default();
     };
     let sections = field.sections(&REAL_SERVER, &KINDS);
     if field.list_is_empty() {
         field.error("`real_server` is empty", "add a `[[virtual_server.real_server]]` with an `address`");
     }
-    let (servers, places) =
-        sections.iter().filter_map(|section| read_real_server(section, check, findings)).unzip();
-    (servers, places, sections.len())
+    let mut servers = RealServers { written: sections.len(), ..RealServers::default() };
+    for (position, section) in sections.iter().enumerate() {
+        let location = read_location(section, findings);
+        let (server, places) = read_real_server(section, location.as_ref(), check, findings);
+        match location {
+            Some(Location::Address(_)) => {
+                servers.addressed.push(server);
+                servers.places.push(places);
+            }
+            Some(Location::Name(question)) => {
+                if servers.named.iter().any(|other| other.template.name == server.name) {
+                    findings.error(
+                        places.name.unwrap_or(places.header),
+                        format!("there is already a real server `{}`", server.name),
+                        "give each a `name` of its own",
+                    );
+                }
+                servers.named.push(NamedServer { question, template: server, position });
+                servers.named_places.push(places);
+            }
+            None => {}
+        }
+    }
+    servers
+}
+
+fn read_location(section: &Section<'_>, findings: &Findings) -> Option<Location> {
+    if let Some(field) = section.field("srv") {
+        if let Some(address) = section.place_of("address") {
+            findings.error(address, "there are `address` and `srv`", "keep the one that is meant");
+        }
+        for key in ["port", "weight"] {
+            if let Some(at) = section.place_of(key) {
+                findings.warning(
+                    at,
+                    format!("`{key}` is not used with `srv`"),
+                    "remove it: the record has one",
+                );
+            }
+        }
+        return field.parsed(address::parse_name).map(|name| Location::Name(Question::Service(name)));
+    }
+    let mend = "add `address = \"…\"`, its IP address or its name";
+    let field = section.required("address", mend)?;
+    if address::is_host_name(field.text()?) {
+        return field.parsed(address::parse_name).map(|name| Location::Name(Question::Host(name)));
+    }
+    field.host_address().map(Location::Address)
 }
 
 fn read_real_server(
     section: &Section<'_>,
+    location: Option<&Location>,
     check: &Check,
     findings: &Findings,
-) -> Option<(RealServer, RealServerPlaces)> {
-    let address_field = section.required("address", "add `address = \"…\"`, its IP address");
-    let address = address_field.and_then(|field| field.host_address());
+) -> (RealServer, RealServerPlaces) {
     let name_field = section.field("name");
     let name = name_field.and_then(|field| field.name());
     let data_addresses = section.field("data_addresses");
@@ -66,7 +126,13 @@ fn read_real_server(
     let send_proxy_protocol = section.field("send_proxy_protocol");
     let tls = section.field("tls");
     // What does not depend on the address is read without it, too: all problems at once.
-    let default = RealServer::new(address.unwrap_or(IpAddr::from([0, 0, 0, 0])));
+    let mut default = RealServer::new(match location {
+        Some(Location::Address(address)) => *address,
+        Some(Location::Name(_)) | None => IpAddr::from([0, 0, 0, 0]),
+    });
+    if let Some(Location::Name(question)) = location {
+        question.name().clone_into(&mut default.name);
+    }
     let (listed, data_address_places) =
         data_addresses.map(|field| located(&field, Field::host_address)).unwrap_or_default();
     let server = RealServer {
@@ -96,14 +162,14 @@ fn read_real_server(
     let places = RealServerPlaces {
         header: section.at,
         name: name_field.map(|field| field.at),
-        address: address_field.map_or(section.at, |field| field.at),
+        address: section.field("address").map_or(section.at, |field| field.at),
         data_addresses: data_address_places,
         data_ports: section.field("data_ports").map(|field| field.at),
         checks_data_peer: checks_data_peer.map(|field| field.at),
         send_proxy_protocol: send_proxy_protocol.map(|field| field.at),
         tls: tls.map(|field| field.at),
     };
-    address.map(|_| (server, places))
+    (server, places)
 }
 
 fn read_proxy_protocol(field: Field<'_>) -> Option<Version> {

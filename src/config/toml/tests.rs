@@ -1,4 +1,5 @@
 mod checks;
+mod names;
 mod properties;
 mod values;
 mod whole_file;
@@ -60,6 +61,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
     let ip = |text: &str| -> std::net::IpAddr { text.parse().unwrap() };
     let global = Global {
         router_id: None,
+        nameservers: vec![],
         admin_socket: "/run/gridfront/admin.sock".into(),
         threads: None,
         drain_timeout: seconds(60),
@@ -109,6 +111,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         connect_timeout: seconds(3),
         check,
         real_servers: ["192.0.2.11", "192.0.2.12", "192.0.2.13"].map(real_server).into(),
+        named_servers: vec![],
     };
     assert_eq!(model, Model { global, virtual_servers: vec![virtual_server] });
 }

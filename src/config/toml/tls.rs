@@ -2,7 +2,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::config::address::Refusal;
+use crate::config::address::{MAX_LABEL_LEN, Refusal};
 use crate::config::consistency::DoorTlsPlaces;
 use crate::config::error::{Findings, shown};
 use crate::config::model::{ServerTls, ServerTlsMode, Tls};
@@ -13,9 +13,6 @@ pub(super) const DOOR_TLS: Kind =
 
 pub(super) const SERVER_TLS: Kind =
     Kind { header: "[virtual_server.real_server.tls]", keys: &["mode", "trust_anchors", "name", "verify"] };
-
-/// Longest part of a DNS name between two dots, in bytes (RFC 1035 section 2.3.4).
-const MAX_LABEL_LEN: usize = 63;
 
 /// The door's own. Without a file name that could be read it is as if it were not there.
 pub(super) fn read_door_tls(section: &Section<'_>) -> (Option<Tls>, DoorTlsPlaces) {

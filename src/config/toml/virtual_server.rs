@@ -84,7 +84,7 @@ pub(super) fn read_virtual_server(
         .field("check")
         .and_then(|field| field.section(&CHECK, &KINDS))
         .map_or_else(Check::default, |check| read_check(&check, &default.check, findings));
-    let (real_servers, real_server_places, written) = read_real_servers(section, &check, findings);
+    let real_servers = read_real_servers(section, &check, findings);
     let gsi = section.field("gsi").and_then(|field| field.section(&GSI, &KINDS));
     if let Some(gsi) = &gsi {
         read_gsi(gsi, findings);
@@ -112,8 +112,9 @@ pub(super) fn read_virtual_server(
         proxy_protocol_from: proxy_places,
         tls: tls_places,
         gsi: gsi.as_ref().map(|gsi| gsi.at),
-        real_servers: real_server_places,
-        real_servers_written: written,
+        real_servers: real_servers.places,
+        named_servers: real_servers.named_places,
+        real_servers_written: real_servers.written,
     };
     let virtual_server = VirtualServer {
         addresses,
@@ -150,7 +151,8 @@ pub(super) fn read_virtual_server(
         greeting_timeout: duration(section, "greeting_timeout", SHORTEST, default.greeting_timeout),
         connect_timeout: duration(section, "connect_timeout", SHORTEST, default.connect_timeout),
         check,
-        real_servers,
+        real_servers: real_servers.addressed,
+        named_servers: real_servers.named,
         name: default.name,
     };
     (virtual_server, places)

@@ -28,7 +28,7 @@ fn what_only_the_whole_file_shows_is_checked() {
         ),
         (
             server("weight = 2"),
-            "f:7:1: `[[virtual_server.real_server]]` has no `address`; add `address = \"…\"`, its IP address",
+            "f:7:1: `[[virtual_server.real_server]]` has no `address`; add `address = \"…\"`, its IP address or its name",
         ),
         (
             SOUND.replacen("[[virtual_server]]", "[virtual_server]", 1),
@@ -285,7 +285,7 @@ fn all_problems_are_told_at_once_in_file_order() {
         text,
         &[
             "f:2:1: unknown key `lb_algoo`; did you mean `lb_algo`?",
-            "f:3:28: `nope` is a name, and this version does not resolve names; write the IP address",
+            "f:3:28: `nope` is a name; write the IP address",
             "f:5:11: `192.0.2.300` is not an IP address; write one such as \"192.0.2.10\" or \"2001:db8::10\"",
             "f:6:10: `weight` takes a number, not a string; write a number from 0 to 65535, without quotes",
             "f:8:11: 192.0.2.10:2811 is virtual server `gridftp` itself: its sessions would come back to the door; \

@@ -1,0 +1,158 @@
+//! Real servers by name, with a name server of the test's own.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+
+use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, SRV};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+
+use crate::support::control_connection::ControlConnection;
+use crate::support::deadline::Stopwatch;
+use crate::support::local_door::{LocalDoor, Setup};
+use crate::support::stub_server::{Connection, StubServer};
+
+/// What is said of a name and a kind of record; a name that is not there does not exist.
+type Zone = HashMap<(&'static str, RecordType), Vec<RData>>;
+
+/// A name server on a thread. Its zone can be changed; none is SERVFAIL for every name.
+#[derive(Debug)]
+struct NameServer {
+    address: SocketAddr,
+    zone: Arc<Mutex<Option<Zone>>>,
+    socket: UdpSocket,
+}
+
+impl NameServer {
+    fn start(zone: Zone) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let server = Self {
+            address: socket.local_addr().expect("an address"),
+            zone: Arc::new(Mutex::new(Some(zone))),
+            socket: socket.try_clone().expect("a second handle"),
+        };
+        let zone = Arc::clone(&server.zone);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 1500];
+            // Nothing is sent to end it.
+            while let Ok((count @ 1.., client)) = socket.recv_from(&mut bytes) {
+                let answer = answer(&bytes[..count], zone.lock().unwrap().as_ref());
+                let _ = socket.send_to(&answer, client);
+            }
+        });
+        server
+    }
+
+    fn fail(&self) {
+        *self.zone.lock().unwrap() = None;
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        let _ = self.socket.send_to(&[], self.address);
+    }
+}
+
+fn answer(bytes: &[u8], zone: Option<&Zone>) -> Vec<u8> {
+    let asked = Message::from_vec(bytes).expect("a question");
+    let query = asked.queries[0].clone();
+    let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+    let name = query.name().to_string().to_lowercase();
+    match zone {
+        None => answer.metadata.response_code = ResponseCode::ServFail,
+        Some(zone) if !zone.keys().any(|(known, _)| *known == name) => {
+            answer.metadata.response_code = ResponseCode::NXDomain;
+        }
+        Some(zone) => {
+            let found = zone.iter().find(|((known, kind), _)| *known == name && *kind == query.query_type());
+            let data = found.map(|(_, data)| data.clone()).unwrap_or_default();
+            answer.answers =
+                data.into_iter().map(|data| Record::from_rdata(query.name().clone(), 0, data)).collect();
+        }
+    }
+    answer.queries = vec![query];
+    answer.to_vec().expect("an answer")
+}
+
+fn a(last: u8) -> RData {
+    RData::A(A(Ipv4Addr::new(127, 0, 0, last)))
+}
+
+/// A door whose real servers are those of these tables.
+fn door(name_server: SocketAddr, real_servers: &str) -> LocalDoor {
+    Setup::of(&[])
+        .global(&format!("threads = 2\nnameservers = [\"{name_server}\"]"))
+        .virtual_server("lb_algo = \"rr\"")
+        .check(&format!("delay_loop = \"1h\"\n{real_servers}"))
+        .start()
+}
+
+#[test]
+fn sessions_go_to_all_that_a_name_and_a_service_stand_for() {
+    let first = StubServer::start(Connection::serve);
+    let port = first.address().port();
+    let at = |last: u8, port: u16| SocketAddr::from(([127, 0, 0, last], port));
+    let others = [at(2, port), at(3, 0)].map(|address| StubServer::start_at(address, Connection::serve));
+    let service =
+        RData::SRV(SRV::new(1, 9, others[1].address().port(), Name::from_ascii("h.test.").unwrap()));
+    let zone = Zone::from([
+        (("s.test.", RecordType::A), vec![a(1), a(2)]),
+        (("_gsiftp._tcp.test.", RecordType::SRV), vec![service]),
+        (("h.test.", RecordType::A), vec![a(3)]),
+    ]);
+    let name_server = NameServer::start(zone);
+    let door = door(
+        name_server.address,
+        &format!(
+            "[[virtual_server.real_server]]\naddress = \"s.test\"\nport = {port}\n\
+             [[virtual_server.real_server]]\nsrv = \"_gsiftp._tcp.test\"\n"
+        ),
+    );
+    for _ in 0..6 {
+        drop(ControlConnection::logged_in(door.address()));
+    }
+    let names = [format!("s.test:127.0.0.1:{port}"), format!("s.test:127.0.0.2:{port}"), "h.test".into()];
+    assert_eq!(names.each_ref().map(|name| door.count(name, "total_sessions")), [2, 2, 2], "{}", door.log());
+    assert_eq!(door.real_server("h.test")["weight"], 9);
+
+    // The name service fails: it is told, and nobody else notices.
+    name_server.fail();
+    door.until("a reason", |status| {
+        let names = status["names"].as_array().cloned().unwrap_or_default();
+        names.len() == 2
+            && names.iter().all(|name| {
+                name["reason"].as_str().is_some_and(|reason| reason.ends_with("the last answer is kept"))
+            })
+    });
+    door.until_logged(&["WARN", "name not resolved", "s.test"]);
+    for _ in 0..6 {
+        drop(ControlConnection::logged_in(door.address()));
+    }
+    let text = String::from_utf8(door.command("status").output().unwrap().stdout).unwrap();
+    assert!(text.contains("\ns.test: 127.0.0.1 127.0.0.2, asked again in "), "{text}");
+}
+
+#[test]
+fn a_door_whose_names_nobody_knows_starts_and_says_so() {
+    let name_server = NameServer::start(Zone::new());
+    name_server.fail();
+    let server = StubServer::start(Connection::serve);
+    let watch = Stopwatch::start();
+    let door = door(
+        name_server.address,
+        &format!(
+            "[[virtual_server.real_server]]\naddress = \"s.test\"\n\
+             [[virtual_server.real_server]]\nname = \"fix\"\naddress = \"127.0.0.1\"\nport = {}\n",
+            server.address().port()
+        ),
+    );
+    assert!(watch.elapsed().as_secs() < 10, "{:?}", watch.elapsed());
+    drop(ControlConnection::logged_in(door.address()));
+    assert_eq!(door.count("fix", "total_sessions"), 1);
+    let status = door.status();
+    assert_eq!(status["names"][0]["name"], "s.test");
+    let reason = status["names"][0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.ends_with("no server is known"), "{status}");
+}

@@ -153,16 +153,44 @@ fn every_alert_names_metrics_that_exist_and_has_a_test() {
     }
 }
 
+fn promtool(words: &[&str], directory: &Path) {
+    let output = Command::new("promtool").args(words).current_dir(directory).output().unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{words:?}:\n{}{}", said(&output.stdout), said(&output.stderr));
+}
+
 #[test]
 fn promtool_accepts_the_alerts_and_their_tests_pass() {
     if !skip::unless_present("alert rules", &["promtool"]) {
         return;
     }
-    for words in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
-        let mut command = Command::new("promtool");
-        command.args(words).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prometheus"));
-        let output = command.output().unwrap();
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{words:?}:\n{}{}", said(&output.stdout), said(&output.stderr));
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prometheus");
+    promtool(&["check", "rules", "alerts.yml"], &directory);
+    promtool(&["test", "rules", "alerts.test.yml"], &directory);
+}
+
+/// As rules, with values in the place of the dashboard's variables.
+#[test]
+fn promtool_accepts_every_query_of_the_dashboard() {
+    if !skip::unless_present("queries of the dashboard", &["promtool"]) {
+        return;
     }
+    let dashboard: Value = serde_json::from_str(&read("docs/grafana/gridfront.json")).unwrap();
+    let targets =
+        dashboard["panels"].as_array().unwrap().iter().filter_map(|panel| panel["targets"].as_array());
+    let mut rules = Vec::new();
+    for (number, target) in targets.flatten().enumerate() {
+        let query = target["expr"].as_str().unwrap();
+        let query = query
+            .replace("$__rate_interval", "5m")
+            .replace("$instance", ".*")
+            .replace("$virtual_server", ".*");
+        rules.push(serde_json::json!({ "record": format!("panel:{number}"), "expr": query }));
+    }
+    assert!(rules.len() > 30);
+    let directory = tempfile::tempdir().unwrap();
+    // JSON is YAML.
+    let file = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] }).to_string();
+    std::fs::write(directory.path().join("queries.yml"), file).unwrap();
+    promtool(&["check", "rules", "queries.yml"], directory.path());
 }

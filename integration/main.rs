@@ -23,6 +23,7 @@ mod drain;
 mod example_certificates;
 mod faults;
 mod idle_memory;
+mod limits;
 mod log_lines;
 mod matrix;
 mod metrics;

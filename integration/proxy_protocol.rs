@@ -61,14 +61,6 @@ impl Haproxy {
     }
 }
 
-/// A connection from an address of the caller's choice.
-fn connect_from(ip: IpAddr, to: SocketAddr) -> ControlConnection {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::new(ip, 0).into()).expect("an address of loopback");
-    socket.connect_timeout(&to.into(), PATIENCE).unwrap_or_else(|error| panic!("{to}: {error}"));
-    ControlConnection::over(socket.into())
-}
-
 /// A door that believes [`BALANCER`].
 fn behind_the_balancer(server: &StubServer) -> LocalDoor {
     Setup::of(&[server.address()])
@@ -93,7 +85,7 @@ fn the_client_that_haproxy_names_is_the_sessions_client_everywhere() {
         let (server, heard) = StubServer::that_keeps_what_it_hears();
         let door = behind_the_balancer(&server);
         let haproxy = Haproxy::start("", door.address(), version);
-        let mut session = connect_from(CLIENT, haproxy.address);
+        let mut session = ControlConnection::open_from(CLIENT, haproxy.address);
         assert!(session.line().starts_with("220 "), "{version}");
         session.expect("USER anonymous", "331");
         session.expect("PASS x@y", "230");
@@ -119,7 +111,7 @@ fn sh_goes_by_the_client_and_not_by_the_load_balancer() {
         .virtual_server(&format!("lb_algo = \"sh\"\nproxy_protocol_from = [\"{BALANCER}\"]"))
         .start();
     let serving = |client: u8| {
-        let mut session = connect_from(BALANCER, door.address());
+        let mut session = ControlConnection::open_from(BALANCER, door.address());
         session.send(header(Ipv4Addr::new(192, 0, 2, client).into(), &door).as_bytes());
         assert!(session.line().starts_with("220 "));
         session.expect("QUIT", "221");
@@ -137,7 +129,7 @@ fn a_header_from_an_address_that_may_not_send_one_is_refused_and_told() {
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\x04\x04\x04\x7f\0\0\x01\x9c\x40\x0a\xfb";
     let v1 = header(BALANCER, &door);
     for (number, forged) in [v1.as_bytes(), v2].into_iter().enumerate() {
-        let mut session = connect_from(CLIENT, door.address());
+        let mut session = ControlConnection::open_from(CLIENT, door.address());
         session.send(forged);
         session.send(b"USER anonymous\r\n");
         assert!(session.line().starts_with("220 "));
@@ -171,7 +163,7 @@ fn what_is_no_header_closes_the_connection_and_nothing_else() {
         ("cut off in version 2", of_v2(b"\x21\x11\0\x0c\x7f"), true, "lost inside its PROXY protocol header"),
     ];
     for (number, (name, bytes, ends, reason)) in table.iter().enumerate() {
-        let mut session = connect_from(BALANCER, door.address());
+        let mut session = ControlConnection::open_from(BALANCER, door.address());
         session.send(bytes);
         if *ends {
             session.finish();
@@ -182,7 +174,7 @@ fn what_is_no_header_closes_the_connection_and_nothing_else() {
         assert_eq!(failures(&door), number as u64 + 1, "{name}");
     }
     // A health check that only connects means no session and is no failure.
-    drop(connect_from(BALANCER, door.address()));
+    drop(ControlConnection::open_from(BALANCER, door.address()));
     door.until_empty();
     assert_eq!(failures(&door), table.len() as u64);
     assert_eq!(*heard.lock().unwrap(), ["QUIT"], "the one check at the start");
@@ -193,8 +185,9 @@ fn a_slow_header_is_waited_for_and_no_header_is_not_waited_for_long() {
     let (server, _) = StubServer::that_keeps_what_it_hears();
     let door = behind_the_balancer(&server);
     // More than there are threads: each has its listener, and none may wait for them.
-    let mut silent: Vec<ControlConnection> = (0..8).map(|_| connect_from(BALANCER, door.address())).collect();
-    let mut slow = connect_from(BALANCER, door.address());
+    let mut silent: Vec<ControlConnection> =
+        (0..8).map(|_| ControlConnection::open_from(BALANCER, door.address())).collect();
+    let mut slow = ControlConnection::open_from(BALANCER, door.address());
     for byte in header(CLIENT, &door).as_bytes() {
         slow.send(&[*byte]);
         std::thread::park_timeout(Duration::from_millis(5));
@@ -216,7 +209,7 @@ fn a_slow_header_is_waited_for_and_no_header_is_not_waited_for_long() {
 fn what_follows_the_header_in_its_segment_is_the_sessions() {
     let (server, _) = StubServer::that_keeps_what_it_hears();
     let door = behind_the_balancer(&server);
-    let mut session = connect_from(BALANCER, door.address());
+    let mut session = ControlConnection::open_from(BALANCER, door.address());
     session.send(format!("{}USER anonymous\r\nNOOP 1\r\n", header(CLIENT, &door)).as_bytes());
     let said: Vec<String> = (0..3).map(|_| session.line()).collect();
     assert_eq!(said, ["220 stub ready", "331 password please", "200 noop 1"]);
@@ -236,7 +229,7 @@ fn a_real_server_is_told_who_the_client_is() {
             .check("delay_loop = \"200ms\"\nretry = 0\ndelay_before_retry = \"200ms\"");
         setup.real_servers[0].2 = format!("send_proxy_protocol = \"{version}\"");
         let door = setup.start();
-        let mut session = connect_from(CLIENT, door.address());
+        let mut session = ControlConnection::open_from(CLIENT, door.address());
         assert!(session.line().starts_with("220 "), "{version}: {}", door.log());
         let client = session.stream().local_addr().unwrap();
         session.expect("USER anonymous", "331");
@@ -262,13 +255,13 @@ fn what_one_load_balancer_says_is_handed_on_to_the_next() {
     setup.real_servers[0].2 = "send_proxy_protocol = \"v2\"".into();
     let door = setup.start();
     let in_front = Haproxy::start("", door.address(), "send-proxy");
-    let mut session = connect_from(CLIENT, in_front.address);
+    let mut session = ControlConnection::open_from(CLIENT, in_front.address);
     assert!(session.line().starts_with("220 "), "{}", door.log());
     let client = session.stream().local_addr().unwrap();
     session.expect("QUIT", "221");
     behind.until_logged(&format!("from {client} reached {}", in_front.address));
     // An address of the other family, and one that the door itself could not have.
-    let mut of_v6 = connect_from(BALANCER, door.address());
+    let mut of_v6 = ControlConnection::open_from(BALANCER, door.address());
     of_v6.send(b"PROXY TCP6 2001:db8::7 2001:db8::10 40000 2811\r\n");
     assert!(of_v6.line().starts_with("220 "), "{}", door.log());
     of_v6.expect("QUIT", "221");

@@ -7,27 +7,38 @@
 //!         ▼
 //!   Scheduler (wlc lc wrr rr sh)  sees only servers that are fit: up, not drained, weight > 0, not full
 //!
+//!   Clients, NetworkRules   what one client may take      Queue   who waits while all servers are full
+//!
 //!   checker, sessions ──▶ RealServer::handle_report, handle_greeting ──▶ HealthChange
 //! ```
 //!
-//! Both guards give their count back when they are dropped, also while a panic unwinds.
+//! The guards give their count back when they are dropped, also while a panic unwinds.
 //! Nothing here reads a clock or opens a socket: time is an argument.
 
+mod admission;
 mod check_report;
 mod durations;
 mod health;
+mod queue;
 mod real_server;
 mod scheduler;
+mod site;
 mod stats;
 mod steering;
 mod transfers;
 mod virtual_server;
 
+pub use admission::{
+    Ban, BanRule, ClientLimits, ClientRefusal, ClientSession, Clients, LoginVerdict, NetworkRules,
+    SessionRate,
+};
 pub use check_report::{CheckReport, CheckResult, LastCheck, ScriptWeight};
 pub use durations::{Class, Durations};
 pub use health::{CheckOutcome, HealthChange, HealthSnapshot};
+pub use queue::{Queue, QueueFull, QueueStats, Turn, Waiting};
 pub use real_server::{RealServer, RealServerSpec};
 pub use scheduler::LbAlgo;
+pub use site::{SiteAdmission, SiteFull, SiteSessions};
 pub use stats::Stats;
 pub use steering::Drain;
 pub use transfers::{Flow, Outcome, TransferCounts};

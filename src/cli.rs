@@ -1,4 +1,5 @@
 //! The command line: what an administrator types, and what comes back.
+mod ban;
 mod check;
 mod daemon;
 pub mod demo;
@@ -6,6 +7,7 @@ mod run;
 mod status;
 mod steer;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,6 +44,10 @@ enum Command {
     Undrain(UndrainArgs),
     /// Give a real server another share of the sessions to come, 0 for none
     Weight(WeightArgs),
+    /// Show who is kept out for failed logins
+    Ban(BanArgs),
+    /// Let a client in again that is kept out
+    Unban(UnbanArgs),
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +97,33 @@ struct ServerArgs {
     /// The real server: every one of that name, or VIRTUAL/NAME for the one in that virtual server
     #[arg(value_name = "NAME")]
     server: String,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Debug, Args)]
+struct BanArgs {
+    #[command(subcommand)]
+    command: BanCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BanCommand {
+    /// Each client, its virtual server, and for how long still
+    List {
+        /// JSON instead of lines
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct UnbanArgs {
+    /// The client's address, or any of its network
+    #[arg(value_name = "ADDRESS")]
+    client: IpAddr,
     #[command(flatten)]
     daemon: DaemonArgs,
 }
@@ -158,5 +191,7 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => steer::drain(&args),
         Command::Undrain(args) => steer::undrain(&args),
         Command::Weight(args) => steer::weight(&args),
+        Command::Ban(args) => ban::ban(&args),
+        Command::Unban(args) => ban::unban(&args),
     }
 }

@@ -1,5 +1,6 @@
 //! Steering: one daemon from start to stop, and what it tells about itself.
 pub mod admin;
+mod bans;
 mod certificates;
 mod http;
 mod logging;

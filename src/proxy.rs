@@ -1,13 +1,14 @@
 //! The front door: control connections between clients and real servers.
 //!
 //! ```text
-//!   listener ─▶ admission ─▶ arrival (PROXY protocol) ─▶ approach (choose, connect, greeting; next server if in vain)
+//!   listener ─▶ admittance ─▶ arrival (PROXY protocol) ─▶ queueing, approach (choose, connect, greeting; next server if in vain)
 //!                                   session machine ◀── control_channel ◀──┘
 //! ```
 //!
 //! One current-thread runtime a processor, each with its own `SO_REUSEPORT` listener on every address; a session
 //! lives on the thread that accepted it, as one task. An idle session owns no buffer and no timer: reading goes
 //! through one buffer per thread, and one sweep over the session table finds the sessions whose time is over.
+mod admittance;
 mod approach;
 mod arrival;
 mod backlog;
@@ -17,6 +18,8 @@ mod front_door;
 mod generation;
 mod journal;
 mod listener;
+mod queueing;
+mod refusal_lines;
 mod relay;
 mod served_session;
 mod service;

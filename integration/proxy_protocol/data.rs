@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::{BALANCER, CLIENT, Haproxy, connect_from};
+use super::{BALANCER, CLIENT, Haproxy};
 use crate::support::control_connection::ControlConnection;
 use crate::support::data_client;
 use crate::support::local_door::Setup;
@@ -65,16 +65,16 @@ fn relayed_data_comes_from_the_client_that_the_load_balancer_names() {
     );
 
     // The load balancer's own address is a stranger's to that session.
-    let mut session = connect_from(CLIENT, haproxy.address);
+    let mut session = ControlConnection::open_from(CLIENT, haproxy.address);
     assert!(session.line().starts_with("220 "));
     session.expect("USER anonymous", "331");
     session.expect("PASS x@y", "230");
     session.expect("TYPE I", "200");
     let port = named_port(&session.command("PASV"));
     session.send(b"RETR file\r\n");
-    let mut stranger = connect_from(BALANCER, SocketAddr::new(door.address().ip(), port));
+    let mut stranger = ControlConnection::open_from(BALANCER, SocketAddr::new(door.address().ip(), port));
     assert!(matches!(stranger.try_line().as_deref(), Ok("") | Err(_)), "it is not let in");
-    let data = connect_from(CLIENT, SocketAddr::new(door.address().ip(), port));
+    let data = ControlConnection::open_from(CLIENT, SocketAddr::new(door.address().ip(), port));
     receive(&mut session, data);
     drop(session);
     door.until_empty();

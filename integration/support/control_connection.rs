@@ -1,7 +1,7 @@
 //! A client's control connection, byte by byte, with a deadline on everything.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// For whatever is awaited; many times what it takes.
@@ -22,6 +22,20 @@ impl ControlConnection {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .unwrap_or_else(|error| panic!("{address}: {error}"));
         Self::over(stream)
+    }
+
+    /// As [`ControlConnection::open`], from an address of the caller's.
+    ///
+    /// # Panics
+    /// When nobody listens, or the address is not of this host.
+    pub fn open_from(ip: IpAddr, address: SocketAddr) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(ip, 0).into()).expect("an address of this host");
+        socket
+            .connect_timeout(&address.into(), PATIENCE)
+            .unwrap_or_else(|error| panic!("{address}: {error}"));
+        Self::over(socket.into())
     }
 
     /// On a connection that was made elsewhere, in another network namespace for one.

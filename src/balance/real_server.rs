@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::check_report::{CheckReport, LastCheck, NO_SCRIPT_WEIGHT, ScriptWeight};
 use super::health::{CheckOutcome, Health, HealthChange, HealthSnapshot};
+use super::queue::Queue;
 use super::scheduler::Load;
 use super::stats::Stats;
 use super::steering::{Drain, Steering};
@@ -50,6 +51,9 @@ pub struct RealServer {
     up: AtomicBool,
     health: Mutex<Health>,
     last_check: Mutex<Option<LastCheck>>,
+    /// Where sessions may wait for a place on it; looked at only if there is one.
+    queues: Mutex<Vec<Weak<Queue>>>,
+    has_queues: AtomicBool,
     /// What it has done since the start.
     pub stats: Stats,
 }
@@ -77,6 +81,8 @@ impl RealServer {
             up: AtomicBool::new(true),
             health: Mutex::new(Health::new(spec.fall, spec.rise)),
             last_check: Mutex::new(None),
+            queues: Mutex::default(),
+            has_queues: AtomicBool::new(false),
             stats: Stats::default(),
         }
     }
@@ -94,11 +100,13 @@ impl RealServer {
         self.configure_weight(spec.weight);
         self.lock_health().reconfigure(spec.fall, spec.rise);
         self.departed.store(false, Relaxed);
+        self.offer_places();
     }
 
     /// Takes it out of service because no configuration names it any more; the sessions it holds stay.
     pub fn depart(&self) {
         self.departed.store(true, Relaxed);
+        self.offer_places();
     }
 
     /// Whether no configuration names it any more.
@@ -140,11 +148,13 @@ impl RealServer {
     /// An operator changes its share for the sessions placed from now on; those it holds stay.
     pub fn set_weight(&self, weight: u32) {
         self.steering.set_weight(weight);
+        self.offer_places();
     }
 
     /// A new configuration says this weight: an operator's holds on unless the configured one has changed.
     pub fn configure_weight(&self, weight: u32) {
         self.steering.configure_weight(weight);
+        self.offer_places();
     }
 
     /// The share that counts: what its `script` check says, unless an operator gives it none.
@@ -185,6 +195,7 @@ impl RealServer {
     /// deadline counts.
     pub fn handle_drain(&self, now: Instant, deadline: Option<Instant>) {
         self.steering.handle_drain(now, deadline);
+        self.offer_places();
     }
 
     /// The deadline of its drain has ended a session.
@@ -194,7 +205,9 @@ impl RealServer {
 
     /// Takes it back into service; whether it was out.
     pub fn handle_undrain(&self) -> bool {
-        self.steering.handle_undrain()
+        let was_drained = self.steering.handle_undrain();
+        self.offer_places();
+        was_drained
     }
 
     /// Takes what a check found that ended at `now`, keeps it for [`last_check`](Self::last_check) and counts it; the
@@ -206,6 +219,7 @@ impl RealServer {
             ScriptWeight::AsBefore => {}
             ScriptWeight::Now(weight) => self.script_weight.store(weight.into(), Relaxed),
         }
+        self.offer_places();
         *self.lock_last_check() = Some(LastCheck::of(now, &report));
         self.handle_check(now, report.outcome)
     }
@@ -226,6 +240,10 @@ impl RealServer {
         let mut health = self.lock_health();
         let change = health.handle_check(now, outcome);
         self.up.store(health.snapshot().up, Relaxed);
+        drop(health);
+        if change.is_some() {
+            self.offer_places();
+        }
         change
     }
 
@@ -237,6 +255,10 @@ impl RealServer {
         let mut health = self.lock_health();
         let change = health.handle_greeting(now, greeting);
         self.up.store(health.snapshot().up, Relaxed);
+        drop(health);
+        if change.is_some() {
+            self.offer_places();
+        }
         change
     }
 
@@ -275,6 +297,28 @@ impl RealServer {
     /// Gives back what [`hold`](Self::hold) has counted.
     pub(super) fn release(&self) {
         self.active.fetch_sub(1, Relaxed);
+        self.offer_places();
+    }
+
+    /// Sessions in this queue wait for a place on it, too.
+    pub fn serve_queue(&self, queue: &Arc<Queue>) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|known| known.strong_count() > 0 && !std::ptr::eq(known.as_ptr(), Arc::as_ptr(queue)));
+        queues.push(Arc::downgrade(queue));
+        self.has_queues.store(true, Relaxed);
+    }
+
+    /// A session may fit now that did not before, or none any more: whoever waits has to look. To be called by whatever
+    /// changes that.
+    pub fn offer_places(&self) {
+        if !self.has_queues.load(Relaxed) {
+            return;
+        }
+        for queue in self.queues.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(queue) = queue.upgrade() {
+                queue.wake_first();
+            }
+        }
     }
 
     /// As [`lock_health`](Self::lock_health).

@@ -122,6 +122,14 @@ impl VirtualServer {
         Err(NoServer::AllFull)
     }
 
+    /// Whether a session that got no server may get one as soon as others end: some server that it has not tried is only
+    /// full.
+    #[must_use]
+    pub fn may_make_room(&self, tried: &Tried) -> bool {
+        let untried = self.real_servers.iter().enumerate().filter(|(index, _)| !tried.contains(*index));
+        untried.into_iter().any(|(_, server)| matches!(server.load(), Ok(_) | Err(Unfit::Full)))
+    }
+
     /// The reason that an operator can do something about: the one nearest to a session.
     fn why_none(&self, tried: &Tried) -> NoServer {
         let mut why = NoServer::AllDrained;

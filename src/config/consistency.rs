@@ -2,6 +2,7 @@
 //!
 //! A port of 0 stands for one that could not be read; nothing is compared with it.
 mod data;
+mod limits;
 mod ports;
 
 pub(super) use ports::http as examine_http;
@@ -24,6 +25,7 @@ pub(super) struct VirtualServerPlaces {
     /// One for each network.
     pub(super) proxy_protocol_from: Vec<usize>,
     pub(super) tls: Option<DoorTlsPlaces>,
+    pub(super) limits: LimitPlaces,
     pub(super) gsi: Option<usize>,
     /// One for each real server.
     pub(super) real_servers: Vec<RealServerPlaces>,
@@ -36,6 +38,17 @@ pub(super) struct VirtualServerPlaces {
 /// Where the parts of `[virtual_server.tls]` are written, in bytes.
 pub(super) struct DoorTlsPlaces {
     pub(super) implicit_port: Option<usize>,
+}
+
+/// Where the keys about clients and commands are written, in bytes.
+pub(super) struct LimitPlaces {
+    /// One for each network.
+    pub(super) allow: Vec<usize>,
+    /// One for each network.
+    pub(super) deny: Vec<usize>,
+    /// The first command.
+    pub(super) deny_commands: Option<usize>,
+    pub(super) queue_length: Option<usize>,
 }
 
 /// Where the parts of a real server are written, in bytes.
@@ -70,6 +83,9 @@ pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces],
         data::announced(server, places, findings);
         data::encrypted(server, places, findings);
         forged_by_anybody(server, places, findings);
+        limits::networks(server, places, findings);
+        limits::queue(server, places, findings);
+        limits::commands(server, places, findings);
         likely_not_meant(server, places, findings);
     }
 }

@@ -4,8 +4,8 @@ mod check;
 pub use self::check::{Account, Check, CheckKind, SampleFile, Script};
 use super::error::TooFewDescriptors;
 use super::naming::NamedServer;
-use crate::balance::LbAlgo;
-use crate::proto::ftp::{DataPath, ForeignDataAddresses};
+use crate::balance::{ClientLimits, LbAlgo};
+use crate::proto::ftp::{CommandFilter, DataPath, ForeignDataAddresses};
 use crate::proto::proxy_protocol;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -39,6 +39,8 @@ pub struct Global {
     pub http: Option<SocketAddr>,
     /// The file that gets a line for each transfer, in Globus' form.
     pub transfer_log: Option<PathBuf>,
+    /// Sessions at once, all virtual servers together; what these say, when not set.
+    pub max_sessions: Option<u32>,
 }
 
 /// One service: the addresses and port that clients know, and the servers behind them.
@@ -68,6 +70,8 @@ pub struct VirtualServer {
     pub trusted_networks: Vec<ipnet::IpNet>,
     /// Sessions at once, all real servers together.
     pub max_sessions: u32,
+    /// Who may come in besides, how often, and what may be said.
+    pub admittance: Admittance,
     /// From the greeting to a login.
     pub login_timeout: Duration,
     /// From one command to the next while no transfer is open.
@@ -82,6 +86,30 @@ pub struct VirtualServer {
     pub real_servers: Vec<RealServer>,
     /// Those that it gives a name, in file order.
     pub named_servers: Vec<NamedServer>,
+}
+
+/// Who may come in, how often, and what may be said; nothing is limited by default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admittance {
+    /// Networks whose clients may come; all when empty.
+    pub allow: Vec<ipnet::IpNet>,
+    /// Networks whose clients may not.
+    pub deny: Vec<ipnet::IpNet>,
+    /// What one client may take. Whom no ban concerns is not in it: that follows from the whole configuration.
+    pub client_limits: ClientLimits,
+    /// Commands that no server is to hear.
+    pub denied_commands: CommandFilter,
+    /// Whether sessions wait while all real servers are full.
+    pub queue: Option<QueueLimits>,
+}
+
+/// How many sessions wait while all real servers are full, and for how long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct QueueLimits {
+    /// At least 1.
+    pub length: u32,
+    /// After it the client is told that the service is busy.
+    pub timeout: Duration,
 }
 
 /// TLS that ends at the door: `[virtual_server.tls]`.
@@ -168,7 +196,9 @@ const DESCRIPTORS_OF_A_RELAY: u64 = 4;
 pub fn descriptors_needed(model: &Model) -> u64 {
     let servers = &model.virtual_servers;
     let sessions: u64 = servers.iter().map(|server| u64::from(server.max_sessions)).sum();
+    let sessions = sessions.min(model.global.max_sessions.map_or(u64::MAX, u64::from));
     let relays: u64 = servers.iter().map(|server| relays(server).min(u64::from(server.max_sessions))).sum();
+    let relays = relays.min(sessions);
     sessions * DESCRIPTORS_OF_A_SESSION + relays * DESCRIPTORS_OF_A_RELAY + DESCRIPTORS_OF_THE_PROCESS
 }
 
@@ -213,8 +243,26 @@ impl Default for Global {
             drain_timeout: Duration::from_secs(60),
             http: None,
             transfer_log: None,
+            max_sessions: None,
         }
     }
+}
+
+impl Default for Admittance {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            deny: Vec::new(),
+            client_limits: ClientLimits::none(),
+            denied_commands: CommandFilter::default(),
+            queue: None,
+        }
+    }
+}
+
+impl QueueLimits {
+    /// How long sessions wait where nothing is said: clients that give up at all do so after 30 s and more.
+    pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 }
 
 impl VirtualServer {
@@ -234,6 +282,7 @@ impl VirtualServer {
             foreign_data_addresses: ForeignDataAddresses::default(),
             trusted_networks: Vec::new(),
             max_sessions: 10_000,
+            admittance: Admittance::default(),
             login_timeout: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(15 * 60),
             greeting_timeout: Duration::from_secs(10),

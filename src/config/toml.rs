@@ -1,10 +1,12 @@
 //! `gridfront.toml`: the tables, their keys and defaults.
 mod check;
+mod limits;
 mod real_server;
 mod tls;
 mod virtual_server;
 
 use self::check::SERVER_CHECK;
+use self::limits::BAN;
 use self::real_server::REAL_SERVER;
 use self::tls::{DOOR_TLS, SERVER_TLS};
 use self::virtual_server::{CHECK, GSI, VIRTUAL_SERVER, read_virtual_server};
@@ -34,12 +36,21 @@ const TOP: Kind = Kind { header: "", keys: &["global", "virtual_server", "vrrp_i
 
 const GLOBAL: Kind = Kind {
     header: "[global]",
-    keys: &["router_id", "nameservers", "admin_socket", "http", "threads", "drain_timeout", "transfer_log"],
+    keys: &[
+        "router_id",
+        "nameservers",
+        "admin_socket",
+        "http",
+        "threads",
+        "drain_timeout",
+        "transfer_log",
+        "max_sessions",
+    ],
 };
 
 /// Every table that has a header of its own.
-const KINDS: [&Kind; 8] =
-    [&GLOBAL, &VIRTUAL_SERVER, &GSI, &DOOR_TLS, &CHECK, &REAL_SERVER, &SERVER_TLS, &SERVER_CHECK];
+const KINDS: [&Kind; 9] =
+    [&GLOBAL, &VIRTUAL_SERVER, &GSI, &DOOR_TLS, &BAN, &CHECK, &REAL_SERVER, &SERVER_TLS, &SERVER_CHECK];
 
 /// Shortest of the durations that something waits for: anything less is a slip of the unit.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -149,6 +160,7 @@ fn read_global(section: &Section<'_>) -> Global {
         drain_timeout: duration(section, "drain_timeout", Duration::ZERO, default.drain_timeout),
         http: section.field("http").and_then(|field| field.parsed(address::parse_socket)),
         transfer_log: section.field("transfer_log").and_then(|field| field.parsed(log_path)),
+        max_sessions: section.field("max_sessions").and_then(|field| field.number(&(1..=MAX_SESSIONS))),
     }
 }
 

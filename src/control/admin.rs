@@ -2,6 +2,7 @@
 //!
 //! Its file has mode 0600: whoever may open it may steer the daemon.
 use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixListener as BlockingListener;
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -16,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::bans::BanStatus;
 use super::status::Status;
 use super::steering::SteeredServer;
 
@@ -67,6 +69,13 @@ pub enum Question {
         /// As above.
         server: String,
     },
+    /// Who is kept out for failed logins.
+    Bans {},
+    /// Let somebody in again.
+    Unban {
+        /// Any address of the client.
+        client: IpAddr,
+    },
 }
 
 /// What is answered.
@@ -77,6 +86,10 @@ pub enum Answer {
     Status(Status),
     /// To all that name a real server: each server of that name.
     Servers(Vec<SteeredServer>),
+    /// To [`Question::Bans`].
+    Bans(Vec<BanStatus>),
+    /// To [`Question::Unban`]: the virtual servers that had banned it.
+    Unbanned(Vec<String>),
     /// The question was not understood, or cannot be done.
     Error(String),
 }

@@ -6,10 +6,10 @@ use tokio::sync::watch;
 
 use super::admin::{Answer, Question};
 use super::logging::LogLoss;
-use super::metrics;
 use super::names::NameStatus;
 use super::status::Status;
 use super::steering::{Order, obey};
+use super::{bans, metrics};
 use crate::proxy::{Phase, Service, SessionTable, now};
 use crate::resolver::Names;
 use crate::sys::liveness::Liveness;
@@ -33,6 +33,10 @@ impl Observed {
     pub(super) fn answer(&self, question: Question) -> Answer {
         let (server, order) = match question {
             Question::Status {} => return Answer::Status(self.status()),
+            Question::Bans {} => return Answer::Bans(bans::list(&self.services, now())),
+            Question::Unban { client } => {
+                return Answer::Unbanned(bans::unban(&self.services, client, now()));
+            }
             Question::Drain { server, deadline_ms } => {
                 (server, Order::Drain(deadline_ms.map(Duration::from_millis)))
             }

@@ -1,10 +1,14 @@
 //! What `gridfront status` shows.
+mod admittance;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+pub(super) use admittance::AdmittanceStatus;
 
 use super::names::NameStatus;
 use crate::balance::{CheckResult, Drain, LastCheck, RealServer};
@@ -49,6 +53,9 @@ pub struct VirtualServerStatus {
     /// Connections that were closed because of their PROXY protocol header, or because there was one.
     #[serde(default)]
     pub proxy_header_failures: u64,
+    /// Who was not let in, who waits, and who is kept out.
+    #[serde(default)]
+    pub admittance: AdmittanceStatus,
     /// Transfers that have ended, by who carried the data and why that was.
     pub data_paths: Vec<DataPathStatus>,
     /// Data that the door carries itself.
@@ -206,6 +213,7 @@ impl VirtualServerStatus {
             data_path: service.data_path.to_string(),
             sessions: server.active(),
             proxy_header_failures: service.lasting.proxy_header_failures.load(Relaxed),
+            admittance: AdmittanceStatus::of(service, now),
             data_paths: service.lasting.path_counts.iter().map(DataPathStatus::of).collect(),
             relay: RelayStatus::of(service),
             real_servers: server.real_servers().iter().map(|real| RealServerStatus::of(real, now)).collect(),
@@ -440,6 +448,6 @@ impl fmt::Display for VirtualServerStatus {
                 self.relay.strangers_refused,
             )?;
         }
-        Ok(())
+        self.admittance.fmt(f)
     }
 }

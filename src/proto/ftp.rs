@@ -9,6 +9,7 @@
 mod bounce;
 mod command;
 mod command_class;
+mod command_filter;
 mod greeting;
 mod line;
 mod own_ports;
@@ -21,6 +22,7 @@ mod session;
 pub use bounce::{BouncePolicy, BounceRefusal, Login};
 pub use command::{Command, Verb};
 pub use command_class::{CommandClass, CommandTally};
+pub use command_filter::{CommandFilter, FilterError, FilterVerdict, KNOWN_SITE_COMMANDS, KNOWN_VERBS};
 pub use greeting::{Greeting, GreetingError};
 pub use line::{HELD_LINE, LineSplitter, LineTooLong, MAX_LINE, Piece};
 pub use own_ports::OwnPorts;

@@ -15,13 +15,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::admittance::RefusalReason;
 use super::arrival::Arrival;
 use super::control_stream::ControlStream;
+use super::queueing::PlaceSeeker;
 use super::service::Service;
 use super::session_table::Registration;
 use super::tally::Refusal;
 use super::{journal, now};
-use crate::balance::{NoServer, Placement, Tried};
+use crate::balance::{NoServer, Placement, QueueFull, Tried};
 use crate::config::ServerTlsMode;
 use crate::proto::ftp::{Ending, Greeting, ReplyCode};
 use crate::sys;
@@ -40,6 +42,8 @@ pub(super) struct Approached {
     pub(super) greeting: Vec<u8>,
     /// What the server said on top of it.
     pub(super) rest: Vec<u8>,
+    /// How long the session has waited for its place.
+    pub(super) queued: Option<Duration>,
 }
 
 /// Nobody took it.
@@ -53,22 +57,20 @@ pub(super) enum ApproachError {
     Local(io::Error),
     #[error("the door is being drained")]
     Draining,
+    #[error(transparent)]
+    QueueFull(#[from] QueueFull),
+    #[error("no server had room within queue_timeout = {0:?}; raise their max_connections or add a server")]
+    QueueTimeout(Duration),
+    /// The client has hung up while it waited.
+    #[error("the client left the queue")]
+    Left,
 }
 
 impl ApproachError {
-    /// What it counts as.
-    pub(super) fn kind(&self) -> Refusal {
-        match self {
-            Self::NoServer(none) => (*none).into(),
-            Self::Local(_) => Refusal::OutOfResources,
-            Self::Draining => Refusal::Draining,
-        }
-    }
-
     /// What the client is told.
     pub(super) fn reply(&self) -> &'static str {
         match self {
-            Self::NoServer(NoServer::AllFull) => {
+            Self::NoServer(NoServer::AllFull) | Self::QueueFull(_) | Self::QueueTimeout(_) => {
                 "421 Service busy: all servers are full; please try again later.\r\n"
             }
             Self::NoServer(NoServer::AllTried) => {
@@ -79,6 +81,20 @@ impl ApproachError {
                 "421 Service not available: the front door is out of resources; please try again later.\r\n"
             }
             Self::Draining => Ending::Draining.reply(),
+            Self::Left => "",
+        }
+    }
+}
+
+impl RefusalReason for ApproachError {
+    fn kind(&self) -> Refusal {
+        match self {
+            Self::NoServer(none) => (*none).into(),
+            Self::Local(_) => Refusal::OutOfResources,
+            Self::Draining => Refusal::Draining,
+            Self::QueueFull(_) => Refusal::QueueFull,
+            Self::QueueTimeout(_) => Refusal::QueueTimeout,
+            Self::Left => Refusal::LeftQueue,
         }
     }
 }
@@ -95,15 +111,20 @@ enum AttemptError {
 pub(super) async fn approach(
     service: &Arc<Service>,
     arrival: &Arrival,
+    stream: &ControlStream,
     registration: &Registration,
 ) -> Result<Approached, ApproachError> {
     let client = arrival.client;
+    let mut seeker = PlaceSeeker::new(service, stream, client.ip().to_canonical(), registration);
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
-        let placement = match service.virtual_server.place(client.ip().to_canonical(), &tried) {
+        let placement = match seeker.place(&tried).await {
             Ok(placement) => placement,
-            Err(none) => return Err(shortage.map_or(none.into(), ApproachError::Local)),
+            Err(none @ ApproachError::NoServer(_)) => {
+                return Err(shortage.map_or(none, ApproachError::Local));
+            }
+            Err(refusal) => return Err(refusal),
         };
         let server = placement.real_server();
         match attempt(service, &placement, arrival, registration).await {
@@ -118,7 +139,8 @@ pub(super) async fn approach(
                 }
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
-                return Ok(Approached { server: stream, placement, leg, greeting, rest });
+                let queued = seeker.queued;
+                return Ok(Approached { server: stream, placement, leg, greeting, rest, queued });
             }
             // Local ports are counted for each destination: towards the next server there may be some.
             Err(AttemptError::Local(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {

@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
+use super::admittance::RefusalReason;
 use super::approach::within;
 use super::session_table::Registration;
+use super::tally::Refusal;
 use crate::proto::proxy_protocol::{Header, HeaderError, MAX_V2};
 
 /// How long a load balancer may take over its header. It sends it with the first segment; where that is lost, once more
@@ -43,6 +45,23 @@ pub(super) enum ArrivalError {
     /// A health check that only connects: no session was meant.
     #[error("the connection was closed without a byte")]
     Nothing,
+}
+
+impl RefusalReason for ArrivalError {
+    fn kind(&self) -> Refusal {
+        Refusal::ProxyHeader
+    }
+
+    fn detail(&self) -> u8 {
+        match self {
+            Self::Header(HeaderError::Missing) => 0,
+            Self::Header(HeaderError::Broken(_)) => 1,
+            Self::Header(HeaderError::TooLong(most)) => 5 + u8::from(*most == MAX_V2),
+            Self::Late => 2,
+            Self::Lost => 3,
+            Self::Nothing => 4,
+        }
+    }
 }
 
 impl Arrival {

@@ -34,7 +34,7 @@ use super::now;
 use super::relay::{Lingering, Relays};
 use super::service::Service;
 use super::session_table::Registration;
-use crate::balance::{Placement, RealServer};
+use crate::balance::{ClientSession, Placement, RealServer};
 use crate::proto::ftp::{Ending, Outbox, Session};
 
 /// What is read at once, in bytes: one buffer per thread, so that an idle session owns none.
@@ -110,11 +110,13 @@ impl ControlChannel {
         service: Arc<Service>,
         client: ControlStream,
         arrival: Arrival,
+        counted: Option<ClientSession>,
         approached: Approached,
         registration: Registration,
         started: Instant,
     ) -> Self {
-        let Approached { server, placement, leg, mut greeting, rest } = approached;
+        let Approached { server, placement, leg, mut greeting, rest, queued } = approached;
+        let begun = now();
         service.policy.own_ports.add_address(leg.ip());
         let data = Arc::clone(&service.server_data[placement.index()]);
         let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
@@ -143,14 +145,18 @@ impl ControlChannel {
                 gsi: None,
                 tls,
                 transfers: 0,
+                denied: 0,
+                queued,
+                _counted: counted,
             }),
             relays: None,
             to_client: Backlog::new(greeting),
             to_server: Backlog::default(),
             unread: Box::default(),
             started,
-            login_due_from: started,
-            active: started,
+            // The time in which it waited for a server is not the client's.
+            login_due_from: begun,
+            active: begun,
             state: State::Open,
             draining: false,
             server_is_drained: false,

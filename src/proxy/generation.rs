@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::transfer_log::TransferLog;
-use crate::balance::{RealServer, RealServerSpec, VirtualServer};
+use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
 use crate::config;
 use crate::proto::ftp::OwnPorts;
 use crate::tls::{Acceptor, Connector, CredentialProblem, Reread};
@@ -30,6 +30,7 @@ pub struct Generation {
     live_ports: Arc<LivePorts>,
     own_ports: Arc<OwnPorts>,
     transfer_log: Arc<TransferLog>,
+    sessions: Arc<SiteSessions>,
 }
 
 /// What no configuration names any more, but sessions still use.
@@ -64,6 +65,9 @@ pub(super) struct Site {
     /// Where services listen.
     pub(super) services: Vec<SocketAddr>,
     pub(super) own_ports: Arc<OwnPorts>,
+    /// All sessions, and how many there may be.
+    pub(super) sessions: Arc<SiteSessions>,
+    pub(super) max_sessions: Option<u32>,
 }
 
 impl Generation {
@@ -108,6 +112,8 @@ impl Generation {
             servers: everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect(),
             services: everything.iter().flat_map(service_addresses).collect(),
             own_ports: Arc::clone(&self.own_ports),
+            sessions: Arc::clone(&self.sessions),
+            max_sessions: model.global.max_sessions,
         };
         let mut successor = Successor {
             generation: Self {
@@ -116,6 +122,7 @@ impl Generation {
                 live_ports: Arc::clone(&self.live_ports),
                 own_ports: Arc::clone(&self.own_ports),
                 transfer_log: Arc::clone(&self.transfer_log),
+                sessions: Arc::clone(&self.sessions),
             },
             warnings: Vec::new(),
             settings: Vec::new(),
@@ -165,6 +172,7 @@ impl Successor {
         let services = &self.generation.services;
         for (service, range) in services.iter().zip(&self.relay_ports) {
             service.lasting.relaying.ports.set_range(range.clone());
+            service.admittance.come_into_force(&service.virtual_server);
         }
         let own_ports = &self.generation.own_ports;
         own_ports.set_ranges(self.relay_ports);

@@ -7,12 +7,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::{error, info, warn};
 
+use super::admittance::RefusalReason;
 use super::control_stream::TlsVersion;
+use super::now;
 use super::relay::Carried;
 use super::service::Service;
-use crate::balance::{HealthChange, RealServer};
+use super::tally::Refusal;
+use crate::balance::{BanRule, ClientSession, HealthChange, RealServer};
 use crate::proto::ftp::{Ending, Fault, ReplyCode, TransferRecord};
 
 /// What is told of a session besides how it ended.
@@ -27,6 +31,12 @@ pub(super) struct Facts {
     /// The version, where it ends at the door.
     pub(super) tls: Option<TlsVersion>,
     pub(super) transfers: u32,
+    /// Commands that were answered in the server's place because they are disabled.
+    pub(super) denied: u32,
+    /// How long the session has waited for a server.
+    pub(super) queued: Option<Duration>,
+    /// The count on its client, for as long as anything of the session lasts.
+    pub(super) _counted: Option<ClientSession>,
 }
 
 pub(super) fn session_ended(
@@ -50,6 +60,8 @@ pub(super) fn session_ended(
                 tls = facts.tls.map(TlsVersion::word),
                 commands,
                 transfers = facts.transfers,
+                denied = (facts.denied > 0).then_some(facts.denied),
+                queued_ms = facts.queued.map(millis),
                 duration_ms = millis(duration),
                 reason = ending.word(),
                 "session ended"
@@ -92,10 +104,33 @@ pub(super) fn transfer(
     );
 }
 
-/// A client that got no server; `refusal` says why, and what mends it.
-pub(super) fn refused(service: &Service, client: SocketAddr, refusal: &dyn fmt::Display) {
+/// A client that got no session; `refusal` says why, and what mends it. Counted each time, and logged not so often where
+/// there are many.
+pub(super) fn refused(service: &Service, client: SocketAddr, refusal: &dyn RefusalReason) {
+    service.lasting.tally.refused(refusal.kind());
+    let Some(unsaid) = service.admittance.handle_refusal(refusal, client.ip(), now()) else { return };
     let reason = refusal.to_string();
-    warn!(%client, virtual_server = service.virtual_server.name(), reason, "session refused");
+    let unsaid = (unsaid > 0).then_some(unsaid);
+    warn!(%client, virtual_server = service.virtual_server.name(), reason, unsaid, "session refused");
+}
+
+/// A client that did not wait for a server any longer.
+pub(super) fn left_queue(service: &Service, client: SocketAddr, waited: Duration) {
+    service.lasting.tally.refused(Refusal::LeftQueue);
+    let queued_ms = millis(waited);
+    info!(%client, virtual_server = service.virtual_server.name(), queued_ms, "client left the queue");
+}
+
+/// A client whose logins have failed too often.
+pub(super) fn banned(service: &Service, client: IpNet, rule: &BanRule) {
+    warn!(
+        %client,
+        virtual_server = service.virtual_server.name(),
+        failed_logins = rule.failed_logins,
+        within_s = rule.within.as_secs(),
+        time_s = rule.time.as_secs(),
+        "client banned; `gridfront unban` lets it in again"
+    );
 }
 
 /// A client with which no TLS came about.

@@ -9,11 +9,10 @@ use tokio::sync::watch;
 
 use super::approach::ApproachError;
 use super::front_door::Phase;
-use super::journal;
 use super::served_session::ServedSession;
 use super::service::Service;
 use super::session_table::SessionTable;
-use super::tally::Refusal;
+use super::{journal, now};
 use crate::sys::socket::{BACKLOG, turn_away};
 
 /// How long to leave clients in the kernel's queue when a connection cannot be accepted: descriptors or memory are
@@ -80,7 +79,6 @@ pub(super) async fn accept(
         match listener.accept() {
             Ok((stream, client)) => {
                 turn_away(&stream, said_in(entrance, ApproachError::Draining.reply()).as_bytes());
-                service.lasting.tally.refused(Refusal::Draining);
                 journal::refused(&service, client, &ApproachError::Draining);
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
@@ -97,20 +95,29 @@ fn said_in(entrance: Entrance, reply: &str) -> &str {
 
 fn admit(
     stream: TcpStream,
-    client: SocketAddr,
+    peer: SocketAddr,
     service: &Arc<Service>,
     entrance: Entrance,
     table: &Arc<SessionTable>,
 ) {
-    let admission = match service.virtual_server.admit() {
-        Ok(admission) => admission,
-        Err(refusal) => {
-            let reply = "421 Service busy: too many sessions; please try again later.\r\n";
-            turn_away(&stream, said_in(entrance, reply).as_bytes());
-            service.lasting.tally.refused(Refusal::MaxSessions);
-            journal::refused(service, client, &refusal);
-            return;
-        }
+    let admittance = &service.admittance;
+    // Whom a load balancer brings is not known yet.
+    let counted = if service.expects_header(peer.ip()) {
+        admittance.admit_proxy(peer.ip()).map(|()| None)
+    } else {
+        admittance.admit_client(peer.ip(), now())
     };
-    tokio::spawn(ServedSession::new(Arc::clone(service), entrance, table, admission, stream, client));
+    let admitted =
+        counted.and_then(|counted| Ok((counted, admittance.take_places(&service.virtual_server)?)));
+    match admitted {
+        Ok((counted, places)) => {
+            let session =
+                ServedSession::new(Arc::clone(service), entrance, table, places, counted, stream, peer);
+            tokio::spawn(session);
+        }
+        Err(refusal) => {
+            turn_away(&stream, said_in(entrance, refusal.reply()).as_bytes());
+            journal::refused(service, peer, &refusal);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::admittance::{EntryRefusal, Places};
 use super::approach::{ApproachError, approach, within};
 use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
@@ -21,7 +22,8 @@ use super::relay::Lingering;
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
 use super::{journal, now, tally};
-use crate::balance::Admission;
+use crate::balance::ClientSession;
+use crate::sys::socket::turn_away;
 
 /// A session that is being served; as a future it completes when the session is over.
 ///
@@ -30,7 +32,7 @@ use crate::balance::Admission;
 pub(super) struct ServedSession {
     service: Arc<Service>,
     stage: Stage,
-    _admission: Admission,
+    _places: Places,
 }
 
 #[allow(clippy::large_enum_variant, reason = "the large one is the one that lasts")]
@@ -48,12 +50,13 @@ impl ServedSession {
         service: Arc<Service>,
         entrance: Entrance,
         table: &Arc<SessionTable>,
-        admission: Admission,
+        places: Places,
+        counted: Option<ClientSession>,
         client: TcpStream,
         address: SocketAddr,
     ) -> Self {
-        let approaching = begin(Arc::clone(&service), entrance, table.register(), client, address);
-        Self { service, stage: Stage::Approaching(Box::pin(approaching), address), _admission: admission }
+        let approaching = begin(Arc::clone(&service), entrance, table.register(), counted, client, address);
+        Self { service, stage: Stage::Approaching(Box::pin(approaching), address), _places: places }
     }
 
     fn client(&self) -> Option<SocketAddr> {
@@ -104,6 +107,7 @@ async fn begin(
     service: Arc<Service>,
     entrance: Entrance,
     mut registration: Registration,
+    mut counted: Option<ClientSession>,
     client: TcpStream,
     address: SocketAddr,
 ) -> Option<ControlChannel> {
@@ -114,6 +118,10 @@ async fn begin(
         if let Some(stream) = client.tcp() {
             if service.expects_header(address.ip()) {
                 arrival = heed_header(stream, address, &registration).await?;
+                // Its own connections are checks, and checks are no clients.
+                if arrival.proxy.is_some() {
+                    counted = service.admittance.admit_client(arrival.client.ip(), now())?;
+                }
             }
             if arrival.reached.is_none() && service.sends_headers() {
                 arrival.reached = stream.local_addr().ok();
@@ -122,19 +130,18 @@ async fn begin(
         if entrance == Entrance::ImplicitTls {
             secure(&service, &mut client, &registration).await.map_err(Refusal::Handshake)?;
         }
-        Ok(approach(&service, &arrival, &registration).await?)
+        Ok(approach(&service, &arrival, &client, &registration).await?)
     })
     .await
     .unwrap_or(Err(Refusal::Approach(ApproachError::Draining)));
     registration.has_begun();
     match approached {
         Ok(approached) => {
-            Some(ControlChannel::new(service, client, arrival, approached, registration, started))
+            Some(ControlChannel::new(service, client, arrival, counted, approached, registration, started))
         }
         Err(Refusal::Arrival(ArrivalError::Nothing)) => None,
         Err(Refusal::Arrival(refusal)) => {
             service.lasting.proxy_header_failures.fetch_add(1, Relaxed);
-            service.lasting.tally.refused(tally::Refusal::ProxyHeader);
             journal::refused(&service, address, &refusal);
             None
         }
@@ -143,8 +150,21 @@ async fn begin(
             journal::not_secured(&service, arrival.client, &reason);
             None
         }
+        Err(Refusal::Approach(ApproachError::Left)) => {
+            journal::left_queue(&service, arrival.client, now().saturating_duration_since(started));
+            None
+        }
+        Err(Refusal::Entry(refusal)) => {
+            journal::refused(&service, arrival.client, &refusal);
+            // Nothing is said in clear to a client that waits for a handshake.
+            if entrance == Entrance::Clear
+                && let Some(stream) = client.tcp()
+            {
+                turn_away(stream, refusal.reply().as_bytes());
+            }
+            None
+        }
         Err(Refusal::Approach(refusal)) => {
-            service.lasting.tally.refused(refusal.kind());
             journal::refused(&service, arrival.client, &refusal);
             // Before the end of a handshake nothing can be said.
             if client.is_in_handshake() {
@@ -160,6 +180,8 @@ async fn begin(
 /// Why there is no session.
 enum Refusal {
     Arrival(ArrivalError),
+    /// The client that a load balancer has named.
+    Entry(EntryRefusal),
     /// No TLS came about.
     Handshake(String),
     Approach(ApproachError),
@@ -168,6 +190,12 @@ enum Refusal {
 impl From<ArrivalError> for Refusal {
     fn from(error: ArrivalError) -> Self {
         Self::Arrival(error)
+    }
+}
+
+impl From<EntryRefusal> for Refusal {
+    fn from(error: EntryRefusal) -> Self {
+        Self::Entry(error)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 
+use super::admittance::Admittance;
 use super::generation::{Generation, Site};
 use crate::balance::VirtualServer;
 use crate::config;
@@ -43,6 +44,8 @@ pub struct Service {
     /// Whose connections begin with a PROXY protocol header.
     proxy_protocol_from: Vec<IpNet>,
     pub(super) timeouts: Timeouts,
+    /// Who is let in.
+    pub(crate) admittance: Admittance,
     pub(crate) lasting: Arc<Lasting>,
 }
 
@@ -117,6 +120,7 @@ impl Service {
                     Some(tls) if tls.required => TlsPolicy::Required,
                     Some(_) => TlsPolicy::Offered,
                 },
+                denied_commands: config.admittance.denied_commands.clone(),
                 own_ports: Arc::clone(&site.own_ports),
             }),
             server_data: server_data.collect(),
@@ -126,6 +130,7 @@ impl Service {
                 login: config.login_timeout,
                 idle: config.idle_timeout,
             },
+            admittance: Admittance::new(config, site, Arc::clone(&lasting.known)),
             proxy_protocol: config.real_servers.iter().map(|server| server.send_proxy_protocol).collect(),
             proxy_protocol_from: config.proxy_protocol_from.clone(),
             lasting,
@@ -140,6 +145,7 @@ impl Service {
     /// The same of sessions that look for a server.
     pub(super) fn shortest_beginning(&self) -> Duration {
         let shortest = self.timeouts.connect.min(self.timeouts.greeting);
+        let shortest = self.admittance.queue_limits.map_or(shortest, |queue| shortest.min(queue.timeout));
         if self.proxy_protocol_from.is_empty() { shortest } else { shortest.min(HEADER_FOR) }
     }
 

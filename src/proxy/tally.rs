@@ -20,9 +20,17 @@ pub(crate) struct Tally {
 }
 
 /// Why a client that has come got no session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Refusal {
-    /// `max_sessions` are inside.
+    /// Its address.
+    Denied,
+    /// Its logins have failed too often.
+    Banned,
+    /// It holds `max_sessions_per_client`.
+    ClientSessions,
+    /// Its sessions come faster than `session_rate_per_client`.
+    SessionRate,
+    /// `max_sessions` are inside, of the virtual server or of all.
     MaxSessions,
     /// Every real server is drained.
     AllDrained,
@@ -30,6 +38,12 @@ pub(crate) enum Refusal {
     AllDown,
     /// Those that are up are full.
     AllFull,
+    /// The same, and `queue_length` sessions wait.
+    QueueFull,
+    /// It has waited for `queue_timeout`.
+    QueueTimeout,
+    /// It hung up while it waited.
+    LeftQueue,
     /// None took it.
     AllTried,
     /// The door is short of descriptors or ports.
@@ -48,11 +62,18 @@ pub(crate) enum Refusal {
 struct Shard([AtomicU64; CommandClass::ALL.len()]);
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Denied,
+        Self::Banned,
+        Self::ClientSessions,
+        Self::SessionRate,
         Self::MaxSessions,
         Self::AllDrained,
         Self::AllDown,
         Self::AllFull,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::LeftQueue,
         Self::AllTried,
         Self::OutOfResources,
         Self::Draining,
@@ -63,10 +84,17 @@ impl Refusal {
     /// A few words for metrics.
     pub(crate) fn word(self) -> &'static str {
         match self {
+            Self::Denied => "address denied",
+            Self::Banned => "banned",
+            Self::ClientSessions => "max_sessions_per_client reached",
+            Self::SessionRate => "session_rate_per_client exceeded",
             Self::MaxSessions => "max_sessions reached",
             Self::AllDrained => "all real servers drained",
             Self::AllDown => "all real servers down",
             Self::AllFull => "all real servers full",
+            Self::QueueFull => "queue full",
+            Self::QueueTimeout => "queue_timeout over",
+            Self::LeftQueue => "left the queue",
             Self::AllTried => "no real server took it",
             Self::OutOfResources => "out of resources",
             Self::Draining => "draining",

@@ -1,4 +1,5 @@
 mod checks;
+mod limits;
 mod names;
 mod properties;
 mod values;
@@ -67,6 +68,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         drain_timeout: seconds(60),
         http: None,
         transfer_log: None,
+        max_sessions: None,
     };
     let check = crate::config::Check {
         kind: CheckKind::Ftp,
@@ -105,6 +107,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         foreign_data_addresses: ForeignDataAddresses::ThirdParty,
         trusted_networks: vec![],
         max_sessions: 10_000,
+        admittance: crate::config::Admittance::default(),
         login_timeout: seconds(120),
         idle_timeout: seconds(900),
         greeting_timeout: seconds(10),
@@ -268,6 +271,8 @@ fn the_full_example_is_accepted_with_every_line_in_force() {
     assert_eq!(
         whats,
         [
+            "`deny_commands` holds for clear text and for TLS that ends here: after a GSI login, or TLS that the real \
+             server ends, the door reads no command",
             "after a GSI login the door sees no replies: IPv6 clients (EPSV) get the address that the real server \
              itself announces",
             "certificate, key and trust anchors are not used in `mode = \"passthrough\"`",

@@ -1,5 +1,6 @@
 //! `[[virtual_server]]` with its `gsi`, `tls` and `check` tables.
 use super::check::read_check;
+use super::limits::read_limits;
 use super::real_server::read_real_servers;
 use super::tls::{DOOR_TLS, read_door_tls};
 use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, located_in, port};
@@ -23,13 +24,23 @@ pub(super) const VIRTUAL_SERVER: Kind = Kind {
         "proxy_protocol_from",
         "foreign_data_addresses",
         "trusted_networks",
+        "allow",
+        "deny",
         "max_sessions",
+        "max_sessions_per_client",
+        "session_rate_per_client",
+        "session_burst_per_client",
+        "ipv6_prefix",
+        "queue_length",
+        "queue_timeout",
+        "deny_commands",
         "login_timeout",
         "idle_timeout",
         "greeting_timeout",
         "connect_timeout",
         "gsi",
         "tls",
+        "ban",
         "check",
         "real_server",
     ],
@@ -102,7 +113,9 @@ pub(super) fn read_virtual_server(
         .field("proxy_protocol_from")
         .map(|field| located(&field, |item| item.parsed(address::parse_network)))
         .unwrap_or_default();
+    let (admittance, limit_places) = read_limits(section, findings);
     let places = VirtualServerPlaces {
+        limits: limit_places,
         header: section.at,
         name: name.map(|field| field.at),
         addresses: address_places,
@@ -146,6 +159,7 @@ pub(super) fn read_virtual_server(
             .field("max_sessions")
             .and_then(|field| field.number(&(1..=MAX_SESSIONS)))
             .unwrap_or(default.max_sessions),
+        admittance,
         login_timeout: duration(section, "login_timeout", SHORTEST, default.login_timeout),
         idle_timeout: duration(section, "idle_timeout", SHORTEST, default.idle_timeout),
         greeting_timeout: duration(section, "greeting_timeout", SHORTEST, default.greeting_timeout),

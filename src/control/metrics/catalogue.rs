@@ -65,6 +65,13 @@ pub const CATALOGUE: &[Family] = &[
         &["virtual_server", "reason"],
         "Sessions that have ended, by how.",
     ),
+    gauge("gridfront_queue_waiting", OF_SERVICE, "Sessions that wait while all real servers are full."),
+    gauge("gridfront_clients_banned", OF_SERVICE, "Clients that are kept out for failed logins."),
+    counter(
+        "gridfront_commands_denied_total",
+        OF_SERVICE,
+        "Commands that were refused because they are disabled.",
+    ),
     counter(
         "gridfront_commands_total",
         &["virtual_server", "class"],

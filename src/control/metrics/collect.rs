@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Label, counter, gauge, histogram};
 
+use super::super::status::AdmittanceStatus;
 use crate::balance::{Durations, RealServer};
 use crate::proxy::Service;
 use crate::sys::process::Usage;
@@ -66,6 +67,10 @@ fn virtual_server(of: &Of, service: &Service) {
     for (how, count) in service.lasting.tally.endings() {
         of.with(&[("reason", how.word())]).counter("gridfront_sessions_ended_total", count);
     }
+    let admittance = AdmittanceStatus::of(service, crate::proxy::now());
+    of.gauge("gridfront_queue_waiting", admittance.queue.map_or(0, |queue| queue.waiting).into());
+    of.gauge("gridfront_clients_banned", float(admittance.banned as u64));
+    of.counter("gridfront_commands_denied_total", admittance.denied_commands);
     for (class, count) in service.lasting.tally.commands() {
         of.with(&[("class", class.word())]).counter("gridfront_commands_total", count);
     }

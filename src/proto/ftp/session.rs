@@ -36,6 +36,7 @@ use std::time::Instant;
 
 use super::bounce::{BouncePolicy, Login};
 use super::command::has_unclear_bytes;
+use super::command_filter::CommandFilter;
 use super::line::{HELD_LINE, LineSplitter, Piece};
 use super::own_ports::OwnPorts;
 use super::policy::{DataPath, PathReason};
@@ -63,6 +64,8 @@ pub struct SessionPolicy {
     pub announce: Vec<IpAddr>,
     /// What is done with AUTH TLS.
     pub tls: TlsPolicy,
+    /// Which commands no server is to hear.
+    pub denied_commands: CommandFilter,
     /// The ports of the door's own that sessions have told their clients. One list for all virtual servers, also after
     /// a reload: clients copy from one to another.
     pub own_ports: Arc<OwnPorts>,
@@ -426,7 +429,7 @@ impl Session {
         // The driver drops what it has of it with the session.
         self.data = None;
         if self.handshake.take().is_some() {
-            out.actions.push(Action::SecurityFailed);
+            out.actions.push(Action::SecurityFailed { refused: false });
         }
         while let Some(transfer) = self.transfers.pop_front() {
             out.actions.push(Action::Transfer(transfer.finish(None, now)));

@@ -11,10 +11,11 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use super::super::backlog::Progress;
 use super::super::control_stream::ControlStream;
 use super::super::journal;
+use super::super::now;
 use super::super::relay::Relays;
 use super::{ControlChannel, Scratch};
-use crate::balance::{Flow, Outcome};
-use crate::proto::ftp::{Action, Ending, Outbox, RelayRequest, ReplyCode, TransferRecord};
+use crate::balance::{Flow, LoginVerdict, Outcome};
+use crate::proto::ftp::{Action, Ending, Login, Outbox, RelayRequest, ReplyCode, TransferRecord};
 use crate::sys;
 
 impl ControlChannel {
@@ -181,8 +182,29 @@ impl ControlChannel {
 
     #[inline(never)]
     fn account_some(&mut self, out: &mut Outbox) {
+        let mut banned = false;
         for action in out.actions.drain(..) {
+            let guessed = matches!(
+                action,
+                Action::LoginFailed { wrong_password: true } | Action::SecurityFailed { refused: true }
+            );
             self.account(action);
+            banned |= guessed && self.bans_client();
+        }
+        if banned && self.session.ended().is_none() {
+            self.session.handle_ending(Ending::Banned, now(), out);
+        }
+    }
+
+    /// A login has failed that somebody may have guessed at. Whether the client is kept out now.
+    fn bans_client(&self) -> bool {
+        match self.service.admittance.handle_failed_login(self.facts.client.ip(), now()) {
+            LoginVerdict::MayTryAgain => false,
+            LoginVerdict::Banned { client, rule } => {
+                journal::banned(&self.service, client, &rule);
+                true
+            }
+            LoginVerdict::IsBanned => true,
         }
     }
 
@@ -243,15 +265,20 @@ impl ControlChannel {
                 stats.logins.fetch_add(1, Relaxed);
                 stats.login_times.count(took);
                 self.facts.user = Some(user);
+                // Anybody can be anonymous: between two guesses for one.
+                if self.session.login() == Login::User {
+                    self.service.admittance.handle_login(self.facts.client.ip());
+                }
             }
-            Action::LoginFailed => {
+            Action::LoginFailed { .. } => {
                 stats.login_failures.fetch_add(1, Relaxed);
             }
             Action::Secured(handshake) => {
                 stats.count_gsi_login(handshake);
                 self.facts.gsi = Some(handshake);
+                self.service.admittance.handle_login(self.facts.client.ip());
             }
-            Action::SecurityFailed => {
+            Action::SecurityFailed { .. } => {
                 stats.gsi_failures.fetch_add(1, Relaxed);
             }
             Action::Transfer(record) => {
@@ -261,6 +288,10 @@ impl ControlChannel {
                 stats.by_kind.count(Flow::of(record.verb), record.data_path, Outcome::of(record.reply));
                 self.facts.transfers += 1;
                 self.account_transfer(record);
+            }
+            Action::CommandDenied => {
+                self.facts.denied += 1;
+                self.service.admittance.known.denied_commands.fetch_add(1, Relaxed);
             }
             Action::Relay(request) => self.relay(request),
             Action::StartTls => self.starts_tls = true,

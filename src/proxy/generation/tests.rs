@@ -1,5 +1,5 @@
 use std::net::IpAddr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
 use crate::balance::{CheckOutcome, Tried};
@@ -149,4 +149,49 @@ fn a_generation_that_does_not_take_over_changes_nothing() {
     );
     let error = before.next(&model(&missing), SystemTime::UNIX_EPOCH).unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent.pem: cannot be read"), "{error}");
+}
+
+#[test]
+fn what_is_known_of_clients_and_who_waits_outlive_a_configuration() {
+    let servers = [("s1", "127.0.0.2", "max_connections = 1"), ("s2", "127.0.0.3", "max_connections = 1")];
+    let keys = "max_sessions_per_client = 1\nqueue_length = 5";
+    let ban = "[virtual_server.ban]\nfailed_logins = 1\nwithin = \"1m\"\ntime = \"1h\"";
+    let text = |keys: &str, servers| format!("{}{ban}\n", virtual_server("v", keys, servers));
+    let before = first(&text(keys, &servers[..1]));
+    let service = Arc::clone(&before.services()[0]);
+    let (client, guesser) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+    let session = service.admittance.admit_client(client, now()).unwrap();
+    let _ = service.admittance.handle_failed_login(guesser, now());
+    let placement = service.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    let queue = &service.admittance.known.queue;
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    let waker = Arc::clone(&woken).into();
+    let waiting = queue.join(5, None, false, now(), &waker).unwrap();
+
+    // One that is never put in force changes nothing.
+    drop(before.next(&model(&text(keys, &servers)), SystemTime::UNIX_EPOCH).unwrap());
+    assert!(!service.admittance.is_superseded() && woken.0.load(Relaxed) == 0);
+
+    let after = next(&before, &text("max_sessions_per_client = 2\nqueue_length = 9", &servers));
+    let service_after = &after.services()[0];
+    assert!(service.admittance.is_superseded() && !service_after.admittance.is_superseded());
+    assert!(woken.0.swap(0, Relaxed) > 0, "there is another server");
+    let second = service_after.admittance.admit_client(client, now()).unwrap();
+    assert!(service_after.admittance.admit_client(client, now()).is_err(), "the session of before counts");
+    assert!(service_after.admittance.admit_client(guesser, now()).is_err(), "and so does the ban");
+    assert_eq!(service_after.admittance.known.queue.waiting(), 1);
+    drop(placement);
+    assert_eq!(woken.0.swap(0, Relaxed), 1, "a place of the generation before");
+    let placed = ["s1", "s2"].map(|_| service_after.virtual_server.place(CLIENT, &Tried::default()).unwrap());
+    drop(placed);
+    assert_eq!(woken.0.load(Relaxed), 2, "and on the new server");
+    drop((waiting, session, second));
+}
+
+struct Woken(AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
 }

@@ -3,6 +3,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::super::admittance::Known;
+use super::super::now;
 use super::super::relay::{LivePorts, Relaying};
 use super::super::tally::Tally;
 use super::super::transfer_log::TransferLog;
@@ -20,6 +22,8 @@ pub(crate) struct Lasting {
     pub(crate) tally: Tally,
     /// One for all virtual servers.
     pub(crate) transfer_log: Arc<TransferLog>,
+    /// Clients and whoever waits.
+    pub(in super::super) known: Arc<Known>,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
 }
@@ -36,6 +40,7 @@ impl Lasting {
             path_counts: PathCounts::default(),
             tally: Tally::default(),
             transfer_log,
+            known: Arc::new(Known::new(now())),
             panics: AtomicU64::new(0),
         }
     }

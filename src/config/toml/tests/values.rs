@@ -30,14 +30,15 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         (
             format!("[global]\nfavourite = 'blue'\n{SOUND}"),
             "f:2:1: unknown key `favourite`; remove it, or use one of: router_id, nameservers, admin_socket, http, \
-             threads, drain_timeout, transfer_log",
+             threads, drain_timeout, transfer_log, max_sessions",
         ),
         (
             in_virtual_server(r#""\u001b[31mréd" = 1"#),
             "f:3:1: unknown key `\\u{1b}[31mréd`; remove it, or use one of: name, addresses, port, forwarding, \
              lb_algo, data_path, relay_ports, announce_address, proxy_protocol_from, foreign_data_addresses, \
-             trusted_networks, max_sessions, login_timeout, idle_timeout, greeting_timeout, connect_timeout, gsi, \
-             tls, check, real_server",
+             trusted_networks, allow, deny, max_sessions, max_sessions_per_client, session_rate_per_client, \
+             session_burst_per_client, ipv6_prefix, queue_length, queue_timeout, deny_commands, login_timeout, \
+             idle_timeout, greeting_timeout, connect_timeout, gsi, tls, ban, check, real_server",
         ),
     ];
     for (text, expected) in table {

@@ -2,9 +2,10 @@
 use std::time::Instant;
 
 use super::super::command::{Command, Verb};
+use super::super::command_filter::FilterVerdict;
 use super::super::passive::{parse_eprt, parse_port, parse_spor};
 use super::pending::{Gate, Kind};
-use super::{Ending, NamedUser, Outbox, Session};
+use super::{Action, Ending, NamedUser, Outbox, Session};
 
 /// Longest user name or path that is kept for the log, in bytes.
 const MAX_LOGGED: usize = 512;
@@ -25,12 +26,20 @@ impl Session {
         if self.pending.back().is_some_and(|pending| matches!(pending.kind, Kind::Auth { .. })) {
             return Err(Gate::Settled);
         }
-        if !whole && !passes_unread(command.verb) {
+        let filtered = self.policy.denied_commands.judge(&line[command.start()..], &command);
+        if !whole && (filtered != FilterVerdict::Passes || !passes_unread(command.verb)) {
             let unclear = command.verb == Verb::Unclear;
             self.end(if unclear { Ending::UnclearCommand } else { Ending::CommandTooLong }, now, out);
             return Ok(());
         }
-        self.dispatch(now, &line[command.start()..], whole, &command, out)?;
+        match filtered {
+            FilterVerdict::Passes => self.dispatch(now, &line[command.start()..], whole, &command, out)?,
+            FilterVerdict::Denied { on_files } => self.deny_command(&command, on_files, out)?,
+            FilterVerdict::Unclear => self.answer(
+                "501 Servers read that command word in different ways; use letters and digits alone.",
+                out,
+            )?,
+        }
         self.commands = self.commands.saturating_add(1);
         out.commands.count(command.verb);
         Ok(())
@@ -123,6 +132,24 @@ impl Session {
         Ok(())
     }
 
+    /// 550 lets clients go on with the next file, where lftp would end the connection at 502 and begin again. 502 is what
+    /// they take for a server that does not have the command, and fall back where they can: from EPSV to PASV, from MLSD to
+    /// LIST, from SITE CHMOD to nothing.
+    fn deny_command(&mut self, command: &Command<'_>, on_files: bool, out: &mut Outbox) -> Taken {
+        let text = if on_files {
+            "550 Permission denied: command disabled by the administrator."
+        } else {
+            "502 Command disabled by the administrator."
+        };
+        if command.verb.is_transfer() {
+            self.refuse(text, out)?;
+        } else {
+            self.answer(text, out)?;
+        }
+        out.actions.push(Action::CommandDenied);
+        Ok(())
+    }
+
     fn site(&mut self, line: &[u8], command: &Command<'_>, out: &mut Outbox) -> Taken {
         let (word, _) = command.sub_command();
         if [&b"UPAS"[..], b"UPRT"].iter().any(|refused| refused.eq_ignore_ascii_case(word)) {
@@ -154,7 +181,9 @@ impl Session {
 /// Whether a line of any length may pass without its end having been seen.
 fn passes_unread(verb: Verb) -> bool {
     match verb {
-        Verb::Other | Verb::Adat | Verb::Empty | Verb::Abor | Verb::Quit | Verb::Rest => true,
+        Verb::Other | Verb::Adat | Verb::Abor | Verb::Quit | Verb::Rest => true,
+        // What follows so many blanks, a server may still read.
+        Verb::Empty => false,
         // dCache's own form names an address, too.
         Verb::Get | Verb::Put => false,
         verb => verb.is_transfer(),

@@ -41,6 +41,8 @@ pub enum Ending {
     HandshakeFailed,
     /// The client began with a PROXY protocol header, and is none of those that may.
     ProxyHeader,
+    /// Too many logins of this client have failed.
+    Banned,
 }
 
 /// Who has to mend it.
@@ -58,7 +60,7 @@ pub enum Fault {
 
 impl Ending {
     /// Every one, in the order of their numbers; whoever counts them goes by it.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ClientClosed,
         Self::ClientLost,
         Self::Goodbye,
@@ -78,6 +80,7 @@ impl Ending {
         Self::TlsHello,
         Self::HandshakeFailed,
         Self::ProxyHeader,
+        Self::Banned,
     ];
 
     /// The reply that tells the client, with its CR LF; empty where there is nobody to tell or all is said.
@@ -108,6 +111,8 @@ impl Ending {
             Self::TlsHello => {
                 "500 This port speaks FTP, not TLS: connect in the clear and send AUTH; closing control connection.\r\n"
             }
+            // As whoever comes again is told: nothing about how many tries there are, or for how long there are none.
+            Self::Banned => "421 Service not available: please try again later.\r\n",
             Self::ProxyHeader => {
                 "500 This address may not send a PROXY protocol header: closing control connection.\r\n"
             }
@@ -136,6 +141,7 @@ impl Ending {
             Self::ReplyTooLong => "reply too long",
             Self::TlsHello => "TLS instead of FTP",
             Self::HandshakeFailed => "TLS handshake failed",
+            Self::Banned => "too many failed logins",
             Self::ProxyHeader => "a PROXY protocol header from an address outside of proxy_protocol_from",
         }
     }
@@ -153,6 +159,7 @@ impl Ending {
             | Self::TlsHello
             | Self::HandshakeFailed
             | Self::LoginTimeout
+            | Self::Banned
             | Self::ClientStalled => Fault::Client,
             Self::ProxyHeader => Fault::Administrator,
             _ => Fault::Nobody,

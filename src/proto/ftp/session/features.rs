@@ -23,7 +23,8 @@ impl Session {
         if !ends {
             return self.edit_feature(line);
         }
-        (self.policy.tls != TlsPolicy::Off).then(|| [OFFERED, line].concat())
+        let offers_tls = self.policy.tls != TlsPolicy::Off && !self.policy.denied_commands.denies("AUTH");
+        offers_tls.then(|| [OFFERED, line].concat())
     }
 
     fn edit_feature(&self, line: &[u8]) -> Option<Vec<u8>> {
@@ -31,6 +32,9 @@ impl Session {
         let feature = line.strip_prefix(b"211-").unwrap_or(line);
         let command = Command::parse(feature);
         let gone = Some(Vec::new());
+        if self.policy.denied_commands.hides_feature(feature) {
+            return gone;
+        }
         match command.verb {
             Verb::Epsv if !self.offers_epsv() => gone,
             _ if !self.owns_tls() => None,

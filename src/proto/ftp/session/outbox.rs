@@ -41,11 +41,19 @@ pub enum Action {
         took: Duration,
     },
     /// The server refused a login.
-    LoginFailed,
+    LoginFailed {
+        /// With 530 to a password: somebody may be guessing. Not because of its own troubles, or the name alone.
+        wrong_password: bool,
+    },
     /// The server accepted a GSSAPI security context (RFC 2228: 235), this long after AUTH.
     Secured(Duration),
     /// A GSSAPI handshake began and did not end with a security context.
-    SecurityFailed,
+    SecurityFailed {
+        /// By the server's word (5yz to ADAT), not because somebody hung up.
+        refused: bool,
+    },
+    /// A command was answered in the server's place because it is disabled.
+    CommandDenied,
     /// A transfer or listing ended.
     Transfer(TransferRecord),
     /// Data connections that cross the door.

@@ -95,7 +95,7 @@ impl Session {
             | Kind::LateSpas => {}
             // Not all say 221: Globus in a handshake says 211.
             Kind::Quit => self.goodbye |= code.is_success(),
-            Kind::User | Kind::Pass => self.on_login(now, code, out),
+            Kind::User | Kind::Pass => self.on_login(now, kind, code, out),
             Kind::Auth { gssapi } => {
                 if code.number() == 234 {
                     self.open_tunnel(if gssapi { Tunnel::Gssapi } else { Tunnel::Other }, now, out);
@@ -107,7 +107,7 @@ impl Session {
                 if code.is_success() {
                     self.open_tunnel(Tunnel::Gssapi, now, out);
                 } else if !code.is_intermediate() && self.handshake.take().is_some() {
-                    out.actions.push(Action::SecurityFailed);
+                    out.actions.push(Action::SecurityFailed { refused: is_permanent(code) });
                 }
             }
             Kind::Type(letter) => {
@@ -181,7 +181,7 @@ impl Session {
 
     /// A server that lets empty lines pass unanswered has gone on to what came after them.
     fn skip_blanks(&mut self, code: ReplyCode) {
-        let answers_blank = (500..600).contains(&code.number()) || is_farewell(code);
+        let answers_blank = is_permanent(code) || is_farewell(code);
         while !answers_blank && self.pending.front().is_some_and(|pending| pending.kind == Kind::Blank) {
             self.pending.pop();
         }
@@ -200,7 +200,7 @@ impl Session {
         }
     }
 
-    fn on_login(&mut self, now: Instant, code: ReplyCode, out: &mut Outbox) {
+    fn on_login(&mut self, now: Instant, kind: Kind, code: ReplyCode, out: &mut Outbox) {
         if matches!(code.number(), 230 | 232) {
             self.login = if self.may_be_anonymous { Login::Anonymous } else { Login::User };
             let (user, took) = match self.user.take() {
@@ -208,8 +208,13 @@ impl Session {
                 None => Default::default(),
             };
             out.actions.push(Action::LoggedIn { user, took });
-        } else if !code.is_success() && !code.is_intermediate() && self.login == Login::No {
-            out.actions.push(Action::LoginFailed);
+            return;
+        }
+        let wrong_password = kind == Kind::Pass && code.number() == 530;
+        // Whoever is in as somebody may still be guessing another's.
+        let failed = self.login == Login::No && !code.is_success() && !code.is_intermediate();
+        if failed || wrong_password {
+            out.actions.push(Action::LoginFailed { wrong_password });
         }
     }
 
@@ -221,6 +226,11 @@ impl Session {
         }
         out.actions.push(Action::Tunnel(tunnel));
     }
+}
+
+/// 5yz.
+fn is_permanent(code: ReplyCode) -> bool {
+    (500..600).contains(&code.number())
 }
 
 /// 421, and the 422 that a Globus server says when it is closed for connections.

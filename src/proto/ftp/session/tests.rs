@@ -3,6 +3,7 @@ mod bounce;
 mod driver;
 mod endings;
 mod features;
+mod filter;
 mod limits;
 mod lines;
 mod order;
@@ -239,6 +240,8 @@ fn logins_are_told_with_their_name_and_failures_are_counted() {
         ("with ACCT",       &[("USER joe", "331 p"), ("PASS x", "332 acct"), ("ACCT y", "230 in")], Login::User, 0),
         ("wrong password",  &[("USER joe", "331 p"), ("PASS x", "530 no")],        Login::No, 1),
         ("wrong name",      &[("USER joe", "530 no")],                             Login::No, 1),
+        ("busy",            &[("USER joe", "331 p"), ("PASS x", "421 full")],      Login::No, 1),
+        ("guess once in",   &[("USER ftp", "331 p"), ("PASS x", "230 in"), ("USER joe", "331 p"), ("PASS y", "530 no")], Login::Anonymous, 1),
         ("second try",      &[("USER joe", "331 p"), ("PASS x", "530 no"), ("USER joe", "331 p"), ("PASS y", "230 in")], Login::User, 1),
         ("already in",      &[("USER joe", "230 in"), ("USER joe", "503 already")], Login::User, 0),
         ("anonymous once",  &[("USER ftp", "331 p"), ("PASS x", "230 in"), ("USER joe", "331 p"), ("PASS y", "230 in")], Login::Anonymous, 0),
@@ -252,8 +255,16 @@ fn logins_are_told_with_their_name_and_failures_are_counted() {
             rig.exchange(command, reply);
         }
         assert_eq!(rig.session.login(), *login, "{name}");
-        let failed = rig.actions().iter().filter(|action| **action == Action::LoginFailed).count();
+        let told = rig.actions();
+        let failed = told.iter().filter(|action| matches!(action, Action::LoginFailed { .. })).count();
         assert_eq!(failed, *failures, "{name}");
+        // Only 530 to PASS or ACCT says that somebody may be guessing.
+        let guesses =
+            told.iter().filter(|action| matches!(action, Action::LoginFailed { wrong_password: true }));
+        let refused = exchanges
+            .iter()
+            .filter(|(command, reply)| !command.starts_with("USER") && reply.starts_with("530"));
+        assert_eq!(guesses.count(), refused.count(), "{name}");
     }
     let mut rig = rig();
     let told = Action::LoggedIn { user: "joe".into(), took: Duration::ZERO };

@@ -206,7 +206,7 @@ impl Session {
     }
 
     /// Answers a transfer command of which the server hears nothing.
-    fn refuse(&mut self, text: &str, out: &mut Outbox) -> Taken {
+    pub(super) fn refuse(&mut self, text: &str, out: &mut Outbox) -> Taken {
         self.answer(text, out)?;
         self.forget_restart(out);
         Ok(())

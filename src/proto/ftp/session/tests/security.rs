@@ -82,7 +82,10 @@ fn a_refused_auth_leaves_the_session_readable() {
         let mut rig = rig();
         rig.exchange("AUTH TLS", reply).exchange("AUTH GSSAPI", reply).user().exchange("NOOP", "200 ok");
         assert_eq!(rig.session.tunnel(), None);
-        assert!(!rig.actions().contains(&Action::SecurityFailed), "no handshake was begun");
+        assert!(
+            !rig.actions().iter().any(|action| matches!(action, Action::SecurityFailed { .. })),
+            "no handshake was begun"
+        );
     }
 }
 
@@ -90,10 +93,12 @@ fn a_refused_auth_leaves_the_session_readable() {
 fn a_failed_handshake_is_counted_once() {
     let mut rig = rig();
     rig.exchange("AUTH GSSAPI", "334 go").exchange("ADAT eA==", "535 no").exchange("ADAT eA==", "503 no");
-    assert_eq!(rig.actions(), [Action::SecurityFailed]);
+    assert_eq!(rig.actions(), [Action::SecurityFailed { refused: true }]);
+    rig.exchange("AUTH GSSAPI", "334 go").exchange("ADAT eA==", "431 later");
+    assert_eq!(rig.actions(), [Action::SecurityFailed { refused: false }], "not the client's fault");
     rig.exchange("AUTH GSSAPI", "334 go").exchange("QUIT", "211 Goodbye.").server_closes();
     rig.client_sees("").ended(Ending::Goodbye);
-    assert_eq!(rig.actions(), [Action::SecurityFailed]);
+    assert_eq!(rig.actions(), [Action::SecurityFailed { refused: false }]);
 }
 
 #[test]
@@ -101,7 +106,7 @@ fn a_server_that_dies_in_a_handshake_is_told_and_counted() {
     let mut rig = rig();
     rig.exchange("AUTH GSSAPI", "334 go").client("ADAT eA==\r\n").server("335 AD").server_closes();
     rig.client_sees(Ending::ServerLost.reply()).ended(Ending::ServerLost);
-    assert_eq!(rig.actions(), [Action::SecurityFailed]);
+    assert_eq!(rig.actions(), [Action::SecurityFailed { refused: false }]);
 }
 
 #[test]

@@ -1,0 +1,142 @@
+//! Waiting for a place on a real server.
+//!
+//! The client has been told nothing yet and sees a connection without a greeting, until there is a place, its time is
+//! over, it hangs up, or the door is to be left.
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+
+use super::approach::ApproachError;
+use super::control_stream::ControlStream;
+use super::now;
+use super::service::Service;
+use super::session_table::Registration;
+use crate::balance::{Placement, Tried, Turn, Waiting};
+use crate::config::QueueLimits;
+use crate::sys;
+
+/// How often the first in the line tries for a place without having been woken, and a client is looked for of which bytes
+/// are unread: its end would come behind them, unseen.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// A session that looks for a place.
+pub(super) struct PlaceSeeker<'a> {
+    pub(super) service: &'a Arc<Service>,
+    pub(super) client: &'a ControlStream,
+    pub(super) address: IpAddr,
+    pub(super) registration: &'a Registration,
+    /// Its turn, once it has waited, and since when.
+    turn: Option<Turn>,
+    since: Option<Instant>,
+    /// How long it has waited for its last place.
+    pub(super) queued: Option<Duration>,
+}
+
+impl<'a> PlaceSeeker<'a> {
+    pub(super) fn new(
+        service: &'a Arc<Service>,
+        client: &'a ControlStream,
+        address: IpAddr,
+        registration: &'a Registration,
+    ) -> Self {
+        Self { service, client, address, registration, turn: None, since: None, queued: None }
+    }
+
+    /// A place on a server that is not among those tried; waits where there is a queue for that.
+    pub(super) async fn place(&mut self, tried: &Tried) -> Result<Placement, ApproachError> {
+        let virtual_server = &self.service.virtual_server;
+        let admittance = &self.service.admittance;
+        let Some(limits) = admittance.queue_limits else {
+            return Ok(virtual_server.place(self.address, tried)?);
+        };
+        if !admittance.known.queue.must_wait(self.turn) {
+            match virtual_server.place(self.address, tried) {
+                Err(_) if virtual_server.may_make_room(tried) => {}
+                done => return Ok(done?),
+            }
+        }
+        self.wait(limits, tried).await
+    }
+
+    async fn wait(&mut self, limits: QueueLimits, tried: &Tried) -> Result<Placement, ApproachError> {
+        let service = self.service;
+        let (queue, virtual_server) = (&service.admittance.known.queue, &service.virtual_server);
+        let since = *self.since.get_or_insert_with(now);
+        let until = since + limits.timeout;
+        let mut waiting: Option<Waiting<'_>> = None;
+        let result = poll_fn(|cx| {
+            let now = now();
+            let is_watched = match watch(self.client, cx) {
+                Client::Gone => {
+                    queue.stats.left.fetch_add(1, Relaxed);
+                    return Poll::Ready(Err(ApproachError::Left));
+                }
+                Client::Silent => true,
+                Client::Spoke => false,
+            };
+            let is_particular = !tried.is_empty() || service.admittance.is_superseded();
+            let in_line = match &waiting {
+                Some(in_line) => in_line,
+                None => match queue.join(limits.length, self.turn, is_particular, since, cx.waker()) {
+                    Ok(joined) => waiting.insert(joined),
+                    Err(full) => return Poll::Ready(Err(full.into())),
+                },
+            };
+            self.turn = Some(in_line.turn());
+            let is_next = in_line.is_next(is_particular, cx.waker());
+            if is_next {
+                match virtual_server.place(self.address, tried) {
+                    Ok(placement) => return Poll::Ready(Ok(placement)),
+                    Err(none) if !virtual_server.may_make_room(tried) => {
+                        return Poll::Ready(Err(none.into()));
+                    }
+                    Err(_) => {}
+                }
+            }
+            if now >= until {
+                queue.stats.timed_out.fetch_add(1, Relaxed);
+                return Poll::Ready(Err(ApproachError::QueueTimeout(limits.timeout)));
+            }
+            let look_at = if is_next || !is_watched { until.min(now + LOOK_AFTER) } else { until };
+            self.registration.set_deadline(Some(look_at));
+            Poll::Pending
+        })
+        .await;
+        // Whoever is next has its wake-up before this one's connection is made.
+        drop(waiting);
+        let waited = now().saturating_duration_since(since);
+        if result.is_ok() {
+            queue.stats.served.fetch_add(1, Relaxed);
+            queue.stats.longest_ms.fetch_max(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        }
+        self.queued = Some(waited);
+        result
+    }
+}
+
+/// What a client does meanwhile.
+enum Client {
+    Gone,
+    /// The task is woken when it speaks or goes.
+    Silent,
+    /// Its bytes wait for the session, and it has to be looked for.
+    Spoke,
+}
+
+fn watch(client: &ControlStream, cx: &mut Context<'_>) -> Client {
+    let Some(stream) = client.tcp() else { return Client::Gone };
+    let mut byte = [MaybeUninit::uninit(); 1];
+    let mut buffer = ReadBuf::uninit(&mut byte);
+    match TcpStream::poll_peek(stream, cx, &mut buffer) {
+        Poll::Pending => Client::Silent,
+        Poll::Ready(Ok(1..)) if !sys::socket::is_closed_by_peer(stream) => Client::Spoke,
+        Poll::Ready(_) => Client::Gone,
+    }
+}

@@ -15,6 +15,7 @@
 mod architecture;
 mod availability;
 mod balance;
+mod chaos;
 mod checks;
 mod corpus;
 mod data_addresses;

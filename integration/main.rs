@@ -31,6 +31,7 @@ mod names;
 mod passthrough;
 mod proxy_protocol;
 mod relay;
+mod soak;
 mod support;
 mod tls;
 mod transfer_log;

@@ -19,4 +19,5 @@ mod relay_pace;
 mod relay_ports;
 mod relay_refusals;
 mod relay_rounds;
+mod relay_vanished;
 mod shutdown;

@@ -15,6 +15,7 @@
 mod architecture;
 mod availability;
 mod balance;
+mod chaos;
 mod checks;
 mod corpus;
 mod data_addresses;
@@ -31,6 +32,7 @@ mod names;
 mod passthrough;
 mod proxy_protocol;
 mod relay;
+mod soak;
 mod support;
 mod tls;
 mod transfer_log;

@@ -1,8 +1,10 @@
 //! The door itself: the real binary on its machine, with a configuration of the test's.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -31,6 +33,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct Door {
     process: Process,
     configuration: PathBuf,
+    log: PathBuf,
 }
 
 /// A configuration in the words of the design, written for a test.
@@ -141,15 +144,35 @@ impl Door {
     /// # Errors
     /// Its log, when it does not come up.
     pub fn start(site: &Site, configuration: &Configuration) -> Result<Self, String> {
+        Self::launch(site, configuration, Process::spawn)
+    }
+
+    /// As [`Door::start`], with standard output and error going into `output`; whoever reads that, writes them to
+    /// [`Door::log_file`].
+    ///
+    /// # Errors
+    /// As [`Door::start`].
+    pub fn start_with_output(
+        site: &Site,
+        configuration: &Configuration,
+        output: File,
+    ) -> Result<Self, String> {
+        Self::launch(site, configuration, |command, _| Process::spawn_into(command, output))
+    }
+
+    fn launch(
+        site: &Site,
+        configuration: &Configuration,
+        spawn: impl FnOnce(Command, &Path) -> Process,
+    ) -> Result<Self, String> {
         let file = site.scratch("gridfront.toml");
         std::fs::write(&file, configuration.text())
             .map_err(|error| format!("{}: {error}", file.display()))?;
         let mut command = site.machine("door").command(None, program());
         command.arg("run").arg("-c").arg(&file);
-        let mut door = Self {
-            process: Process::spawn(command, &site.directory().join("log/door.log")),
-            configuration: file,
-        };
+        let log = Self::log_file(site);
+        let process = spawn(command, &log);
+        let mut door = Self { process, configuration: file, log };
         let ready = deadline::until("the door's readiness", START, || {
             if let Some(status) = door.process.ended() {
                 return Err(format!("it ended: {status}"));
@@ -197,7 +220,7 @@ impl Door {
     }
 
     /// Its file, for commands that ask it.
-    pub fn configuration(&self) -> &std::path::Path {
+    pub fn configuration(&self) -> &Path {
         &self.configuration
     }
 
@@ -206,9 +229,26 @@ impl Door {
         self.process.id()
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.ended()
+    }
+
+    /// `gridfront WORD… -c` with this door's configuration.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(words).arg("-c").arg(&self.configuration);
+        command
+    }
+
+    /// Where what it logs is kept.
+    pub fn log_file(site: &Site) -> PathBuf {
+        site.directory().join("log/door.log")
+    }
+
     /// Everything it logged.
     pub fn log(&self) -> String {
-        self.process.output()
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     /// The last of it, for messages.
@@ -227,7 +267,10 @@ impl Door {
     }
 }
 
-/// The binary that Cargo built for these tests.
+/// The binary that Cargo built for these tests, or the one that `GRIDFRONT_BINARY` names.
 pub fn program() -> &'static str {
-    env!("CARGO_BIN_EXE_gridfront")
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+        std::env::var("GRIDFRONT_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_gridfront").to_owned())
+    });
+    &PROGRAM
 }

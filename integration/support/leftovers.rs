@@ -38,6 +38,11 @@ impl Leftovers {
         found
     }
 
+    /// Whether there are as many sockets as `before`, and no more pipes than threads keep.
+    pub fn returned_to(self, before: Self) -> bool {
+        self.sockets <= before.sockets && self.pipes <= before.pipes.max(KEPT_PIPES)
+    }
+
     /// Waits until there are as many sockets again, and no more pipes than threads keep.
     ///
     /// # Panics
@@ -53,8 +58,7 @@ impl Leftovers {
     pub fn until_again_in(self, id: u32) {
         deadline::until("descriptors as before", Duration::from_secs(20), || {
             let now = Self::of_process(id);
-            let as_before = now.sockets <= self.sockets && now.pipes <= self.pipes.max(KEPT_PIPES);
-            if as_before { Ok(()) } else { Err(format!("{now:?}, and {self:?} before")) }
+            if now.returned_to(self) { Ok(()) } else { Err(format!("{now:?}, and {self:?} before")) }
         })
         .unwrap();
     }

@@ -83,6 +83,36 @@ impl Lab {
             .unwrap_or_else(|| panic!("no machine {role}"))
     }
 
+    /// Pulls the cable of a machine, or plugs it in again: addresses stay, nothing passes, and nobody is told.
+    ///
+    /// # Panics
+    /// As [`Lab::machine`].
+    pub fn plug(&self, role: &str, plugged: bool) {
+        let state = if plugged { "up" } else { "down" };
+        batch(&self.hub, &format!("link set {} {state}\n", self.hub_port(role)));
+    }
+
+    /// Lets no more than `rate`, in the words of tc(8), arrive at a machine; without one, whatever comes.
+    ///
+    /// # Panics
+    /// When tc(8) fails.
+    pub fn throttle(&self, role: &str, rate: Option<&str>) {
+        let port = self.hub_port(role);
+        let words = match rate {
+            Some(rate) => format!("qdisc add dev {port} root tbf rate {rate} burst 256k latency 200ms"),
+            None => format!("qdisc del dev {port} root"),
+        };
+        let output =
+            Command::new("tc").args(["-n", &self.hub]).args(words.split(' ')).output().expect("tc(8) runs");
+        assert!(output.status.success(), "tc {words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The bridge's end of a machine's cable.
+    fn hub_port(&self, role: &str) -> String {
+        let index = self.machines.iter().position(|machine| machine.role == role);
+        format!("p{}", index.unwrap_or_else(|| panic!("no machine {role}")))
+    }
+
     /// All of them.
     pub fn machines(&self) -> &[Machine] {
         &self.machines
@@ -116,6 +146,16 @@ impl Machine {
     /// Both addresses.
     pub fn addresses(&self) -> [IpAddr; 2] {
         [self.v4().into(), self.v6().into()]
+    }
+
+    /// Gives the machine one more IPv4 address, or takes it away: what has a connection with it has vanished then, without FIN or
+    /// RST.
+    ///
+    /// # Panics
+    /// When ip(8) fails.
+    pub fn set_address(&self, address: Ipv4Addr, present: bool) {
+        let action = if present { "add" } else { "del" };
+        batch(&self.namespace, &format!("addr {action} {address}/24 dev eth0\n"));
     }
 
     /// A command that runs `program` on this machine, with `hosts` in place of /etc/hosts if given.

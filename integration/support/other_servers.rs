@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
+
 use super::grid::{REAL_SERVERS, Site, path_text};
 use super::process::{Process, tail};
 use super::server;
@@ -28,18 +30,50 @@ impl OtherServers {
     /// # Panics
     /// When one does not come up.
     pub fn start(site: &Site) -> Self {
+        Self::start_on(site, &REAL_SERVERS)
+    }
+
+    /// As [`OtherServers::start`], on some of the machines.
+    ///
+    /// # Panics
+    /// When one does not come up.
+    pub fn start_on(site: &Site, roles: &[&str]) -> Self {
         let mut others = Self { processes: Vec::new() };
-        for role in REAL_SERVERS {
-            others.launch(site, role, "proftpd", &proftpd(site, role));
-            others.launch(site, role, "pyftpdlib", &pyftpdlib(site, role));
+        for role in roles {
+            others.launch(site, role, "proftpd");
+            others.launch(site, role, "pyftpdlib");
         }
-        for role in REAL_SERVERS {
-            for port in [PROFTPD_PORT, PYFTPDLIB_PORT] {
-                server::greets(site.machine(role), port)
-                    .unwrap_or_else(|why| panic!("{role}, port {port}: {why}\n{}", others.logs()));
-            }
+        for role in roles {
+            others.until_greeting(site, role, "proftpd");
+            others.until_greeting(site, role, "pyftpdlib");
         }
         others
+    }
+
+    /// Signals a server and its sessions.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, program: &str, role: &str, signal: Signal) {
+        let name = name(program, role);
+        let (_, process) = self.processes.iter().find(|(own, _)| *own == name).expect("a running server");
+        process.signal(signal);
+    }
+
+    /// Kills a server and its sessions, as a crash does.
+    pub fn kill(&mut self, program: &str, role: &str) {
+        let name = name(program, role);
+        // Dropped, it is killed.
+        self.processes.retain(|(own, _)| *own != name);
+    }
+
+    /// Starts a killed server again and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart(&mut self, site: &Site, program: &str, role: &str) {
+        self.launch(site, role, program);
+        self.until_greeting(site, role, program);
     }
 
     /// The last lines of each, for messages.
@@ -49,14 +83,25 @@ impl OtherServers {
         self.processes.iter().map(last).collect()
     }
 
-    fn launch(&mut self, site: &Site, role: &str, program: &str, words: &[String]) {
-        let name = format!("{program}-{role}");
+    fn until_greeting(&self, site: &Site, role: &str, program: &str) {
+        let port = if program == "proftpd" { PROFTPD_PORT } else { PYFTPDLIB_PORT };
+        server::greets(site.machine(role), port)
+            .unwrap_or_else(|why| panic!("{program} on {role}: {why}\n{}", self.logs()));
+    }
+
+    fn launch(&mut self, site: &Site, role: &str, program: &str) {
+        let name = name(program, role);
+        let words = if program == "proftpd" { proftpd(site, role) } else { pyftpdlib(site, role) };
         // ProFTPD asks for its host's name before it listens.
         let mut command = site.machine(role).command(Some(&site.hosts_file()), &words[0]);
         command.args(&words[1..]);
         let log = site.directory().join(format!("log/{name}.out"));
         self.processes.push((name, Process::spawn(command, &log)));
     }
+}
+
+fn name(program: &str, role: &str) -> String {
+    format!("{program}-{role}")
 }
 
 fn pyftpdlib(site: &Site, role: &str) -> Vec<String> {

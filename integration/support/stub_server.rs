@@ -144,6 +144,11 @@ impl Shared {
 }
 
 impl Connection {
+    /// The socket, for a script that reads and writes at once.
+    pub fn stream(&self) -> &TcpStream {
+        self.reader.get_ref()
+    }
+
     /// Sends `text` as it is.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! All of them carry `SO_LINGER` 0 from the beginning: whatever ends the process or drops the socket, the kernel sends
 //! RST, and no server takes a file that was cut for a whole one. Only behind a clean end is that lifted.
-#![allow(unsafe_code, reason = "no crate asks for the length of a send queue")]
+#![allow(unsafe_code, reason = "no crate asks for the length of a send queue, or for TCP_INFO")]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -18,6 +18,9 @@ use super::socket::tune_control_connection;
 /// Connections that wait for `accept` on one port: clients open the parallel connections of MODE E (`-p`) in one burst,
 /// some dozens of them.
 const BACKLOG: i32 = 128;
+
+/// How often a kernel is asked in vain before its silence means anything: one packet may be lost, and the answer to another.
+const ASKED: u8 = 3;
 
 /// Listens on `address`; what is accepted inherits every option.
 ///
@@ -99,6 +102,36 @@ pub fn unacknowledged(stream: &impl AsFd) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(usize::try_from(bytes).unwrap_or(0)) }
 }
 
+/// For how long the peer's kernel has acknowledged nothing although it was asked over and over: neither bytes that were sent
+/// again nor the probes of its closed window. `None` where it owes no answer; the probes of a receiver that has paused for
+/// long are two minutes apart, and that alone says nothing.
+///
+/// # Errors
+///
+/// As `getsockopt(2)`.
+pub fn unheard_for(stream: &impl AsFd) -> io::Result<Option<Duration>> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or_default();
+    // SAFETY: the descriptor is open as long as it is borrowed; TCP_INFO (tcp(7)) writes at most `length` bytes to the
+    // address, which is that of so many.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: every field is a number, for which zero is a value; the kernel has written over some of them.
+    let info = unsafe { info.assume_init() };
+    let asked = info.tcpi_probes.max(info.tcpi_retransmits);
+    Ok((asked >= ASKED).then(|| Duration::from_millis(info.tcpi_last_ack_recv.into())))
+}
+
 fn new(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -108,7 +141,7 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
     // Urgent data stand in the stream where they were sent; outside it, splice(2) stops at the mark and says 0 there, as at
     // the end.
     socket.set_out_of_band_inline(true)?;
-    // A peer that has vanished in a transfer is noticed as one of a control connection is, and blocks of MODE E that end
+    // A peer that has vanished while nothing is under way to it is noticed as one of a control connection is, and blocks of MODE E that end
     // a transfer without ending the connection must not wait for an acknowledgement.
     tune_control_connection(&socket)?;
     socket.set_nonblocking(true)?;

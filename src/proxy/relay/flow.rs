@@ -37,6 +37,10 @@ const FAILED_GRACE: Duration = Duration::from_secs(2);
 /// makes.
 const STALLED_FOR: Duration = Duration::from_secs(120);
 
+/// How long the kernel of a peer may acknowledge nothing while bytes wait for it, unless `idle_timeout` is shorter: as long
+/// as the keepalive takes where none do. One that takes no bytes but lives answers the probes of its window.
+const UNHEARD_FOR: Duration = Duration::from_secs(240);
+
 /// A flow between two connections, through conduits of their kind.
 #[derive(Debug)]
 pub(super) struct Flow<S, C> {
@@ -114,6 +118,8 @@ enum WaitKind {
     Tail(Duration),
     /// Until the source ends by itself.
     Grace,
+    /// Until a peer that bytes wait for takes them, or its kernel is found to be gone.
+    Unheard(Duration),
 }
 
 /// A connection broke.
@@ -193,6 +199,7 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
             Fate::Free if arrived && self.payload == Some(Direction::Download) => {
                 Some(WaitKind::Farewell(idle))
             }
+            Fate::Free if self.up.held + self.down.held > 0 => Some(WaitKind::Unheard(idle.min(UNHEARD_FOR))),
             Fate::Free => None,
             Fate::Complete if arrived => Some(WaitKind::Farewell(idle)),
             _ if arrived => Some(WaitKind::Farewell(STALLED_FOR)),
@@ -237,6 +244,14 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
                 (Some((before, _)), WaitKind::Tail(_)) if delivered <= before => {
                     return Poll::Ready(FlowEnd::Stalled);
                 }
+                // What waits has waited since the last look.
+                (Some((before, _)), WaitKind::Unheard(limit)) if delivered <= before => {
+                    if let Some(side) = self.vanished(limit) {
+                        let error =
+                            io::Error::new(io::ErrorKind::TimedOut, "it acknowledges nothing any more");
+                        return Poll::Ready(FlowEnd::Broken(side, error));
+                    }
+                }
                 _ => {}
             }
             self.wait = Some(wait);
@@ -251,6 +266,18 @@ impl<S: DataConnection, C: Conduit<S>> Flow<S, C> {
             Some(Direction::Upload) => up,
             Some(Direction::Download) => down,
             None => up || down,
+        }
+    }
+
+    /// The side that bytes wait for and whose kernel has not been heard of.
+    fn vanished(&self, limit: Duration) -> Option<Side> {
+        let unheard = |stream| matches!(data_socket::unheard_for(stream), Ok(Some(time)) if time >= limit);
+        if self.down.held > 0 && unheard(self.client.tcp()) {
+            Some(Side::Client)
+        } else if self.up.held > 0 && unheard(self.server.tcp()) {
+            Some(Side::Server)
+        } else {
+            None
         }
     }
 
@@ -343,6 +370,8 @@ impl Wait {
             WaitKind::Farewell(_) => FAREWELL,
             WaitKind::Tail(limit) => limit,
             WaitKind::Grace => FAILED_GRACE,
+            // The last acknowledgement may have come just after the last look.
+            WaitKind::Unheard(limit) => limit / 2,
         };
         Self { kind, delivered, since: Instant::now(), timer: Box::pin(sleep(limit)) }
     }

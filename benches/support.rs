@@ -1,13 +1,23 @@
-//! What the benches have in common: interleaved rounds, CPU time and system calls of a process, cores, and their
-//! part of `benches/RESULTS.md`.
+//! What the benches have in common: the systems under test, stub servers and clients of the control channel, interleaved
+//! rounds, CPU time and system calls of a process, cores, and their part of `benches/RESULTS.md`.
 #![allow(dead_code, reason = "each bench is a program of its own and uses what it needs")]
 
+#[path = "support/balancer.rs"]
+pub(crate) mod balancer;
 #[path = "support/child.rs"]
 pub(crate) mod child;
+#[path = "support/client.rs"]
+pub(crate) mod client;
 #[path = "support/cores.rs"]
 pub(crate) mod cores;
+#[path = "support/fleet.rs"]
+pub(crate) mod fleet;
 #[path = "support/interrupt.rs"]
 pub(crate) mod interrupt;
+#[path = "support/mod_proxy.rs"]
+pub(crate) mod mod_proxy;
+#[path = "support/real_server.rs"]
+pub(crate) mod real_server;
 #[path = "support/report.rs"]
 pub(crate) mod report;
 #[path = "support/rounds.rs"]

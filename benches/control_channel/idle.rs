@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::balancer::{Balancer, Log, Product, Site};
 use crate::kernel_objects::{KernelObjects, Sizes};
 use crate::results::{Judged, Results, Row};
+use crate::support::balancer::{Balancer, Log, Product, Site};
 use crate::support::rounds::Series;
-use crate::support::usage;
-use crate::{Outcome, Scale, client};
+use crate::support::{client, interrupt, usage};
+use crate::{Outcome, Scale};
 
 /// How long after the last close the kept memory is read (DESIGN: 1.5 s).
 const AFTER_CLOSE: Duration = Duration::from_millis(1500);
@@ -110,12 +110,12 @@ fn measure_one(site: &Site, product: Product, name: &str, scale: &Scale) -> Outc
     usage::settle(pid)?;
     let full = usage::memory(pid)?;
     let kernel = KernelObjects::of(pid)?;
-    wait(BEFORE_WINDOW)?;
+    interrupt::wait(BEFORE_WINDOW)?;
     let busy = usage::cpu_nanoseconds(pid)?;
-    wait(scale.idle_window)?;
+    interrupt::wait(scale.idle_window)?;
     let idle = usage::cpu_nanoseconds(pid)?;
     drop(held);
-    wait(AFTER_CLOSE)?;
+    interrupt::wait(AFTER_CLOSE)?;
     Ok(Idle {
         base_resident: fresh.resident as f64,
         user_per_session: per_session(base.anonymous, full.anonymous),
@@ -123,16 +123,4 @@ fn measure_one(site: &Site, product: Product, name: &str, scale: &Scale) -> Outc
         cpu_per_second: (idle - busy) as f64 / 1e6 / scale.idle_window.as_secs_f64(),
         kept: usage::memory(pid)?.resident as f64,
     })
-}
-
-/// Sleeps in short steps, so that Ctrl-C is heard.
-fn wait(time: Duration) -> Outcome<()> {
-    const STEP: Duration = Duration::from_millis(100);
-    let mut left = time;
-    while !left.is_zero() {
-        crate::support::interrupt::check()?;
-        std::thread::sleep(left.min(STEP));
-        left = left.saturating_sub(STEP);
-    }
-    Ok(())
 }

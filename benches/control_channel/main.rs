@@ -22,17 +22,15 @@
     reason = "the table is the product, progress goes to stderr"
 )]
 
-mod balancer;
-mod client;
 mod idle;
 mod kernel_objects;
 mod placement;
 mod processor;
-mod real_server;
 mod results;
 #[path = "../support.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -40,10 +38,11 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use balancer::{Log, Product, Site};
-use processor::Fleet;
 use results::Results;
+use support::balancer::{Log, Product, Site};
 use support::child::first_line;
+use support::fleet::{Fleet, Load};
+use support::real_server::RealServers;
 use support::report::{self, load_average};
 use support::rounds::Bounds;
 use support::{cores, interrupt};
@@ -85,12 +84,7 @@ struct Options {
 /// How much is done.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
-    /// Sessions in one sample.
-    pub(crate) sessions: usize,
-    /// Commands in one sample.
-    pub(crate) commands: usize,
-    /// Rounds of one series.
-    pub(crate) bounds: Bounds,
+    pub(crate) load: Load,
     /// Sessions that idle at once.
     pub(crate) idle_sessions: usize,
     /// How long they idle: one interval of the health checks, so that these count as they should.
@@ -100,17 +94,21 @@ pub(crate) struct Scale {
 /// Many short samples rather than few long ones: what disturbs the machine lasts about as long as a sample, and a
 /// median drops it.
 const FULL: Scale = Scale {
-    sessions: 320,
-    commands: 5000,
-    bounds: Bounds { least: 21, most: 81, time: Duration::from_secs(40) },
+    load: Load {
+        sessions: 320,
+        commands: 5000,
+        bounds: Bounds { least: 21, most: 81, time: Duration::from_secs(40) },
+    },
     idle_sessions: 9000,
     idle_window: Duration::from_secs(10),
 };
 
 const QUICK: Scale = Scale {
-    sessions: 320,
-    commands: 5000,
-    bounds: Bounds { least: 3, most: 9, time: Duration::from_secs(4) },
+    load: Load {
+        sessions: 320,
+        commands: 5000,
+        bounds: Bounds { least: 3, most: 9, time: Duration::from_secs(4) },
+    },
     idle_sessions: 3000,
     idle_window: Duration::from_secs(1),
 };
@@ -133,11 +131,13 @@ fn run(options: &Options) -> Outcome<()> {
     let under_test = if options.two_cores { *first } else { *last };
     // Before the stub servers start, whose thread inherits it.
     cores::pin(*last)?;
-    let servers = real_server::RealServers::start(3)?;
+    let servers = RealServers::start(3)?;
     let directory = tempfile::Builder::new().prefix("gridfront-bench-").tempdir()?;
     let site = Site {
-        haproxy: options.haproxy.clone(),
-        door: options.door.clone(),
+        programs: BTreeMap::from([
+            (Product::Haproxy, options.haproxy.clone()),
+            (Product::Door, options.door.clone()),
+        ]),
         directory: directory.path(),
         core: under_test,
         real_servers: servers.addresses().to_vec(),
@@ -150,11 +150,11 @@ fn run(options: &Options) -> Outcome<()> {
         let fleet = Fleet::start(&site, products, Log::Nowhere)?;
         if wanted("cpu") {
             progress("CPU per operation, round trips");
-            processor::measure(&fleet, &scale, servers.addresses()[0], &mut results)?;
+            processor::measure(&fleet, &scale.load, servers.addresses()[0], &mut results)?;
         }
         if wanted("log") {
             progress("the same with a log");
-            processor::measure_logged(&site, products, &scale, &mut results)?;
+            processor::measure_logged(&site, products, &scale.load, &mut results)?;
         }
         if wanted("calls") {
             progress("system calls");
@@ -218,7 +218,7 @@ fn circumstances(options: &Options, under_test: usize, load: usize) -> Vec<Strin
 /// The lines of the design's table that wait for other parts of the product.
 fn not_measured() -> impl Iterator<Item = String> {
     [
-        "CPU per session and per command against ProFTPD mod_proxy: it is not set up by this bench",
+        "CPU per session and per command against ProFTPD mod_proxy: the bench `comparison` does",
         "direct data throughput with and without the door: data never passes the door on the direct path",
     ]
     .map(str::to_owned)

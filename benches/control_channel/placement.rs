@@ -1,11 +1,13 @@
 //! Where sessions go, and how many system calls it takes to carry them.
 
-use crate::balancer::{Balancer, Log, Product, Site};
-use crate::processor::Fleet;
-use crate::real_server::RealServers;
+use std::collections::BTreeMap;
+
+use crate::Outcome;
 use crate::results::{Judged, Results, Row};
-use crate::support::usage;
-use crate::{Outcome, client};
+use crate::support::balancer::{Balancer, Log, Product, Site};
+use crate::support::fleet::Fleet;
+use crate::support::real_server::RealServers;
+use crate::support::{client, usage};
 
 /// Sessions held at once.
 const HELD: usize = 90;
@@ -20,7 +22,7 @@ pub(crate) fn measure_held(
     results: &mut Results,
 ) -> Outcome<()> {
     for (weights, shares) in [([1, 1, 1], [30.0, 30.0, 30.0]), ([2, 1, 1], [45.0, 22.5, 22.5])] {
-        let mut farthest = [None; 2];
+        let mut farthest = BTreeMap::new();
         for product in products {
             let name = format!("held-{}-{}", product.name(), weights[0]);
             let balancer = Balancer::start(site, *product, &name, Log::Nowhere, &weights)?;
@@ -30,7 +32,7 @@ pub(crate) fn measure_held(
                 servers.held().iter().zip(before).map(|(now, then)| now - then).collect();
             drop(held);
             let distance = counts.iter().zip(shares).map(|(count, share)| (*count as f64 - share).abs());
-            farthest[*product as usize] = distance.reduce(f64::max);
+            farthest.extend(distance.reduce(f64::max).map(|distance| (*product, distance)));
             results
                 .notes
                 .push(format!("{HELD} held sessions, weights {weights:?}, {}: {counts:?}", product.name()));
@@ -41,8 +43,8 @@ pub(crate) fn measure_held(
                 "Held sessions per server, {HELD} over weights {weights:?}: farthest from the share"
             ),
             unit: "sessions",
-            haproxy: farthest[Product::Haproxy as usize],
-            door: farthest[Product::Door as usize],
+            haproxy: farthest.get(&Product::Haproxy).copied(),
+            door: farthest.get(&Product::Door).copied(),
             ratio: None,
             judged: Judged::Door,
             must: Some(1.0),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::balancer::Product;
+use crate::support::balancer::Product;
 use crate::support::report::{self, describe, limit, list, number, percent, ratio};
 use crate::support::rounds::{NOISE_LIMIT, Series};
 
@@ -70,9 +70,7 @@ impl Results {
     /// The table, as Markdown that is also readable on a terminal.
     pub(crate) fn table(&self) -> String {
         let heading = ["metric", "unit", "haproxy", "door", "door / haproxy", "must", "aim", "A/A", "result"];
-        let mut lines = vec![heading.map(str::to_owned)];
-        lines.extend(self.rows.iter().map(Row::cells));
-        report::table(&lines)
+        report::table(heading, self.rows.iter().map(Row::cells))
     }
 
     /// The bench's part of the file.

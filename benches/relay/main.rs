@@ -44,14 +44,14 @@ use clap::Parser;
 
 use flow::Source;
 use measure::{Load, SCENARIOS, Scale};
-use proxies::{MOD_PROXY, PORT, Product, Proxy, Site};
+use proxies::{PORT, Product, Proxy, Site};
 use results::Results;
 use server::RealServer;
 pub(crate) use support::Outcome;
 use support::child::first_line;
 use support::report::{self, load_average};
 use support::rounds::Bounds;
-use support::{cores, interrupt};
+use support::{cores, interrupt, mod_proxy};
 
 /// The server's passive ports: a session holds one, those of the idle relays are all open at once, and those of one burst
 /// may still be when the next begins.
@@ -170,7 +170,9 @@ fn start_proxies(options: &Options, site: &Site, results: &mut Results) -> Outco
         if options.without.iter().any(|name| name == product.name()) {
             continue;
         }
-        if product == Product::ModProxy && !(Path::new(MOD_PROXY).exists() && options.proftpd.exists()) {
+        if product == Product::ModProxy
+            && !(Path::new(mod_proxy::MODULE).exists() && options.proftpd.exists())
+        {
             results
                 .missing
                 .push("mod_proxy: proftpd-mod-proxy is not installed; integration/run installs it".into());

@@ -5,21 +5,15 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
-use crate::support::child::{dying_with_the_bench, last_words};
-use crate::support::{cores, interrupt};
+use crate::support::child::{Program, dying_with_the_bench};
+use crate::support::mod_proxy;
 use crate::{Outcome, client};
 
-const START_LIMIT: Duration = Duration::from_secs(10);
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Where every one of them is reached, at an address of its own.
 pub(crate) const PORT: u16 = 2811;
-/// As Debian's proftpd-mod-proxy installs it.
-pub(crate) const MOD_PROXY: &str = "/usr/lib/proftpd/mod_proxy.so";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Product {
@@ -62,7 +56,7 @@ pub(crate) struct Proxy {
     pub(crate) product: Product,
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    child: Child,
+    program: Program,
 }
 
 impl Proxy {
@@ -87,50 +81,18 @@ impl Proxy {
                 command.args(["run", "-c"]).arg(&config);
             }
             Product::ModProxy => {
-                fs::write(&config, mod_proxy_config(site, address, &stem))?;
+                let ports = format!("PassivePorts {} {}\n", site.relay_ports.start(), site.relay_ports.end());
+                fs::write(&config, mod_proxy::config(address, &[site.server], &stem, &ports))?;
                 command.args(["--nodaemon", "--quiet", "-c"]).arg(&config);
             }
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        // The child inherits the affinity of the thread that starts it.
-        let child = cores::on(site.core, || command.spawn())?
-            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-        let mut proxy = Self { product, name, address, child };
-        if let Err(error) = proxy.wait_until_it_serves() {
-            interrupt::check()?;
-            drop(proxy);
-            let said = last_words(&mut command, &log);
-            return Err(format!("{} does not serve: {error}\n{said}", product.name()).into());
-        }
-        Ok(proxy)
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let program = Program::start(&mut command, site.core, &log, || client::is_served(address))?;
+        Ok(Self { product, name, address, program })
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn wait_until_it_serves(&mut self) -> Outcome<()> {
-        let start = Instant::now();
-        loop {
-            interrupt::check()?;
-            if let Some(status) = self.child.try_wait()? {
-                return Err(format!("it ended with {status}").into());
-            }
-            if client::is_served(self.address) {
-                return Ok(());
-            }
-            if start.elapsed() > START_LIMIT {
-                return Err(format!("no login in {} s", START_LIMIT.as_secs()).into());
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.program.pid()
     }
 }
 
@@ -168,21 +130,5 @@ fn door_config(site: &Site, address: SocketAddr, socket: &Path) -> String {
         site.relay_ports.end(),
         site.server.ip(),
         site.server.port(),
-    )
-}
-
-/// A reverse proxy that leaves the login to the server; everything else as it comes, less what it would log or look up.
-fn mod_proxy_config(site: &Site, address: SocketAddr, stem: &Path) -> String {
-    let stem = stem.display();
-    format!(
-        "LoadModule mod_tls.c\nLoadModule mod_proxy.c\nServerType standalone\nServerName proxy\nDefaultAddress {}\nSocketBindTight on\nPort {}\n\
-         User nobody\nGroup nogroup\nUseReverseDNS off\nUseIPv6 off\nWtmpLog off\nTransferLog none\nSystemLog none\n\
-         ScoreboardFile {stem}.scoreboard\nPidFile {stem}.pid\nDelayTable none\nRequireValidShell off\nMaxInstances none\n\
-         PassivePorts {} {}\nProxyEngine on\nProxyRole reverse\nProxyTables {stem}-tables\nProxyReverseServers ftp://{}\n",
-        address.ip(),
-        address.port(),
-        site.relay_ports.start(),
-        site.relay_ports.end(),
-        site.server,
     )
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::proxies::Product;
-use crate::support::report::{self, describe, limit, list, number, percent, ratio};
-use crate::support::rounds::{NOISE_LIMIT, Series};
+use crate::support::report::{self, limit, list, number, percent, ratio};
+use crate::support::rounds::Series;
 
 /// One line of the table.
 #[derive(Default)]
@@ -68,20 +68,8 @@ impl Row {
             limit(self.must),
             limit(self.aim),
             percent(self.noise),
-            self.verdict().to_owned(),
+            report::verdict(self.ratio.or(self.door), self.must, self.aim, self.noise).to_owned(),
         ]
-    }
-
-    fn verdict(&self) -> &'static str {
-        let (Some(judged), Some(must)) = (self.ratio.or(self.door), self.must) else { return "–" };
-        let noise = self.noise.filter(|noise| *noise >= NOISE_LIMIT).unwrap_or(0.0);
-        let (best, worst) = (judged * (1.0 - noise), judged * (1.0 + noise));
-        match self.aim {
-            Some(aim) if worst <= aim => "met, aim too",
-            _ if worst <= must => "met",
-            _ if best > must => "missed",
-            _ => "not counted",
-        }
     }
 }
 
@@ -104,9 +92,7 @@ impl Results {
             "A/A",
             "result",
         ];
-        let mut lines = vec![heading.map(str::to_owned)];
-        lines.extend(self.rows.iter().map(Row::cells));
-        report::table(&lines)
+        report::table(heading, self.rows.iter().map(Row::cells))
     }
 
     /// The bench's part of the file.
@@ -116,23 +102,9 @@ impl Results {
                are upper bounds of door / haproxy, and of the door's own value where there is no ratio.\n\n";
         list(&mut text, how);
         let _ = write!(text, "\n## Table: relayed data\n\n{}\n", self.table());
-        let _ = write!(
-            text,
-            "The columns of the programs are medians over all rounds and both instances. The ratios are medians of those\n\
-             within each round, in which all met the same disturbances; `A/A` is the same between two instances of one\n\
-             program, as a difference, the larger one of haproxy and the door. Rounds go on until it is below {:.0} %, or their\n\
-             time is over; above it a ratio counts as worse by as much, and as `not counted` where it could be either.\n\n",
-            NOISE_LIMIT * 100.0
-        );
+        text += &report::method();
         list(&mut text, &self.notes);
-        if !self.missing.is_empty() {
-            text += "\n## Relayed data: not measured here\n\n";
-            list(&mut text, &self.missing);
-        }
-        text += "\n## Relayed data: every round\n";
-        for series in &self.series {
-            describe(&mut text, series);
-        }
+        report::conclude(&mut text, "Relayed data", &self.missing, &self.series);
         text
     }
 }

@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM end the bench in order, so that its child processes and files go with it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,4 +33,16 @@ pub(crate) fn catch() -> Outcome<()> {
 /// One of the signals has come.
 pub(crate) fn check() -> Outcome<()> {
     if INTERRUPTED.load(Ordering::Relaxed) { Err("interrupted".into()) } else { Ok(()) }
+}
+
+/// Sleeps in short steps, so that Ctrl-C is heard.
+pub(crate) fn wait(time: Duration) -> Outcome<()> {
+    const STEP: Duration = Duration::from_millis(100);
+    let mut left = time;
+    while !left.is_zero() {
+        check()?;
+        std::thread::sleep(left.min(STEP));
+        left = left.saturating_sub(STEP);
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::child::first_line;
-use super::rounds::{Series, median};
+use super::rounds::{NOISE_LIMIT, Series, median};
 use super::{Outcome, interrupt};
 
 /// What the first line of every part begins with; the name of the bench and a backtick follow.
@@ -66,8 +66,9 @@ pub(crate) fn load_average() -> String {
     text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// Rows of cells, the first one the heading, as Markdown that is also readable on a terminal.
-pub(crate) fn table<const N: usize>(lines: &[[String; N]]) -> String {
+/// A heading and rows of cells, as Markdown that is also readable on a terminal.
+pub(crate) fn table<const N: usize>(heading: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let lines: Vec<[String; N]> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
     let widths: Vec<usize> = (0..N)
         .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
         .collect();
@@ -85,6 +86,18 @@ pub(crate) fn table<const N: usize>(lines: &[[String; N]]) -> String {
         }
     }
     text
+}
+
+/// What ends a part: what could not be measured, and every round of every series. `subject` tells parts apart.
+pub(crate) fn conclude(text: &mut String, subject: &str, missing: &[String], series: &[Series]) {
+    if !missing.is_empty() {
+        let _ = write!(text, "\n## {subject}: not measured here\n\n");
+        list(text, missing);
+    }
+    let _ = write!(text, "\n## {subject}: every round\n");
+    for series in series {
+        describe(text, series);
+    }
 }
 
 /// Every round of a series.
@@ -121,6 +134,35 @@ pub(crate) fn list(text: &mut String, items: &[String]) {
     for item in items {
         let _ = writeln!(text, "- {item}");
     }
+}
+
+/// What comes of a value and its limits. Noise above what the method wants widens the value both ways.
+pub(crate) fn verdict(
+    judged: Option<f64>,
+    must: Option<f64>,
+    aim: Option<f64>,
+    noise: Option<f64>,
+) -> &'static str {
+    let (Some(judged), Some(must)) = (judged, must) else { return "–" };
+    let noise = noise.filter(|noise| *noise >= NOISE_LIMIT).unwrap_or(0.0);
+    let (best, worst) = (judged * (1.0 - noise), judged * (1.0 + noise));
+    match aim {
+        Some(aim) if worst <= aim => "met, aim too",
+        _ if worst <= must => "met",
+        _ if best > must => "missed",
+        _ => "not counted",
+    }
+}
+
+/// How ratios and A/A come about and when a series ends, for the reader.
+pub(crate) fn method() -> String {
+    format!(
+        "The columns of the programs are medians over all rounds and both instances. The ratios are medians of those\n\
+         within each round, in which all met the same disturbances; `A/A` is the same between two instances of one\n\
+         program, as a difference, the larger one of haproxy and the door. Rounds go on until it is below {:.0} %, or their\n\
+         time is over; above it a ratio counts as worse by as much, and as `not counted` where it could be either.\n\n",
+        NOISE_LIMIT * 100.0
+    )
 }
 
 /// A cell with a ratio.

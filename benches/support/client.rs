@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use crate::Outcome;
+use super::{Outcome, interrupt};
 
 /// How long one step of one session may take before the measurement is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -209,7 +209,7 @@ fn token(event: epoll::Event) -> usize {
 }
 
 fn wait(epoll: &rustix::fd::OwnedFd, events: &mut Vec<epoll::Event>) -> Outcome<()> {
-    crate::support::interrupt::check()?;
+    interrupt::check()?;
     match epoll::wait(epoll, spare_capacity(events), Some(&PATIENCE_OF_EPOLL)) {
         Ok(0) => Err(format!("no reply in {} s", PATIENCE.as_secs()).into()),
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

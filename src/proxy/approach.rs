@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::arrival::Arrival;
 use super::control_stream::ControlStream;
+use super::listener::Entrance;
 use super::service::Service;
 use super::session_table::Registration;
 use super::tally::Refusal;
@@ -91,9 +92,11 @@ enum AttemptError {
     Local(io::Error),
 }
 
-/// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once.
+/// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once. Goes over to another
+/// generation of the service when that comes into force meanwhile.
 pub(super) async fn approach(
-    service: &Arc<Service>,
+    service: &mut Arc<Service>,
+    entrance: Entrance,
     arrival: &Arrival,
     registration: &Registration,
 ) -> Result<Approached, ApproachError> {
@@ -101,6 +104,11 @@ pub(super) async fn approach(
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
+        let in_force = service.in_force(entrance);
+        if !Arc::ptr_eq(service, &in_force) {
+            *service = in_force;
+            tried = Tried::default();
+        }
         let placement = match service.virtual_server.place(client.ip().to_canonical(), &tried) {
             Ok(placement) => placement,
             Err(none) => return Err(shortage.map_or(none.into(), ApproachError::Local)),

@@ -101,7 +101,7 @@ impl Future for ServedSession {
 }
 
 async fn begin(
-    service: Arc<Service>,
+    mut service: Arc<Service>,
     entrance: Entrance,
     mut registration: Registration,
     client: TcpStream,
@@ -122,7 +122,7 @@ async fn begin(
         if entrance == Entrance::ImplicitTls {
             secure(&service, &mut client, &registration).await.map_err(Refusal::Handshake)?;
         }
-        Ok(approach(&service, &arrival, &registration).await?)
+        Ok(approach(&mut service, entrance, &arrival, &registration).await?)
     })
     .await
     .unwrap_or(Err(Refusal::Approach(ApproachError::Draining)));

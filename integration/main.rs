@@ -29,6 +29,7 @@ mod metrics;
 mod passthrough;
 mod proxy_protocol;
 mod relay;
+mod reload;
 mod support;
 mod tls;
 mod transfer_log;

@@ -134,11 +134,13 @@ impl Table<'_> {
     }
 
     fn global(&mut self, before: &Global, after: &Global) {
-        let Global { router_id, admin_socket, threads, drain_timeout } = before;
-        self.key("router_id", router_id, &after.router_id);
+        let Global { router_id, admin_socket, threads, drain_timeout, http, transfer_log } = before;
+        self.key_with(Effect::NextStart, "router_id", router_id, &after.router_id);
         self.key_with(Effect::Refused, "admin_socket", admin_socket, &after.admin_socket);
         self.key_with(Effect::NextStart, "threads", threads, &after.threads);
         self.key("drain_timeout", drain_timeout, &after.drain_timeout);
+        self.key_with(Effect::NextStart, "http", http, &after.http);
+        self.key_with(Effect::NextStart, "transfer_log", transfer_log, &after.transfer_log);
     }
 
     fn virtual_server(&mut self, before: &VirtualServer, after: &VirtualServer) {

@@ -10,14 +10,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::in_force::Configuration;
 use super::logging::LogLoss;
 use super::observed::Observed;
+use super::reload::Reloader;
 use super::status::Status;
 use super::transfer_log::{self, TransferLogError};
 use super::{admin, certificates, http, service_manager};
 use crate::checker;
 use crate::config;
-use crate::proxy::{BindError, FrontDoor, Phase, Service, now};
+use crate::proxy::{BindError, FrontDoor, Generation, Phase, Service, now};
 use crate::sys;
 use crate::sys::line_buffer::LineWriter;
 use crate::sys::lock::{Lock, LockError};
@@ -42,13 +44,11 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    services: Vec<Arc<Service>>,
-    door: FrontDoor,
-    probes: Vec<checker::Probe>,
+    door: Arc<FrontDoor>,
+    reloader: Reloader,
     admin: Option<AdminSocket>,
     http: Option<tokio::net::TcpListener>,
     observed: Observed,
-    drain_timeout: Duration,
     /// Goes after the sessions, so that their transfers are in it.
     transfer_log: Option<LineWriter>,
 }
@@ -135,18 +135,18 @@ impl Daemon {
         if let Some(insecure) = checker::examine_scripts(model).into_iter().next() {
             return Err(insecure.into());
         }
-        let (services, warnings) = Service::from_model(model, certificates::today())?;
+        let (generation, warnings) = Generation::first(model, certificates::today())?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
         let listen = |address| http::listen(address).map_err(|source| StartError::Http { address, source });
         let http = model.global.http.map(listen).transpose()?;
-        let transfer_log = transfer_log::start(model, &services)?;
+        let transfer_log = transfer_log::start(model, generation.services())?;
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
-        let door = FrontDoor::open_with(&services, threads, passed)?;
-        let probes = probes(model, &services);
+        let door = Arc::new(FrontDoor::open_with(generation.services(), threads, passed)?);
+        let reloader = Reloader::new(Configuration::of(model.clone()), generation, Arc::clone(&door));
         let observed = Observed {
-            services: services.clone(),
+            reloader: reloader.clone(),
             sessions: Arc::clone(door.sessions()),
             loss,
             started: now(),
@@ -155,16 +155,14 @@ impl Daemon {
             liveness: Arc::clone(door.liveness()),
         };
         log_start(model, &door, threads);
-        Ok(Self {
-            services,
-            door,
-            probes,
-            admin: Some(admin),
-            http,
-            observed,
-            drain_timeout: model.global.drain_timeout,
-            transfer_log,
-        })
+        Ok(Self { door, reloader, admin: Some(admin), http, observed, transfer_log })
+    }
+
+    /// Reads its configuration from there again whenever it is asked to, which the answer does.
+    #[must_use]
+    pub fn reloads_from(&self, file: &Path) -> Reloader {
+        self.reloader.set_file(file);
+        self.reloader.clone()
     }
 
     /// Where the door really listens.
@@ -175,8 +173,8 @@ impl Daemon {
 
     /// The virtual servers.
     #[must_use]
-    pub fn services(&self) -> &[Arc<Service>] {
-        &self.services
+    pub fn services(&self) -> Vec<Arc<Service>> {
+        self.reloader.in_force().services().to_vec()
     }
 
     /// What `gridfront status` shows.
@@ -196,11 +194,10 @@ impl Daemon {
     /// transfers may finish within `drain_timeout`; [`Stop::AtOnce`] cuts that short.
     ///
     /// Returns false when the daemon ends because a part of it failed, or a part failed while it drained.
-    pub async fn run(mut self, stop: watch::Receiver<Stop>) -> bool {
+    pub async fn run(self, stop: watch::Receiver<Stop>) -> bool {
         let (stop_checks, checks_stopped) = watch::channel(false);
-        let probes = std::mem::take(&mut self.probes);
         let pulse = self.door.liveness().pulse("checks".into());
-        let checks = checker::run(watch::channel(probes).1, checks_stopped);
+        let checks = checker::run(self.reloader.probes(), checks_stopped);
         let checks = tokio::spawn(pulse.beside(checks));
         self.run_beside(checks, stop_checks, stop).await
     }
@@ -217,8 +214,12 @@ impl Daemon {
         let answers = async move {
             let monitor = observed.clone();
             let admin = async {
+                let answer = move |question| {
+                    let observed = observed.clone();
+                    async move { observed.answer(question).await }
+                };
                 match listener {
-                    Some(listener) => admin::serve(listener, move |question| observed.answer(question)).await,
+                    Some(listener) => admin::serve(listener, answer).await,
                     None => std::future::pending().await,
                 }
             };
@@ -233,7 +234,7 @@ impl Daemon {
         let mut answers = std::pin::pin!(answers);
         let pulse = self.door.liveness().pulse("clock".into());
         let mut clock = tokio::spawn(pulse.beside(self.door.keep_time()));
-        let mut certificates = tokio::spawn(certificates::look_after(self.services.clone()));
+        let mut certificates = tokio::spawn(certificates::look_after(self.reloader.watch()));
         let goes_on = tokio::select! {
             _ = stop.wait_for(|stop| *stop != Stop::No) => true,
             () = self.look_after() => false,
@@ -274,11 +275,12 @@ impl Daemon {
     }
 
     async fn drain(&mut self, stop: &mut watch::Receiver<Stop>) {
-        tracing::info!(sessions = self.door.sessions().len(), drain_timeout = ?self.drain_timeout, "draining");
+        let drain_timeout = self.reloader.drain_timeout();
+        tracing::info!(sessions = self.door.sessions().len(), ?drain_timeout, "draining");
         self.door.enter(Phase::Draining);
         tokio::select! {
             () = self.until_empty() => {}
-            () = sleep(self.drain_timeout) => {
+            () = sleep(drain_timeout) => {
                 tracing::warn!(sessions = self.door.sessions().len(), "drain_timeout is over; ending what still runs");
             }
             _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
@@ -350,25 +352,6 @@ impl Drop for AdminSocket {
         // What somebody has put in its place meanwhile stays.
         let _ = admin::remove(&self.path);
     }
-}
-
-fn probes(model: &config::Model, services: &[Arc<Service>]) -> Vec<checker::Probe> {
-    let everything = model.virtual_servers.iter().zip(services);
-    everything.flat_map(|(config, service)| probes_of(config, service)).collect()
-}
-
-fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<checker::Probe> {
-    let servers = service.virtual_server.real_servers().iter().zip(&config.real_servers);
-    let probe =
-        |((server, of_server), connector): ((&Arc<_>, &config::RealServer), &Option<_>)| checker::Probe {
-            virtual_server: config.name.clone(),
-            server: Arc::clone(server),
-            check: config.check_of(of_server).clone(),
-            greeting_timeout: config.greeting_timeout,
-            proxy_protocol: of_server.send_proxy_protocol,
-            tls: connector.clone(),
-        };
-    servers.zip(&service.connectors).map(probe).collect()
 }
 
 fn log_start(model: &config::Model, door: &FrontDoor, threads: NonZeroUsize) {

@@ -44,6 +44,10 @@ impl NameServer {
         server
     }
 
+    fn says(&self, zone: Zone) {
+        *self.zone.lock().unwrap() = Some(zone);
+    }
+
     fn fail(&self) {
         *self.zone.lock().unwrap() = None;
     }
@@ -155,4 +159,27 @@ fn a_door_whose_names_nobody_knows_starts_and_says_so() {
     assert_eq!(status["names"][0]["name"], "s.test");
     let reason = status["names"][0]["reason"].as_str().unwrap_or_default();
     assert!(reason.ends_with("no server is known"), "{status}");
+}
+
+/// Records of TTL 0 are asked for again after 5 s.
+#[test]
+fn a_running_door_follows_its_names() {
+    let first = StubServer::start(Connection::serve);
+    let port = first.address().port();
+    let second = StubServer::start_at(SocketAddr::from(([127, 0, 0, 2], port)), Connection::serve);
+    let zone = |last: &[u8]| {
+        Zone::from([(("s.test.", RecordType::A), last.iter().copied().map(a).collect::<Vec<_>>())])
+    };
+    let name_server = NameServer::start(zone(&[1]));
+    let door = door(
+        name_server.address,
+        &format!("[[virtual_server.real_server]]\naddress = \"s.test\"\nport = {port}\n"),
+    );
+    let mut held = ControlConnection::logged_in(door.address());
+    name_server.says(zone(&[2]));
+    door.until_logged(&["real servers have other addresses", "s.test (127.0.0.1:", "removed"]);
+    drop(ControlConnection::logged_in(door.address()));
+    assert_eq!(second.accepted(), 1, "{}", door.log());
+    let said = held.command("NOOP");
+    assert!(said.starts_with("421 Service closing for maintenance"), "drained as by an operator: {said}");
 }

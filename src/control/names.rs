@@ -1,13 +1,14 @@
 //! Real servers by name while the daemon runs: what the file says stays, and whenever its names stand for other servers, the
 //! configuration that this means now is applied as a reload of the file would be.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
+use super::reload::Reloader;
 use crate::config::{Model, Question, Resolution};
-use crate::resolver::{NameWatch, Names};
+use crate::resolver::{NameWatch, Names, NoNameService};
 
 /// One name of the configuration.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -48,30 +49,52 @@ impl NameStatus {
     }
 }
 
-/// Watches the names of `file`, tells what is known of them, and has each configuration that differs from the one before
-/// applied; `running` is the one in force. Never ends.
-pub(super) async fn follow(
-    file: Model,
-    mut running: Model,
-    watch: NameWatch,
-    told: watch::Sender<Names>,
-    mut apply: impl FnMut(&Model),
-) {
-    let mut changes = told.subscribe();
-    let applying = async {
-        // The sender lives as long as the watch, which never ends.
-        while changes.changed().await.is_ok() {
-            let (model, left_out) = changes.borrow_and_update().apply_to(&file);
-            if model != running {
-                for line in left_out {
-                    tracing::warn!("{line}");
+/// How long a start, and a reload, waits for names that nothing is known of yet; what comes later joins then.
+const FIRST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// What the names of `file` stand for, as far as that can be known soon; what is `known` and still holds is not asked again.
+///
+/// # Errors
+///
+/// The system's configuration of the name service cannot be used.
+pub(super) async fn first_answers(file: &Model, known: Names) -> Result<Names, NoNameService> {
+    if file.questions().is_empty() {
+        return Ok(Names::default());
+    }
+    let mut watch = NameWatch::open(file, known)?;
+    watch.first_answers(FIRST_ANSWERS).await;
+    Ok(watch.into_names())
+}
+
+/// Asks for the names of the configuration in force when they are due, and puts in force what they come to mean. Never ends.
+pub(super) async fn follow(reloader: Reloader) {
+    let mut in_force = reloader.watch();
+    loop {
+        let configuration = Arc::clone(&in_force.borrow_and_update());
+        let said = &configuration.configuration.said;
+        let watch = match said.questions() {
+            questions if questions.is_empty() => None,
+            _ => match NameWatch::open(said, Names::clone(&reloader.names())) {
+                Ok(watch) => Some(watch),
+                Err(error) => {
+                    tracing::error!("{error}; real servers keep the addresses that they have");
+                    None
                 }
-                apply(&model);
-                running = model;
+            },
+        };
+        let asking = async {
+            let Some(mut watch) = watch else { return std::future::pending().await };
+            loop {
+                watch.round_when_due().await;
+                reloader.handle_names(watch.names().clone()).await;
             }
+        };
+        // What is under way when another configuration comes is asked for again with that.
+        tokio::select! {
+            changed = in_force.changed() => if changed.is_err() { return },
+            () = asking => {}
         }
-    };
-    tokio::join!(watch.run(told), applying);
+    }
 }
 
 #[cfg(test)]

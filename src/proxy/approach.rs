@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use super::admittance::RefusalReason;
 use super::arrival::Arrival;
 use super::control_stream::ControlStream;
+use super::listener::Entrance;
 use super::queueing::PlaceSeeker;
 use super::service::Service;
 use super::session_table::Registration;
@@ -107,20 +108,28 @@ enum AttemptError {
     Local(io::Error),
 }
 
-/// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once.
+/// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once. Goes over to another
+/// generation of the service when that comes into force meanwhile.
 pub(super) async fn approach(
-    service: &Arc<Service>,
+    service: &mut Arc<Service>,
+    entrance: Entrance,
     arrival: &Arrival,
     stream: &ControlStream,
     registration: &Registration,
 ) -> Result<Approached, ApproachError> {
     let client = arrival.client;
-    let mut seeker = PlaceSeeker::new(service, stream, client.ip().to_canonical(), registration);
+    let mut seeker = PlaceSeeker::new(entrance, stream, client.ip().to_canonical(), registration);
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
-        let placement = match seeker.place(&tried).await {
-            Ok(placement) => placement,
+        let in_force = service.in_force(entrance);
+        if !Arc::ptr_eq(service, &in_force) {
+            *service = in_force;
+            tried = Tried::default();
+        }
+        let placement = match seeker.place(service, &tried).await {
+            Ok(Some(placement)) => placement,
+            Ok(None) => continue,
             Err(none @ ApproachError::NoServer(_)) => {
                 return Err(shortage.map_or(none, ApproachError::Local));
             }

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::approach::ApproachError;
 use super::control_stream::ControlStream;
+use super::listener::Entrance;
 use super::now;
 use super::service::Service;
 use super::session_table::Registration;
@@ -28,7 +29,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// A session that looks for a place.
 pub(super) struct PlaceSeeker<'a> {
-    pub(super) service: &'a Arc<Service>,
+    pub(super) entrance: Entrance,
     pub(super) client: &'a ControlStream,
     pub(super) address: IpAddr,
     pub(super) registration: &'a Registration,
@@ -41,32 +42,40 @@ pub(super) struct PlaceSeeker<'a> {
 
 impl<'a> PlaceSeeker<'a> {
     pub(super) fn new(
-        service: &'a Arc<Service>,
+        entrance: Entrance,
         client: &'a ControlStream,
         address: IpAddr,
         registration: &'a Registration,
     ) -> Self {
-        Self { service, client, address, registration, turn: None, since: None, queued: None }
+        Self { entrance, client, address, registration, turn: None, since: None, queued: None }
     }
 
-    /// A place on a server that is not among those tried; waits where there is a queue for that.
-    pub(super) async fn place(&mut self, tried: &Tried) -> Result<Placement, ApproachError> {
-        let virtual_server = &self.service.virtual_server;
-        let admittance = &self.service.admittance;
+    /// A place on a server that is not among those tried; waits where there is a queue for that. `None` when another
+    /// configuration has come into force meanwhile: its servers are to be tried, and the turn in the line stays.
+    pub(super) async fn place(
+        &mut self,
+        service: &Arc<Service>,
+        tried: &Tried,
+    ) -> Result<Option<Placement>, ApproachError> {
+        let (virtual_server, admittance) = (&service.virtual_server, &service.admittance);
         let Some(limits) = admittance.queue_limits else {
-            return Ok(virtual_server.place(self.address, tried)?);
+            return Ok(Some(virtual_server.place(self.address, tried)?));
         };
         if !admittance.known.queue.must_wait(self.turn) {
             match virtual_server.place(self.address, tried) {
                 Err(_) if virtual_server.may_make_room(tried) => {}
-                done => return Ok(done?),
+                done => return Ok(Some(done?)),
             }
         }
-        self.wait(limits, tried).await
+        self.wait(service, limits, tried).await
     }
 
-    async fn wait(&mut self, limits: QueueLimits, tried: &Tried) -> Result<Placement, ApproachError> {
-        let service = self.service;
+    async fn wait(
+        &mut self,
+        service: &Arc<Service>,
+        limits: QueueLimits,
+        tried: &Tried,
+    ) -> Result<Option<Placement>, ApproachError> {
         let (queue, virtual_server) = (&service.admittance.known.queue, &service.virtual_server);
         let since = *self.since.get_or_insert_with(now);
         let until = since + limits.timeout;
@@ -90,10 +99,13 @@ impl<'a> PlaceSeeker<'a> {
                 },
             };
             self.turn = Some(in_line.turn());
+            if !Arc::ptr_eq(service, &service.in_force(self.entrance)) {
+                return Poll::Ready(Ok(None));
+            }
             let is_next = in_line.is_next(is_particular, cx.waker());
             if is_next {
                 match virtual_server.place(self.address, tried) {
-                    Ok(placement) => return Poll::Ready(Ok(placement)),
+                    Ok(placement) => return Poll::Ready(Ok(Some(placement))),
                     Err(none) if !virtual_server.may_make_room(tried) => {
                         return Poll::Ready(Err(none.into()));
                     }
@@ -112,7 +124,7 @@ impl<'a> PlaceSeeker<'a> {
         // Whoever is next has its wake-up before this one's connection is made.
         drop(waiting);
         let waited = now().saturating_duration_since(since);
-        if result.is_ok() {
+        if matches!(result, Ok(Some(_))) {
             queue.stats.served.fetch_add(1, Relaxed);
             queue.stats.longest_ms.fetch_max(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), Relaxed);
         }

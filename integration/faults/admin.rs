@@ -66,6 +66,7 @@ fn status_shows_every_documented_key() {
     });
     let mut expected = json!({
         "version": null, "pid": null, "uptime_s": null, "sessions": 1, "log_lines_lost": 0, "panics": 0,
+        "names": [],
         "virtual_servers": [{
             "name": "gridftp", "addresses": [door.address().to_string()],
             "lb_algo": "wlc", "data_path": "direct", "sessions": 1,

@@ -34,8 +34,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::balance::{CheckOutcome, CheckReport, HealthChange, RealServer};
 use crate::config::Check;
@@ -69,6 +69,21 @@ pub struct Probe {
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS to the server; a check is as strict as a session.
     pub tls: Option<Arc<Connector>>,
+}
+
+impl Probe {
+    /// Whether the other one asks the same of the same server.
+    fn is_like(&self, other: &Self) -> bool {
+        let same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        same_tls
+            && Arc::ptr_eq(&self.server, &other.server)
+            && (&self.virtual_server, &self.check) == (&other.virtual_server, &other.check)
+            && (self.greeting_timeout, self.proxy_protocol) == (other.greeting_timeout, other.proxy_protocol)
+    }
 }
 
 /// The door's own trouble, which says nothing about the server.
@@ -117,43 +132,65 @@ fn finding(verdict: Verdict, took: Duration) -> Finding {
 
 /// Runs every probe until `stop` is set or its sender is gone. The first probes are spread over one second, later
 /// ones by up to a tenth of `delay_loop`; a failed one is repeated after `delay_before_retry` until the server
-/// counts as down. Returns at most a second after `stop`, when the probes under way have said goodbye.
+/// counts as down. When the probes change, those that stay keep their rhythm, and those that go end as at `stop`.
+/// Returns at most a second after `stop`, when the probes under way have said goodbye.
 ///
 /// # Panics
 ///
 /// With the panic of a probe's task, as soon as it happens: a server that nobody watches any more would stay up
 /// or down for ever. The caller awaits this and ends the process.
-pub async fn run(probes: Vec<Probe>, stop: watch::Receiver<bool>) {
+pub async fn run(probes: watch::Receiver<Vec<Probe>>, stop: watch::Receiver<bool>) {
     run_with(probes, stop, conversation::attempt).await;
 }
 
-async fn run_with<A, F>(probes: Vec<Probe>, stop: watch::Receiver<bool>, attempt: A)
+async fn run_with<A, F>(mut probes: watch::Receiver<Vec<Probe>>, stop: watch::Receiver<bool>, attempt: A)
 where
     A: Fn(Arc<Probe>) -> F + Clone + Send + 'static,
     F: Future<Output = Finding> + Send + 'static,
 {
-    if probes.is_empty() {
-        return stopped(stop).await;
-    }
-    let spread = Spread { probes: probes.len() };
     let mut tasks = JoinSet::new();
-    for (number, probe) in probes.into_iter().enumerate() {
-        tasks.spawn(watch_server(Arc::new(probe), number, spread, stop.clone(), attempt.clone()));
-    }
-    let deadline = async {
-        stopped(stop).await;
-        sleep(STOP_GRACE).await;
-    };
-    tokio::pin!(deadline);
+    // A probe ends when its sender is gone.
+    let mut watched: Vec<(Probe, watch::Sender<bool>)> = Vec::new();
+    let mut changed = true;
     loop {
-        tokio::select! {
-            ended = tasks.join_next() => match ended {
-                Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
-                Some(_) => {}
-                None => return,
-            },
-            () = &mut deadline => return,
+        if changed {
+            let wanted = probes.borrow_and_update().clone();
+            let (stay, go): (Vec<_>, Vec<_>) =
+                watched.into_iter().partition(|(probe, _)| wanted.iter().any(|wanted| wanted.is_like(probe)));
+            drop(go);
+            watched = stay;
+            let new: Vec<Probe> = wanted
+                .into_iter()
+                .filter(|wanted| !watched.iter().any(|(probe, _)| wanted.is_like(probe)))
+                .collect();
+            let spread = Spread { probes: new.len() };
+            for (number, probe) in new.into_iter().enumerate() {
+                let (sender, stopped) = watch::channel(false);
+                tasks.spawn(watch_server(Arc::new(probe.clone()), number, spread, stopped, attempt.clone()));
+                watched.push((probe, sender));
+            }
         }
+        changed = false;
+        tokio::select! {
+            () = stopped(stop.clone()) => break,
+            // Where nobody can change them any more, they stay.
+            Ok(()) = probes.changed() => changed = true,
+            Some(ended) = tasks.join_next() => pass_on_panic(ended),
+        }
+    }
+    drop(watched);
+    let goodbye = async {
+        while let Some(ended) = tasks.join_next().await {
+            pass_on_panic(ended);
+        }
+    };
+    let _ = timeout(STOP_GRACE, goodbye).await;
+}
+
+fn pass_on_panic(ended: Result<(), JoinError>) {
+    match ended {
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Ok(()) | Err(_) => {}
     }
 }
 

@@ -43,6 +43,11 @@ fn probes(count: usize) -> Vec<Probe> {
     (0..count).map(|number| probe(number, SocketAddr::from(([127, 0, 0, 1], 1)))).collect()
 }
 
+/// Nobody changes these.
+fn unchanging(probes: Vec<Probe>) -> watch::Receiver<Vec<Probe>> {
+    watch::channel(probes).1
+}
+
 /// When each server was probed, since the start.
 type Starts = Arc<Mutex<Vec<(String, Duration)>>>;
 
@@ -68,7 +73,7 @@ async fn rehearse(
         sleep(length).await;
         stop.send(true).unwrap();
     };
-    tokio::join!(run_with(probes, stopped, attempt), end);
+    tokio::join!(run_with(unchanging(probes), stopped, attempt), end);
     std::mem::take(&mut starts.lock().unwrap())
 }
 
@@ -191,7 +196,7 @@ async fn a_panic_of_one_probe_comes_out_of_run() {
             Ok(CheckOutcome::Passed.into())
         }
     };
-    let running = tokio::spawn(run_with(probes(3), stopped, attempt));
+    let running = tokio::spawn(run_with(unchanging(probes(3)), stopped, attempt));
     let ended = timeout(10 * SECOND, running).await.expect("it ends at once");
     let payload = ended.unwrap_err().into_panic();
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"a probe died"));
@@ -218,7 +223,7 @@ async fn stop_lets_a_probe_finish_but_not_for_ever() {
             sleep(SECOND / 2).await;
             stop.send(true).unwrap();
         };
-        tokio::join!(run_with(probes(1), stopped, attempt), end);
+        tokio::join!(run_with(unchanging(probes(1)), stopped, attempt), end);
         assert!(start.elapsed().abs_diff(Duration::from_millis(returns_after)) < SECOND / 100, "{takes}");
         assert_eq!(done.load(Ordering::Relaxed), finished, "{takes}");
     }
@@ -227,7 +232,7 @@ async fn stop_lets_a_probe_finish_but_not_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn run_waits_for_stop_without_probes_and_ends_when_nobody_can_stop_it() {
     let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(run(Vec::new(), stopped));
+    let running = tokio::spawn(run(unchanging(Vec::new()), stopped));
     sleep(SECOND).await;
     assert!(!running.is_finished());
     drop(stop);
@@ -263,7 +268,7 @@ async fn a_server_that_dies_goes_down_and_comes_back_by_itself() {
     probe.check.delay_before_retry = SHORTEST_PAUSE;
     let server = Arc::clone(&probe.server);
     let (stop, stopped) = watch::channel(false);
-    let running = tokio::spawn(run(vec![probe], stopped));
+    let running = tokio::spawn(run(unchanging(vec![probe]), stopped));
 
     // A reason that the first check takes away.
     let _ = server.handle_greeting(Instant::now().into_std(), Err("not yet".into()));
@@ -331,4 +336,51 @@ async fn each_change_is_one_log_line() {
     }
     assert_eq!(lines[0]["fields"]["reason"], "refused");
     assert_eq!(lines[2]["fields"]["reason"], "check passed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_leaves_the_probes_alone_that_stay() {
+    let (stop, stopped) = watch::channel(false);
+    let start = Instant::now();
+    let starts = Starts::default();
+    let seen = Arc::clone(&starts);
+    let attempt = move |probe: Arc<Probe>| {
+        seen.lock().unwrap().push((probe.server.name().to_owned(), start.elapsed()));
+        async { Ok(CheckOutcome::Passed.into()) }
+    };
+    let three = probes(3);
+    let mut other = three[1].clone();
+    other.check.delay_loop = 20 * SECOND;
+    let (change, changing) = watch::channel(three[..2].to_vec());
+    let script = async {
+        sleep(25 * SECOND).await;
+        // s0 stays, s1 is asked in another way, s2 is new; then all but s0 go, and it stands elsewhere in the list.
+        change.send_replace(vec![three[2].clone(), three[0].clone(), other]);
+        sleep(25 * SECOND).await;
+        change.send_replace(vec![three[0].clone()]);
+        sleep(50 * SECOND).await;
+        stop.send(true).unwrap();
+    };
+    tokio::join!(run_with(changing, stopped, attempt), script);
+    let starts = std::mem::take(&mut *starts.lock().unwrap());
+    let of = |name: &str| -> Vec<Duration> {
+        starts.iter().filter(|(server, _)| server == name).map(|&(_, at)| at).collect()
+    };
+    let undisturbed = rehearse(
+        vec![
+            probe(0, SocketAddr::from(([127, 0, 0, 1], 1))),
+            probe(1, SocketAddr::from(([127, 0, 0, 1], 1))),
+        ],
+        100 * SECOND,
+        |_| Ok(CheckOutcome::Passed.into()),
+    )
+    .await;
+    let undisturbed: Vec<Duration> =
+        undisturbed.into_iter().filter(|(server, _)| server == "s0").map(|(_, at)| at).collect();
+    assert_eq!(of("s0"), undisturbed, "its rhythm is that of two probes that nobody changes");
+    let within = |from: u64, to: u64, at: &Duration| (from * SECOND.as_secs()..to).contains(&at.as_secs());
+    assert!(of("s2").iter().all(|at| within(25, 50, at)) && of("s2").len() == 3, "{starts:?}");
+    assert_eq!(of("s1").iter().filter(|at| within(0, 25, at)).count(), 3, "{starts:?}");
+    assert_eq!(of("s1").iter().filter(|at| within(25, 50, at)).count(), 2, "{starts:?}");
+    assert_eq!(of("s1").iter().filter(|at| within(50, 100, at)).count(), 0, "{starts:?}");
 }

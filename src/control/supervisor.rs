@@ -244,7 +244,8 @@ impl Daemon {
         let (stop_checks, checks_stopped) = watch::channel(false);
         let probes = std::mem::take(&mut self.probes);
         let pulse = self.door.liveness().pulse("checks".into());
-        let checks = tokio::spawn(pulse.beside(checker::run(probes, checks_stopped)));
+        let checks = checker::run(watch::channel(probes).1, checks_stopped);
+        let checks = tokio::spawn(pulse.beside(checks));
         self.run_beside(checks, stop_checks, stop).await
     }
 

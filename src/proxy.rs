@@ -14,6 +14,8 @@ mod arrival;
 mod backlog;
 mod control_channel;
 mod control_stream;
+mod endpoint;
+mod endpoints;
 mod front_door;
 mod generation;
 mod journal;
@@ -28,7 +30,7 @@ mod tally;
 mod transfer_log;
 
 pub(crate) use front_door::Phase;
-pub use front_door::{BindError, FrontDoor};
+pub use front_door::{Alteration, BindError, FrontDoor};
 pub use generation::{Generation, Successor};
 pub use service::Service;
 pub use session_table::{Held, SessionTable};

@@ -213,7 +213,7 @@ impl Daemon {
 
     /// Where the door really listens.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         self.door.addresses()
     }
 

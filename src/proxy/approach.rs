@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use super::admittance::RefusalReason;
 use super::arrival::Arrival;
 use super::control_stream::ControlStream;
+use super::listener::Entrance;
 use super::queueing::PlaceSeeker;
 use super::service::Service;
 use super::session_table::Registration;
@@ -107,25 +108,29 @@ enum AttemptError {
     Local(io::Error),
 }
 
-/// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once.
+/// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once. Goes over to another
+/// generation of the service when that comes into force meanwhile.
 pub(super) async fn approach(
-    service: &Arc<Service>,
+    service: &mut Arc<Service>,
+    entrance: Entrance,
     arrival: &Arrival,
     stream: &ControlStream,
     registration: &Registration,
 ) -> Result<Approached, ApproachError> {
     let client = arrival.client;
-    let mut seeker = PlaceSeeker::new(service, stream, client.ip().to_canonical(), registration);
+    let mut seeker =
+        PlaceSeeker::new(Arc::clone(service), entrance, stream, client.ip().to_canonical(), registration);
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
-        let placement = match seeker.place(&tried).await {
+        let placement = match seeker.place(&mut tried).await {
             Ok(placement) => placement,
             Err(none @ ApproachError::NoServer(_)) => {
                 return Err(shortage.map_or(none, ApproachError::Local));
             }
             Err(refusal) => return Err(refusal),
         };
+        service.clone_from(&seeker.service);
         let server = placement.real_server();
         match attempt(service, &placement, arrival, registration).await {
             Ok(Greeted { stream, leg, greeting, rest }) => {

@@ -1,21 +1,20 @@
 //! The proxy as a whole: its threads and its life from open to closed.
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::listener::{Entrance, Origin};
+use super::endpoint::{self, Bound};
+use super::endpoints::{Endpoints, Plan};
+use super::now;
 use super::service::Service;
 use super::session_table::{SessionTable, Signal, sweep_interval};
-use super::{listener, now};
-use crate::sys;
 use crate::sys::liveness::{Liveness, Pulse};
 use crate::sys::passed_sockets::PassedSocket;
 
@@ -39,14 +38,30 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub struct FrontDoor {
     threads: Vec<JoinHandle<()>>,
+    /// Those of the threads, in the same order.
+    runtimes: Vec<Handle>,
     phase: watch::Sender<Phase>,
     table: Arc<SessionTable>,
-    addresses: Vec<SocketAddr>,
+    /// Locked by whoever alters the door or looks at it, never for a client.
+    endpoints: Mutex<Endpoints>,
     liveness: Arc<Liveness>,
-    /// How often to look for sessions whose time is over.
-    sweep: Duration,
-    /// How often to look among those that look for a server.
-    sweep_beginning: Duration,
+    pace: watch::Sender<Pace>,
+}
+
+/// What is ready to become of the door.
+#[derive(Debug)]
+pub struct Alteration {
+    plan: Plan<Bound>,
+    pace: Pace,
+}
+
+/// How often to look for sessions whose time is over. Those of an earlier configuration may have shorter times; they are
+/// noticed by the longest interval at the latest, which is some seconds.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    of_all: Duration,
+    /// Among those that look for a server.
+    of_beginning: Duration,
 }
 
 /// Why the door cannot open.
@@ -100,34 +115,36 @@ impl FrontDoor {
     pub fn open_with(
         services: &[Arc<Service>],
         threads: NonZeroUsize,
-        passed: Vec<PassedSocket>,
+        mut passed: Vec<PassedSocket>,
     ) -> Result<Self, BindError> {
-        let (listeners, addresses) = listen(services, threads, passed)?;
-        let (phase, watched) = watch::channel(Phase::Open);
-        let table = Arc::new(SessionTable::new(now()));
-        let shortest = |of: fn(&Service) -> Duration| {
-            sweep_interval(services.iter().map(|service| of(service)).min().unwrap_or(Duration::MAX))
+        let runtimes = (0..threads.get()).map(|_| DoorRuntime::build()).collect::<io::Result<Vec<_>>>();
+        let runtimes = runtimes.map_err(BindError::Thread)?;
+        let mut door = Self {
+            threads: Vec::new(),
+            runtimes: runtimes.iter().map(DoorRuntime::handle).collect(),
+            phase: watch::channel(Phase::Open).0,
+            table: Arc::new(SessionTable::new(now())),
+            endpoints: Mutex::default(),
+            liveness: Arc::default(),
+            pace: watch::channel(Pace::of(services)).0,
         };
-        let (sweep, sweep_beginning) =
-            (shortest(Service::shortest_timeout), shortest(Service::shortest_beginning));
-        let liveness = Arc::new(Liveness::default());
-        let prepare = |(number, listeners)| {
-            let runtime = DoorRuntime::build()?;
-            let listeners = runtime.watch(listeners)?;
-            let pulse = liveness.pulse(format!("door-{number}"));
-            Ok((runtime, Work { listeners, table: Arc::clone(&table), phase: watched.clone(), pulse }))
+        let open = |configured: SocketAddr, ours: &[SocketAddr]| {
+            let of_manager: Vec<_> = passed.extract_if(.., |socket| socket.address == configured).collect();
+            if of_manager.is_empty() {
+                Bound::listen(configured, &door.runtimes, ours)
+            } else {
+                Bound::adopt(configured, of_manager, &door.runtimes)
+            }
         };
-        let prepared: Vec<(DoorRuntime, Work)> = listeners
-            .into_iter()
-            .enumerate()
-            .map(prepare)
-            .collect::<io::Result<_>>()
-            .map_err(BindError::Thread)?;
-        let mut door =
-            Self { threads: Vec::new(), phase, table, addresses, liveness, sweep, sweep_beginning };
-        for (number, (runtime, work)) in prepared.into_iter().enumerate() {
-            let thread =
-                std::thread::Builder::new().name(format!("door-{number}")).spawn(move || runtime.run(work));
+        let plan = door.lock_endpoints().plan(services, open)?;
+        if let Some(PassedSocket { name, address, .. }) = passed.pop() {
+            return Err(BindError::NotConfigured { name, address });
+        }
+        for (number, runtime) in runtimes.into_iter().enumerate() {
+            let (phase, pulse) = (door.phase.subscribe(), door.liveness.pulse(format!("door-{number}")));
+            let thread = std::thread::Builder::new()
+                .name(format!("door-{number}"))
+                .spawn(move || runtime.run(phase, pulse));
             match thread {
                 Ok(thread) => door.threads.push(thread),
                 Err(error) => {
@@ -136,13 +153,41 @@ impl FrontDoor {
                 }
             }
         }
+        door.alter(Alteration { plan, pace: Pace::of(services) });
         Ok(door)
+    }
+
+    /// Listens where these services are and the door does not listen yet. Nothing else changes before [`FrontDoor::alter`],
+    /// and nothing at all if what this returns is dropped.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub fn prepare(&self, services: &[Arc<Service>]) -> Result<Alteration, BindError> {
+        let listen = |configured, ours: &[_]| Bound::listen(configured, &self.runtimes, ours);
+        Ok(Alteration { plan: self.lock_endpoints().plan(services, listen)?, pace: Pace::of(services) })
+    }
+
+    /// Whether [`FrontDoor::prepare`] would be likely to succeed. Listens nowhere.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub fn examine(&self, services: &[Arc<Service>]) -> Result<(), BindError> {
+        self.lock_endpoints().plan(services, endpoint::examine).map(|_| ())
+    }
+
+    /// Puts in force what was prepared: from now on clients come to those services. Where the door listens as before it
+    /// loses nobody; where it does not any more, it tells those who wait to come again.
+    pub fn alter(&self, alteration: Alteration) {
+        self.lock_endpoints().alter(alteration.plan, &self.runtimes, &self.table);
+        self.pace.send_replace(alteration.pace);
     }
 
     /// Where it really listens, in the order of the configuration.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.lock_endpoints().addresses()
     }
 
     /// The sessions under way.
@@ -165,6 +210,9 @@ impl FrontDoor {
     /// Goes forward to a phase.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.send_modify(|now| *now = phase.max(*now));
+        if phase != Phase::Open {
+            self.lock_endpoints().close();
+        }
         match phase {
             Phase::Open => {}
             Phase::Draining => self.table.signal_all(Signal::Drain),
@@ -176,15 +224,17 @@ impl FrontDoor {
     /// that is always set would cost a thread of the door a look at the clock at every turn.
     pub fn keep_time(&self) -> impl Future<Output = ()> + Send + use<> {
         let (table, mut phase) = (Arc::clone(&self.table), self.phase.subscribe());
-        let (of_all, of_beginning) = (self.sweep, self.sweep_beginning);
+        let mut pace = self.pace.subscribe();
         async move {
             let mut swept = now();
             loop {
                 let open = *phase.borrow_and_update() == Phase::Open;
+                let Pace { of_all, of_beginning } = *pace.borrow_and_update();
                 let of_all = if open { of_all } else { of_all.min(DRAINING_SWEEP) };
                 tokio::select! {
                     () = sleep(of_beginning.min(of_all)) => {}
                     Ok(()) = phase.changed() => {}
+                    Ok(()) = pace.changed() => {}
                     () = table.next_drain_deadline() => {}
                 }
                 let now = now();
@@ -202,7 +252,12 @@ impl FrontDoor {
     /// clients would wait in a queue that nobody empties.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        !self.threads.iter().any(JoinHandle::is_finished)
+        !self.threads.iter().any(JoinHandle::is_finished) && self.lock_endpoints().is_sound()
+    }
+
+    /// A thread that died with the lock left a list that is good at any moment.
+    fn lock_endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the threads.
@@ -215,63 +270,16 @@ impl FrontDoor {
     }
 }
 
-type Listeners<L> = Vec<(L, Arc<Service>, Entrance, Origin)>;
-
-/// For each thread a listener on every address, and these addresses.
-fn listen(
-    services: &[Arc<Service>],
-    threads: NonZeroUsize,
-    mut passed: Vec<PassedSocket>,
-) -> Result<(Vec<Listeners<TcpListener>>, Vec<SocketAddr>), BindError> {
-    let mut listeners: Vec<Listeners<TcpListener>> = Vec::new();
-    listeners.resize_with(threads.get(), Vec::new);
-    let mut addresses = Vec::new();
-    for service in services {
-        let clear = service.addresses.iter().map(|&address| (address, Entrance::Clear));
-        let secured = service.implicit_addresses.iter().map(|&address| (address, Entrance::ImplicitTls));
-        for (configured, entrance) in clear.chain(secured) {
-            let fail = |error| bind_error(configured, error);
-            let of_manager: Vec<TcpListener> = passed
-                .extract_if(.., |socket| socket.address == configured)
-                .map(|socket| socket.listener)
-                .collect();
-            if !of_manager.is_empty() {
-                for (number, of_thread) in listeners.iter_mut().enumerate() {
-                    for listener in share(&of_manager, number, threads).map_err(fail)? {
-                        of_thread.push((listener, Arc::clone(service), entrance, Origin::Passed));
-                    }
-                }
-                addresses.push(configured);
-                continue;
-            }
-            if configured.port() != 0 {
-                sys::socket::probe_unused(configured).map_err(fail)?;
-            }
-            // A port 0 becomes a number with the first listener; the others share that number.
-            let mut address = configured;
-            for of_thread in &mut listeners {
-                let listener = sys::socket::listen(address).map_err(fail)?;
-                address = listener.local_addr().map_err(fail)?;
-                of_thread.push((listener, Arc::clone(service), entrance, Origin::Own));
-            }
-            addresses.push(address);
+impl Pace {
+    fn of(services: &[Arc<Service>]) -> Self {
+        let shortest = |of: fn(&Service) -> Duration| {
+            sweep_interval(services.iter().map(|service| of(service)).min().unwrap_or(Duration::MAX))
+        };
+        Self {
+            of_all: shortest(Service::shortest_timeout),
+            of_beginning: shortest(Service::shortest_beginning),
         }
     }
-    match passed.pop() {
-        None => Ok((listeners, addresses)),
-        Some(PassedSocket { name, address, .. }) => Err(BindError::NotConfigured { name, address }),
-    }
-}
-
-/// What one thread gets of the sockets that were passed for one address: its part of them, or one together with other
-/// threads. Then one queue is there for several, each is woken, and whoever comes first takes the client. Listeners of our
-/// own beside them would need `ReusePort=yes` and the user that the service manager has, and whoever waited in their
-/// queues would be lost when this process ends, which is what passed sockets spare the clients.
-fn share(passed: &[TcpListener], number: usize, threads: NonZeroUsize) -> io::Result<Vec<TcpListener>> {
-    if passed.len() < threads.get() {
-        return Ok(vec![passed[number % passed.len()].try_clone()?]);
-    }
-    passed.iter().skip(number).step_by(threads.get()).map(TcpListener::try_clone).collect()
 }
 
 /// A thread's runtime. One that is dropped before it runs is dropped inside the supervisor's, where tokio panics
@@ -284,18 +292,15 @@ impl DoorRuntime {
         Ok(Self(Some(runtime)))
     }
 
-    /// Registers listeners with the runtime's event queue.
-    fn watch(&self, listeners: Listeners<TcpListener>) -> io::Result<Listeners<tokio::net::TcpListener>> {
-        let _inside = self.0.as_ref().map(Runtime::enter);
-        let watch = |(listener, service, entrance, origin)| {
-            Ok((tokio::net::TcpListener::from_std(listener)?, service, entrance, origin))
-        };
-        listeners.into_iter().map(watch).collect()
+    fn handle(&self) -> Handle {
+        // It is there until it runs.
+        self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
     }
 
-    fn run(mut self, work: Work) {
+    /// Ends when the door is closed.
+    fn run(mut self, mut phase: watch::Receiver<Phase>, pulse: Pulse) {
         if let Some(runtime) = self.0.take() {
-            runtime.block_on(work.run());
+            let _ = runtime.block_on(pulse.beside(phase.wait_for(|phase| *phase == Phase::Closed)));
         }
     }
 }
@@ -308,44 +313,14 @@ impl Drop for DoorRuntime {
     }
 }
 
-/// What one thread does.
-struct Work {
-    listeners: Listeners<tokio::net::TcpListener>,
-    table: Arc<SessionTable>,
-    phase: watch::Receiver<Phase>,
-    pulse: Pulse,
-}
-
-impl Work {
-    /// Ends when the door is closed, or a part of it has panicked.
-    async fn run(mut self) {
-        let mut tasks = JoinSet::new();
-        for (listener, service, entrance, origin) in self.listeners {
-            tasks.spawn(listener::accept(
-                listener,
-                service,
-                (entrance, origin),
-                Arc::clone(&self.table),
-                self.phase.clone(),
-            ));
+impl BindError {
+    pub(super) fn of(address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse(address),
+            io::ErrorKind::AddrNotAvailable => Self::NotOurs(address),
+            io::ErrorKind::PermissionDenied => Self::NotPermitted(address),
+            _ => Self::Listen(address, error),
         }
-        loop {
-            tokio::select! {
-                _ = self.phase.wait_for(|phase| *phase == Phase::Closed) => return,
-                // Listeners close when the door drains; the sessions go on.
-                Some(ended) = tasks.join_next() => if ended.is_err() { return },
-                never = self.pulse.answer() => match never {},
-            }
-        }
-    }
-}
-
-fn bind_error(address: SocketAddr, error: io::Error) -> BindError {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse(address),
-        io::ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
-        io::ErrorKind::PermissionDenied => BindError::NotPermitted(address),
-        _ => BindError::Listen(address, error),
     }
 }
 
@@ -367,14 +342,9 @@ mod tests {
         assert!(door.is_sound());
         let runtime = DoorRuntime::build().unwrap();
         let (_, phase) = watch::channel(Phase::Open);
-        let work = Work {
-            listeners: Vec::new(),
-            table: Arc::clone(&door.table),
-            phase,
-            pulse: door.liveness.pulse("more".into()),
-        };
+        let pulse = door.liveness.pulse("more".into());
         // Nobody is left who could close it: it ends by itself, and too early.
-        door.threads.push(std::thread::spawn(move || runtime.run(work)));
+        door.threads.push(std::thread::spawn(move || runtime.run(phase, pulse)));
         while door.is_sound() {
             sleep(Duration::from_millis(1)).await;
         }

@@ -172,6 +172,8 @@ impl Successor {
         let services = &self.generation.services;
         for (service, range) in services.iter().zip(&self.relay_ports) {
             service.lasting.relaying.ports.set_range(range.clone());
+            // First, for whoever waits is woken by the other and looks for it.
+            service.lasting.put_in_force(service);
             service.admittance.come_into_force(&service.virtual_server);
         }
         let own_ports = &self.generation.own_ports;
@@ -192,7 +194,7 @@ impl Successor {
                 None => None,
                 Some(tls) => Some(self.acceptor(tls, before.and_then(|it| it.acceptor.as_ref()), today)?),
             },
-            connectors: connectors(config)?,
+            connectors: connectors(config, before)?,
         };
         let servers =
             config.real_servers.iter().map(|server| self.real_server(config, server, before)).collect();
@@ -289,10 +291,21 @@ impl Departed {
     }
 }
 
-fn connectors(config: &config::VirtualServer) -> Result<Vec<Option<Arc<Connector>>>, CredentialProblem> {
+/// Those of before go on where nothing has changed for them, and with them their probes.
+fn connectors(
+    config: &config::VirtualServer,
+    before: Option<&Arc<Service>>,
+) -> Result<Vec<Option<Arc<Connector>>>, CredentialProblem> {
+    let known = |connector: &Connector| {
+        let known = before.into_iter().flat_map(|before| before.connectors.iter().flatten());
+        known.filter(|known| known.is_like(connector)).map(Arc::clone).next()
+    };
     let open = |server: &config::RealServer| match &server.tls {
         None => Ok(None),
-        Some(tls) => Connector::open(tls, server.address).map(|connector| Some(Arc::new(connector))),
+        Some(tls) => {
+            let connector = Connector::open(tls, server.address)?;
+            Ok(Some(known(&connector).unwrap_or_else(|| Arc::new(connector))))
+        }
     };
     config.real_servers.iter().map(open).collect()
 }

@@ -4,11 +4,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::approach::ApproachError;
-use super::front_door::Phase;
 use super::served_session::ServedSession;
 use super::service::Service;
 use super::session_table::SessionTable;
@@ -36,15 +36,23 @@ pub(super) enum Origin {
     Passed,
 }
 
-/// Accepts until the door drains; then takes what is left in the queue, for closing the listener would reset it.
+/// Whom clients come to, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) service: Arc<Service>,
+    pub(super) entrance: Entrance,
+}
+
+/// Accepts until it is not open any more; then takes what is left in the queue, for closing the listener would reset it.
+/// Each client comes to the target that there is at its turn.
 pub(super) async fn accept(
     listener: TcpListener,
-    service: Arc<Service>,
-    (entrance, origin): (Entrance, Origin),
+    origin: Origin,
+    target: Arc<ArcSwap<Target>>,
     table: Arc<SessionTable>,
-    mut phase: watch::Receiver<Phase>,
+    mut open: watch::Receiver<bool>,
 ) {
-    let mut closing = pin!(phase.wait_for(|phase| *phase != Phase::Open));
+    let mut closing = pin!(open.wait_for(|open| !open));
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -55,13 +63,13 @@ pub(super) async fn accept(
         match accepted {
             Ok((stream, client)) => {
                 failing = false;
-                admit(stream, client, &service, entrance, &table);
+                admit(stream, client, &target.load(), &table);
             }
             // The client has given up in the queue.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !failing {
-                    journal::cannot_accept(&service, &error);
+                    journal::cannot_accept(&target.load().service, &error);
                 }
                 failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -71,6 +79,7 @@ pub(super) async fn accept(
     if origin == Origin::Passed {
         return;
     }
+    let Target { service, entrance } = (*target.load_full()).clone();
     // Asked directly: tokio knows only what the kernel had told it when it looked last.
     let Ok(listener) = listener.into_std() else { return };
     // No more than the queue held: clients that go on coming must not keep the door. The sessions of this thread have
@@ -93,13 +102,8 @@ fn said_in(entrance: Entrance, reply: &str) -> &str {
     if entrance == Entrance::Clear { reply } else { "" }
 }
 
-fn admit(
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: &Arc<Service>,
-    entrance: Entrance,
-    table: &Arc<SessionTable>,
-) {
+fn admit(stream: TcpStream, peer: SocketAddr, target: &Target, table: &Arc<SessionTable>) {
+    let Target { service, entrance } = target;
     let admittance = &service.admittance;
     // Whom a load balancer brings is not known yet.
     let counted = if service.expects_header(peer.ip()) {
@@ -112,11 +116,11 @@ fn admit(
     match admitted {
         Ok((counted, places)) => {
             let session =
-                ServedSession::new(Arc::clone(service), entrance, table, places, counted, stream, peer);
+                ServedSession::new(Arc::clone(service), *entrance, table, places, counted, stream, peer);
             tokio::spawn(session);
         }
         Err(refusal) => {
-            turn_away(&stream, said_in(entrance, refusal.reply()).as_bytes());
+            turn_away(&stream, said_in(*entrance, refusal.reply()).as_bytes());
             journal::refused(service, peer, &refusal);
         }
     }

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::approach::ApproachError;
 use super::control_stream::ControlStream;
+use super::listener::Entrance;
 use super::now;
 use super::service::Service;
 use super::session_table::Registration;
@@ -28,10 +29,12 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// A session that looks for a place.
 pub(super) struct PlaceSeeker<'a> {
-    pub(super) service: &'a Arc<Service>,
-    pub(super) client: &'a ControlStream,
-    pub(super) address: IpAddr,
-    pub(super) registration: &'a Registration,
+    /// The generation that is in force, as far as the session can go over to it.
+    pub(super) service: Arc<Service>,
+    entrance: Entrance,
+    client: &'a ControlStream,
+    address: IpAddr,
+    registration: &'a Registration,
     /// Its turn, once it has waited, and since when.
     turn: Option<Turn>,
     since: Option<Instant>,
@@ -41,32 +44,44 @@ pub(super) struct PlaceSeeker<'a> {
 
 impl<'a> PlaceSeeker<'a> {
     pub(super) fn new(
-        service: &'a Arc<Service>,
+        service: Arc<Service>,
+        entrance: Entrance,
         client: &'a ControlStream,
         address: IpAddr,
         registration: &'a Registration,
     ) -> Self {
-        Self { service, client, address, registration, turn: None, since: None, queued: None }
+        Self { service, entrance, client, address, registration, turn: None, since: None, queued: None }
     }
 
-    /// A place on a server that is not among those tried; waits where there is a queue for that.
-    pub(super) async fn place(&mut self, tried: &Tried) -> Result<Placement, ApproachError> {
-        let virtual_server = &self.service.virtual_server;
-        let admittance = &self.service.admittance;
-        let Some(limits) = admittance.queue_limits else {
-            return Ok(virtual_server.place(self.address, tried)?);
-        };
-        if !admittance.known.queue.must_wait(self.turn) {
-            match virtual_server.place(self.address, tried) {
-                Err(_) if virtual_server.may_make_room(tried) => {}
-                done => return Ok(done?),
+    /// A place on a server that is not among those tried; waits where there is a queue for that. When another generation
+    /// comes into force it goes over to that one, of whose servers none is tried.
+    pub(super) async fn place(&mut self, tried: &mut Tried) -> Result<Placement, ApproachError> {
+        loop {
+            let in_force = self.service.in_force(self.entrance);
+            if !Arc::ptr_eq(&in_force, &self.service) {
+                self.service = in_force;
+                *tried = Tried::default();
+            }
+            let virtual_server = &self.service.virtual_server;
+            let admittance = &self.service.admittance;
+            let Some(limits) = admittance.queue_limits else {
+                return Ok(virtual_server.place(self.address, tried)?);
+            };
+            if !admittance.known.queue.must_wait(self.turn) {
+                match virtual_server.place(self.address, tried) {
+                    Err(_) if virtual_server.may_make_room(tried) => {}
+                    done => return Ok(done?),
+                }
+            }
+            if let Some(placement) = self.wait(limits, tried).await? {
+                return Ok(placement);
             }
         }
-        self.wait(limits, tried).await
     }
 
-    async fn wait(&mut self, limits: QueueLimits, tried: &Tried) -> Result<Placement, ApproachError> {
-        let service = self.service;
+    /// A place, or nothing when there is another generation to go over to.
+    async fn wait(&mut self, limits: QueueLimits, tried: &Tried) -> Result<Option<Placement>, ApproachError> {
+        let service = Arc::clone(&self.service);
         let (queue, virtual_server) = (&service.admittance.known.queue, &service.virtual_server);
         let since = *self.since.get_or_insert_with(now);
         let until = since + limits.timeout;
@@ -81,6 +96,10 @@ impl<'a> PlaceSeeker<'a> {
                 Client::Silent => true,
                 Client::Spoke => false,
             };
+            if service.admittance.is_superseded() && !Arc::ptr_eq(&service.in_force(self.entrance), &service)
+            {
+                return Poll::Ready(Ok(None));
+            }
             let is_particular = !tried.is_empty() || service.admittance.is_superseded();
             let in_line = match &waiting {
                 Some(in_line) => in_line,
@@ -93,7 +112,7 @@ impl<'a> PlaceSeeker<'a> {
             let is_next = in_line.is_next(is_particular, cx.waker());
             if is_next {
                 match virtual_server.place(self.address, tried) {
-                    Ok(placement) => return Poll::Ready(Ok(placement)),
+                    Ok(placement) => return Poll::Ready(Ok(Some(placement))),
                     Err(none) if !virtual_server.may_make_room(tried) => {
                         return Poll::Ready(Err(none.into()));
                     }
@@ -112,7 +131,7 @@ impl<'a> PlaceSeeker<'a> {
         // Whoever is next has its wake-up before this one's connection is made.
         drop(waiting);
         let waited = now().saturating_duration_since(since);
-        if result.is_ok() {
+        if matches!(result, Ok(Some(_))) {
             queue.stats.served.fetch_add(1, Relaxed);
             queue.stats.longest_ms.fetch_max(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX), Relaxed);
         }

@@ -104,7 +104,7 @@ impl Future for ServedSession {
 }
 
 async fn begin(
-    service: Arc<Service>,
+    mut service: Arc<Service>,
     entrance: Entrance,
     mut registration: Registration,
     mut counted: Option<ClientSession>,
@@ -130,7 +130,7 @@ async fn begin(
         if entrance == Entrance::ImplicitTls {
             secure(&service, &mut client, &registration).await.map_err(Refusal::Handshake)?;
         }
-        Ok(approach(&service, &arrival, &client, &registration).await?)
+        Ok(approach(&mut service, entrance, &arrival, &client, &registration).await?)
     })
     .await
     .unwrap_or(Err(Refusal::Approach(ApproachError::Draining)));

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::admittance::Admittance;
 use super::generation::{Generation, Site};
+use super::listener::Entrance;
 use crate::balance::VirtualServer;
 use crate::config;
 use crate::proto::ftp::{
@@ -135,6 +136,17 @@ impl Service {
             proxy_protocol_from: config.proxy_protocol_from.clone(),
             lasting,
         }
+    }
+
+    /// The generation that is in force now, for a session that has not got its server yet: it may have waited for a header,
+    /// a handshake or a server while the configuration changed. TLS that has begun goes on only with what began it.
+    pub(super) fn in_force(self: &Arc<Self>, entrance: Entrance) -> Arc<Self> {
+        let same_tls = |other: &Arc<Self>| match (entrance, &self.acceptor, &other.acceptor) {
+            (Entrance::Clear, ..) => true,
+            (Entrance::ImplicitTls, Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (Entrance::ImplicitTls, ..) => false,
+        };
+        self.lasting.in_force().filter(same_tls).unwrap_or_else(|| Arc::clone(self))
     }
 
     /// The shortest time-out that the sweep has to notice.

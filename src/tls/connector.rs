@@ -1,4 +1,5 @@
 //! The door's side of TLS with a real server, which has a certificate and believes the door without one.
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +24,9 @@ const MAX_RESUMABLE: usize = 8;
 pub struct Connector {
     config: ClientConfig,
     name: ServerName<'static>,
-    mode: ServerTlsMode,
+    settings: ServerTls,
+    /// Tells apart what `trust_anchors` has held at different times.
+    anchors: u64,
 }
 
 /// TLS of one control connection, and of the data connections that belong to it: ProFTPD wants these to resume that one's
@@ -49,11 +52,12 @@ impl Connector {
         let failed = |error: rustls::Error| {
             problem(file, format!("TLS cannot be set up: {error}"), "please report this")
         };
+        let (verifier, anchors) = verifier(tls)?;
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(failed)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier(tls)?)
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         let name = match &tls.name {
             None => ServerName::from(address),
@@ -61,13 +65,19 @@ impl Connector {
                 problem(file, format!("`{name}` is no name for a server: {error}"), "correct `name` in `tls`")
             })?,
         };
-        Ok(Self { config, name, mode: tls.mode })
+        Ok(Self { config, name, settings: tls.clone(), anchors })
+    }
+
+    /// Whether the other one does the same.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.settings, self.anchors, &self.name) == (&other.settings, other.anchors, &other.name)
     }
 
     /// How TLS begins.
     #[must_use]
     pub fn mode(&self) -> ServerTlsMode {
-        self.mode
+        self.settings.mode
     }
 
     /// For a new control connection.
@@ -86,7 +96,7 @@ impl SessionConnector {
     }
 }
 
-fn verifier(tls: &ServerTls) -> Result<Arc<dyn ServerCertVerifier>, CredentialProblem> {
+fn verifier(tls: &ServerTls) -> Result<(Arc<dyn ServerCertVerifier>, u64), CredentialProblem> {
     let Some(file) = tls.trust_anchors.as_deref().filter(|_| tls.verify) else {
         if tls.verify {
             return Err(problem(
@@ -95,17 +105,20 @@ fn verifier(tls: &ServerTls) -> Result<Arc<dyn ServerCertVerifier>, CredentialPr
                 "name a file with `trust_anchors`",
             ));
         }
-        return Ok(Arc::new(Anybody(provider())));
+        return Ok((Arc::new(Anybody(provider())), 0));
     };
     let mut roots = RootCertStore::empty();
     let mend = "put certificates of authorities there, as PEM";
+    let mut hasher = DefaultHasher::new();
     for certificate in certificates(file)? {
+        certificate.as_ref().hash(&mut hasher);
         roots.add(certificate).map_err(|error| {
             problem(file, format!("a certificate in it is no trust anchor: {error}"), mend)
         })?;
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
-    Ok(verifier.map_err(|error| problem(file, format!("cannot be used: {error}"), mend))?)
+    let verifier = verifier.map_err(|error| problem(file, format!("cannot be used: {error}"), mend))?;
+    Ok((verifier, hasher.finish()))
 }
 
 impl ServerCertVerifier for Anybody {

@@ -1,18 +1,23 @@
 //! What of a virtual server outlives its configuration.
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwapWeak;
 
 use super::super::admittance::Known;
 use super::super::now;
 use super::super::relay::{LivePorts, Relaying};
 use super::super::tally::Tally;
 use super::super::transfer_log::TransferLog;
+use super::Service;
 use crate::proto::ftp::{DataPath, PathReason};
 
 /// It belongs to the virtual server's name: every generation of the service counts here.
 #[derive(Debug)]
 pub(crate) struct Lasting {
+    /// The last generation that was in force.
+    in_force: ArcSwapWeak<Service>,
     /// Connections that were closed because of their PROXY protocol header: it was missing or broken, or there was one
     /// from where none is believed.
     pub(crate) proxy_header_failures: AtomicU64,
@@ -35,6 +40,7 @@ impl Lasting {
         transfer_log: Arc<TransferLog>,
     ) -> Self {
         Self {
+            in_force: ArcSwapWeak::new(Weak::new()),
             proxy_header_failures: AtomicU64::new(0),
             relaying: Relaying::new(relay_ports, live),
             path_counts: PathCounts::default(),
@@ -43,6 +49,14 @@ impl Lasting {
             known: Arc::new(Known::new(now())),
             panics: AtomicU64::new(0),
         }
+    }
+
+    pub(in super::super) fn put_in_force(&self, service: &Arc<Service>) {
+        self.in_force.store(Arc::downgrade(service));
+    }
+
+    pub(super) fn in_force(&self) -> Option<Arc<Service>> {
+        self.in_force.load().upgrade()
     }
 }
 

@@ -9,6 +9,7 @@
 //! ```
 mod address;
 mod consistency;
+mod diff;
 mod duration;
 mod error;
 mod model;
@@ -17,6 +18,7 @@ mod reader;
 mod syntax;
 pub mod toml;
 
+pub use diff::{Change, Effect, diff};
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::did_you_mean;
 pub use error::{Problem, Severity, TooFewDescriptors, report};

@@ -1,0 +1,285 @@
+//! What is different in another configuration, as an operator reads it: `virtual_server gridftp: max_sessions 100 → 200`.
+//!
+//! Identity is what the rest of the program takes for it: a virtual server's name, and within it a real server's name,
+//! address and port. Every struct of the model is taken apart in full, so that a new key cannot be forgotten here.
+mod shown;
+
+use std::fmt;
+
+use self::shown::Shown;
+use super::model::{
+    Account, Check, CheckKind, Global, Model, RealServer, SampleFile, Script, ServerTls, Tls, VirtualServer,
+};
+
+/// One difference.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// Which table it is in: `virtual_server gridftp: real_server s1: tls: `, or nothing for the file.
+    place: String,
+    what: String,
+    /// Whether a daemon that runs can take it.
+    pub effect: Effect,
+}
+
+/// What a running daemon makes of a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// It is in force with the reload.
+    Now,
+    /// It is accepted, and in force when the daemon is started the next time.
+    NextStart,
+    /// Whoever reads the file afterwards would be misled about the daemon that runs: the reload is refused.
+    Refused,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.place, self.what)?;
+        match self.effect {
+            Effect::Now => Ok(()),
+            Effect::NextStart => f.write_str("; takes effect at the next start"),
+            Effect::Refused => {
+                f.write_str("; cannot change while the daemon runs: restart it, or take this back")
+            }
+        }
+    }
+}
+
+/// What is different in `after`, in its order; what is there no more comes last. Empty only when nothing is different.
+#[must_use]
+pub fn diff(before: &Model, after: &Model) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut file = Table { place: String::new(), changes: &mut changes };
+    let Model { global, virtual_servers } = before;
+    file.inner("global").global(global, &after.global);
+    file.each(
+        "virtual_server",
+        (virtual_servers, &after.virtual_servers),
+        |server| server.name.clone(),
+        |server| server.name.clone(),
+        |table, before, after| table.virtual_server(before, after),
+    );
+    changes
+}
+
+/// A table of the file, and where its differences go.
+struct Table<'c> {
+    /// With `: ` behind it.
+    place: String,
+    changes: &'c mut Vec<Change>,
+}
+
+impl Table<'_> {
+    fn say(&mut self, what: String, effect: Effect) {
+        self.changes.push(Change { place: self.place.clone(), what, effect });
+    }
+
+    /// A key that takes effect with the reload.
+    fn key<T: PartialEq + Shown + ?Sized>(&mut self, key: &str, before: &T, after: &T) {
+        self.key_with(Effect::Now, key, before, after);
+    }
+
+    fn key_with<T: PartialEq + Shown + ?Sized>(&mut self, effect: Effect, key: &str, before: &T, after: &T) {
+        if before != after {
+            self.say(format!("{key} {} → {}", before.shown(), after.shown()), effect);
+        }
+    }
+
+    fn inner(&mut self, name: &str) -> Table<'_> {
+        Table { place: format!("{}{name}: ", self.place), changes: self.changes }
+    }
+
+    /// A table that may be missing.
+    fn optional<T>(
+        &mut self,
+        name: &str,
+        (before, after): (Option<&T>, Option<&T>),
+        compare: impl FnOnce(&mut Table<'_>, &T, &T),
+    ) {
+        match (before, after) {
+            (None, None) => {}
+            (None, Some(_)) => self.say(format!("{name} added"), Effect::Now),
+            (Some(_), None) => self.say(format!("{name} removed"), Effect::Now),
+            (Some(before), Some(after)) => compare(&mut self.inner(name), before, after),
+        }
+    }
+
+    /// Tables of which there are several: those that are one and the same, those that are new, those that are gone, and
+    /// whether their order is another.
+    fn each<T>(
+        &mut self,
+        kind: &str,
+        (before, after): (&[T], &[T]),
+        identity: impl Fn(&T) -> String,
+        name: impl Fn(&T) -> String,
+        compare: impl Fn(&mut Table<'_>, &T, &T),
+    ) {
+        let same = |of: &[T], wanted: &T| of.iter().position(|it| identity(it) == identity(wanted));
+        let mut order = Vec::new();
+        for table in after {
+            match same(before, table) {
+                None => self.say(format!("{kind} {} added", identity(table)), Effect::Now),
+                Some(index) => {
+                    order.push(index);
+                    compare(&mut self.inner(&format!("{kind} {}", name(table))), &before[index], table);
+                }
+            }
+        }
+        for table in before.iter().filter(|table| same(after, table).is_none()) {
+            self.say(format!("{kind} {} removed", identity(table)), Effect::Now);
+        }
+        if !order.is_sorted() {
+            self.say(format!("the {kind} tables have another order"), Effect::Now);
+        }
+    }
+
+    fn global(&mut self, before: &Global, after: &Global) {
+        let Global { router_id, admin_socket, threads, drain_timeout } = before;
+        self.key("router_id", router_id, &after.router_id);
+        self.key_with(Effect::Refused, "admin_socket", admin_socket, &after.admin_socket);
+        self.key_with(Effect::NextStart, "threads", threads, &after.threads);
+        self.key("drain_timeout", drain_timeout, &after.drain_timeout);
+    }
+
+    fn virtual_server(&mut self, before: &VirtualServer, after: &VirtualServer) {
+        let VirtualServer {
+            name: _,
+            addresses,
+            port,
+            lb_algo,
+            data_path,
+            relay_ports,
+            announce_address,
+            proxy_protocol_from,
+            tls,
+            foreign_data_addresses,
+            trusted_networks,
+            max_sessions,
+            login_timeout,
+            idle_timeout,
+            greeting_timeout,
+            connect_timeout,
+            check,
+            real_servers,
+        } = before;
+        self.key("addresses", addresses, &after.addresses);
+        self.key("port", port, &after.port);
+        self.key("lb_algo", lb_algo, &after.lb_algo);
+        self.key("data_path", data_path, &after.data_path);
+        self.key("relay_ports", relay_ports, &after.relay_ports);
+        self.key("announce_address", announce_address, &after.announce_address);
+        self.key("proxy_protocol_from", proxy_protocol_from, &after.proxy_protocol_from);
+        self.key("foreign_data_addresses", foreign_data_addresses, &after.foreign_data_addresses);
+        self.key("trusted_networks", trusted_networks, &after.trusted_networks);
+        self.key("max_sessions", max_sessions, &after.max_sessions);
+        self.key("login_timeout", login_timeout, &after.login_timeout);
+        self.key("idle_timeout", idle_timeout, &after.idle_timeout);
+        self.key("greeting_timeout", greeting_timeout, &after.greeting_timeout);
+        self.key("connect_timeout", connect_timeout, &after.connect_timeout);
+        self.optional("tls", (tls.as_ref(), after.tls.as_ref()), |table, before, after| {
+            table.tls(before, after)
+        });
+        self.inner("check").check(check, &after.check);
+        self.each(
+            "real_server",
+            (real_servers, &after.real_servers),
+            |server| format!("{} ({})", server.name, std::net::SocketAddr::new(server.address, server.port)),
+            |server| server.name.clone(),
+            |table, before, after| table.real_server(before, after),
+        );
+    }
+
+    fn tls(&mut self, before: &Tls, after: &Tls) {
+        let Tls { certificate, key, implicit_port, required } = before;
+        self.key("certificate", certificate, &after.certificate);
+        self.key("key", key, &after.key);
+        self.key("implicit_port", implicit_port, &after.implicit_port);
+        self.key("required", required, &after.required);
+    }
+
+    fn check(&mut self, before: &Check, after: &Check) {
+        let Check { kind, delay_loop, connect_timeout, max_time, retry, delay_before_retry, rise } = before;
+        self.check_kind(kind, &after.kind);
+        self.key("delay_loop", delay_loop, &after.delay_loop);
+        self.key("connect_timeout", connect_timeout, &after.connect_timeout);
+        self.key("max_time", max_time, &after.max_time);
+        self.key("retry", retry, &after.retry);
+        self.key("delay_before_retry", delay_before_retry, &after.delay_before_retry);
+        self.key("rise", rise, &after.rise);
+    }
+
+    fn check_kind(&mut self, before: &CheckKind, after: &CheckKind) {
+        match (before, after) {
+            (CheckKind::Tcp, CheckKind::Tcp) | (CheckKind::Ftp, CheckKind::Ftp) => {}
+            (CheckKind::Login(before), CheckKind::Login(after)) => self.account(before, after),
+            (CheckKind::Transfer(account, before), CheckKind::Transfer(of_after, after)) => {
+                self.account(account, of_after);
+                let SampleFile { path, size, adler32 } = before;
+                self.key("file", path, &after.path);
+                self.key("size", size, &after.size);
+                let hexadecimal = |sum: &Option<u32>| sum.map(|sum| format!("{sum:08x}"));
+                self.key("checksum", &hexadecimal(adler32), &hexadecimal(&after.adler32));
+            }
+            (CheckKind::Script(before), CheckKind::Script(after)) => {
+                let Script { program, arguments, misc_dynamic } = before;
+                self.key("script", program, &after.program);
+                if *arguments != after.arguments {
+                    // There may be secrets among them.
+                    self.say("script has other arguments".into(), Effect::Now);
+                }
+                self.key("misc_dynamic", misc_dynamic, &after.misc_dynamic);
+            }
+            _ => self.say(format!("type {} → {}", before.word(), after.word()), Effect::Now),
+        }
+    }
+
+    fn account(&mut self, before: &Account, after: &Account) {
+        let Account { user, password } = before;
+        self.key("user", user, &after.user);
+        if *password != after.password {
+            // In no log.
+            self.say("another password".into(), Effect::Now);
+        }
+    }
+
+    fn real_server(&mut self, before: &RealServer, after: &RealServer) {
+        let RealServer {
+            name: _,
+            address: _,
+            port: _,
+            weight,
+            max_connections,
+            data_addresses,
+            data_address_map,
+            data_ports,
+            checks_data_peer,
+            send_proxy_protocol,
+            tls,
+            check,
+        } = before;
+        self.key("weight", weight, &after.weight);
+        self.key("max_connections", max_connections, &after.max_connections);
+        self.key("data_addresses", data_addresses, &after.data_addresses);
+        self.key("data_address_map", data_address_map, &after.data_address_map);
+        self.key("data_ports", data_ports, &after.data_ports);
+        self.key("checks_data_peer", checks_data_peer, &after.checks_data_peer);
+        self.key("send_proxy_protocol", send_proxy_protocol, &after.send_proxy_protocol);
+        self.optional("tls", (tls.as_ref(), after.tls.as_ref()), |table, before, after| {
+            table.server_tls(before, after)
+        });
+        self.optional("check", (check.as_ref(), after.check.as_ref()), |table, before, after| {
+            table.check(before, after);
+        });
+    }
+
+    fn server_tls(&mut self, before: &ServerTls, after: &ServerTls) {
+        let ServerTls { mode, trust_anchors, name, verify } = before;
+        self.key("mode", mode, &after.mode);
+        self.key("trust_anchors", trust_anchors, &after.trust_anchors);
+        self.key("name", name, &after.name);
+        self.key("verify", verify, &after.verify);
+    }
+}
+
+#[cfg(test)]
+mod tests;

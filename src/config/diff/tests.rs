@@ -1,0 +1,105 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::toml::parse;
+
+const BEFORE: &str = r#"
+[global]
+router_id = "lb1"
+[[virtual_server]]
+name = "gridftp"
+addresses = ["192.0.2.10"]
+max_sessions = 100
+[virtual_server.check]
+retry = 2
+[[virtual_server.real_server]]
+name = "s1"
+address = "192.0.2.11"
+[[virtual_server.real_server]]
+name = "s2"
+address = "192.0.2.12"
+max_connections = 50
+data_addresses = ["198.51.100.12"]
+[[virtual_server]]
+name = "archive"
+addresses = ["192.0.2.10"]
+port = 2812
+[[virtual_server.real_server]]
+name = "a1"
+address = "192.0.2.21"
+tls = { mode = "explicit", verify = false }
+"#;
+
+fn model(text: &str) -> Model {
+    parse(Path::new("test.toml"), text).expect("a configuration").model
+}
+
+fn lines(before: &str, after: &str) -> Vec<String> {
+    diff(&model(before), &model(after)).iter().map(ToString::to_string).collect()
+}
+
+/// The text with one piece of it replaced, and what that is called.
+#[test]
+fn what_changes_is_named_with_its_place_row_by_row() {
+    #[rustfmt::skip]
+    let table: &[(&str, &str, &[&str])] = &[
+        ("lb1", "lb1", &[]),
+        ("lb1", "lb2", &["global: router_id lb1 → lb2"]),
+        ("[global]", "[global]\ndrain_timeout = \"90s\"", &["global: drain_timeout 1m → 90s"]),
+        ("[global]", "[global]\nthreads = 2", &["global: threads none → 2; takes effect at the next start"]),
+        ("[global]", "[global]\nadmin_socket = \"/run/a.sock\"",
+            &["global: admin_socket /run/gridfront/admin.sock → /run/a.sock; \
+               cannot change while the daemon runs: restart it, or take this back"]),
+        ("max_sessions = 100", "max_sessions = 200", &["virtual_server gridftp: max_sessions 100 → 200"]),
+        ("max_sessions = 100", "", &["virtual_server gridftp: max_sessions 100 → 10000"]),
+        ("addresses = [\"192.0.2.10\"]\nmax", "addresses = [\"192.0.2.10\", \"2001:db8::10\"]\nmax",
+            &["virtual_server gridftp: addresses 192.0.2.10 → 192.0.2.10 2001:db8::10"]),
+        ("retry = 2", "retry = 5\ntype = \"tcp\"",
+            &["virtual_server gridftp: check: type ftp → tcp", "virtual_server gridftp: check: retry 2 → 5"]),
+        ("address = \"192.0.2.11\"", "address = \"192.0.2.11\"\nweight = 4",
+            &["virtual_server gridftp: real_server s1: weight 1 → 4"]),
+        ("address = \"192.0.2.11\"", "address = \"192.0.2.13\"",
+            &["virtual_server gridftp: real_server s1 (192.0.2.13:2811) added",
+              "virtual_server gridftp: real_server s1 (192.0.2.11:2811) removed"]),
+        ("[[virtual_server.real_server]]\nname = \"s1\"\naddress = \"192.0.2.11\"\n", "",
+            &["virtual_server gridftp: real_server s1 (192.0.2.11:2811) removed"]),
+        ("max_connections = 50\ndata_addresses = [\"198.51.100.12\"]", "data_ports = \"50000-50999\"",
+            &["virtual_server gridftp: real_server s2: max_connections 50 → none",
+              "virtual_server gridftp: real_server s2: data_addresses 198.51.100.12 → none",
+              "virtual_server gridftp: real_server s2: data_ports none → 50000-50999"]),
+        ("name = \"archive\"", "name = \"tape\"",
+            &["virtual_server tape added", "virtual_server archive removed"]),
+        ("mode = \"explicit\", verify = false", "mode = \"implicit\", verify = false",
+            &["virtual_server archive: real_server a1: tls: mode explicit → implicit"]),
+        ("tls = { mode = \"explicit\", verify = false }", "send_proxy_protocol = \"v2\"",
+            &["virtual_server archive: real_server a1: send_proxy_protocol none → v2",
+              "virtual_server archive: real_server a1: tls removed"]),
+        ("port = 2812",
+            "port = 2812\ntls = { certificate = \"/a.pem\", key = \"/a.key\", implicit_port = 990 }",
+            &["virtual_server archive: tls added"]),
+    ];
+    for (old, new, expected) in table {
+        assert!(BEFORE.contains(old), "{old}");
+        assert_eq!(lines(BEFORE, &BEFORE.replacen(old, new, 1)), *expected, "{old} → {new}");
+    }
+}
+
+#[test]
+fn another_order_alone_is_a_change() {
+    let (head, tail) = BEFORE.split_once("[[virtual_server.real_server]]\nname = \"s2\"").unwrap();
+    let (two, rest) = tail.split_once("[[virtual_server]]").unwrap();
+    let (head, one) = head.split_once("[[virtual_server.real_server]]\nname = \"s1\"").unwrap();
+    let turned = format!(
+        "{head}[[virtual_server.real_server]]\nname = \"s2\"{two}[[virtual_server.real_server]]\n\
+         name = \"s1\"{one}[[virtual_server]]{rest}"
+    );
+    assert_eq!(lines(BEFORE, &turned), ["virtual_server gridftp: the real_server tables have another order"]);
+}
+
+#[test]
+fn only_what_a_running_daemon_cannot_take_is_marked() {
+    let after = BEFORE.replacen("[global]", "[global]\nadmin_socket = \"/run/a.sock\"\nthreads = 3", 1);
+    let effects: Vec<Effect> =
+        diff(&model(BEFORE), &model(&after)).iter().map(|change| change.effect).collect();
+    assert_eq!(effects, [Effect::Refused, Effect::NextStart]);
+}

@@ -32,6 +32,7 @@ mod names;
 mod passthrough;
 mod proxy_protocol;
 mod relay;
+mod reload;
 mod soak;
 mod support;
 mod tls;

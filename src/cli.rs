@@ -3,6 +3,7 @@ mod ban;
 mod check;
 mod daemon;
 pub mod demo;
+mod reload;
 mod run;
 mod status;
 mod steer;
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Show the running daemon: real servers, their health, their sessions
     Status(StatusArgs),
+    /// Read the configuration anew: all of it comes into force, or nothing changes
+    Reload(ReloadArgs),
     /// Give a real server no new sessions; idle ones end, running transfers may finish
     Drain(DrainArgs),
     /// Take a drained real server back into service
@@ -77,6 +80,15 @@ struct StatusArgs {
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Debug, Args)]
+struct ReloadArgs {
+    /// Only say what would change: 0 if that could be done, 1 if not
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     daemon: DaemonArgs,
 }
@@ -188,6 +200,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args.config),
         Command::Demo(args) => demo::run(&args, run::start_in_background),
         Command::Status(args) => status::status(&args),
+        Command::Reload(args) => reload::reload(&args),
         Command::Drain(args) => steer::drain(&args),
         Command::Undrain(args) => steer::undrain(&args),
         Command::Weight(args) => steer::weight(&args),

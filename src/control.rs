@@ -2,12 +2,15 @@
 pub mod admin;
 mod bans;
 mod certificates;
+mod configuration_file;
 mod http;
+mod in_force;
 mod logging;
 mod metrics;
 mod monitor;
 mod names;
 mod observed;
+mod reload;
 mod service_manager;
 mod status;
 mod steering;
@@ -15,10 +18,15 @@ mod supervisor;
 mod transfer_log;
 
 pub use certificates::today;
+pub use configuration_file::{admin_socket_of, examine_files, load};
 pub use logging::{LogFormat, LogLoss, Logging};
 pub use metrics::{CATALOGUE, Family, Kind};
 pub use names::NameStatus;
-pub use status::{DrainStatus, RealServerStatus, ServerState, Status, VirtualServerStatus};
+pub use reload::{NotReloaded, ReloadCause, Reloaded, Reloader};
+pub use status::{
+    ConfigurationStatus, DrainStatus, RealServerStatus, RefusedStatus, ServerState, Status,
+    VirtualServerStatus,
+};
 pub use steering::SteeredServer;
 pub use supervisor::{Daemon, StartError, Stop};
 pub use transfer_log::TransferLogError;

@@ -88,8 +88,16 @@ impl NameWatch {
     ///
     /// The system's configuration cannot be used.
     pub fn open(model: &Model) -> Result<Self, NoNameService> {
-        let mut watch =
-            Self { resolver: Arc::new(open(&model.global.nameservers)?), names: Names::default() };
+        Self::open_with(model, Names::default())
+    }
+
+    /// The same for another configuration; what is known of its names stays.
+    ///
+    /// # Errors
+    ///
+    /// The system's configuration cannot be used.
+    pub fn open_with(model: &Model, known: Names) -> Result<Self, NoNameService> {
+        let mut watch = Self { resolver: Arc::new(open(&model.global.nameservers)?), names: known };
         watch.ask_for(model.questions());
         Ok(watch)
     }

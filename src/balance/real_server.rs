@@ -45,8 +45,6 @@ pub struct RealServer {
     /// What its `script` check says in its place, or `NO_SCRIPT_WEIGHT`.
     script_weight: AtomicU32,
     active: AtomicU32,
-    /// No configuration names it any more.
-    departed: AtomicBool,
     /// Copy of the health's state, so that choosing takes no second lock.
     up: AtomicBool,
     health: Mutex<Health>,
@@ -77,7 +75,6 @@ impl RealServer {
             steering: Steering::new(spec.weight),
             script_weight: AtomicU32::new(NO_SCRIPT_WEIGHT),
             active: AtomicU32::new(0),
-            departed: AtomicBool::new(false),
             up: AtomicBool::new(true),
             health: Mutex::new(Health::new(spec.fall, spec.rise)),
             last_check: Mutex::new(None),
@@ -99,20 +96,21 @@ impl RealServer {
         self.max_connections.store(spec.max_connections.unwrap_or(u32::MAX), Relaxed);
         self.configure_weight(spec.weight);
         self.lock_health().reconfigure(spec.fall, spec.rise);
-        self.departed.store(false, Relaxed);
+        self.steering.handle_return();
         self.offer_places();
     }
 
-    /// Takes it out of service because no configuration names it any more; the sessions it holds stay.
-    pub fn depart(&self) {
-        self.departed.store(true, Relaxed);
+    /// Takes it out of service because no configuration names it any more, as a drain would. Those that it holds are the
+    /// caller's to tell.
+    pub fn handle_departure(&self, now: Instant) {
+        self.steering.handle_departure(now);
         self.offer_places();
     }
 
     /// Whether no configuration names it any more.
     #[must_use]
     pub fn has_departed(&self) -> bool {
-        self.departed.load(Relaxed)
+        self.steering.has_departed()
     }
 
     /// Its name in the configuration, the log and `status`.
@@ -276,7 +274,7 @@ impl RealServer {
     /// What a scheduler weighs, or why it must not.
     pub(super) fn load(&self) -> Result<Load, Unfit> {
         let load = Load { weight: self.effective_weight(), active: self.active() };
-        if load.weight == 0 || self.is_drained() || self.has_departed() {
+        if load.weight == 0 || self.is_drained() {
             Err(Unfit::Drained)
         } else if !self.is_up() {
             Err(Unfit::Down)

@@ -2,6 +2,8 @@
 //!
 //! Over a reload of the configuration a drain stays until it is taken back, and a weight until the file has another
 //! weight for that server than before. Both belong to the server's identity and end with the process.
+//!
+//! A server that the configuration does not name any more is drained as well, until the configuration names it again.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,7 +35,15 @@ pub(super) struct Steering {
     weight: AtomicU32,
     /// Copy of whether there is a drain, so that choosing takes no lock.
     drained: AtomicBool,
-    drain: Mutex<Option<Drain>>,
+    drains: Mutex<Drains>,
+}
+
+#[derive(Debug, Default)]
+struct Drains {
+    /// By an operator.
+    ordered: Option<Drain>,
+    /// No configuration names it since.
+    departed: Option<Drain>,
 }
 
 impl Steering {
@@ -42,7 +52,7 @@ impl Steering {
             configured_weight: AtomicU32::new(weight),
             weight: AtomicU32::new(weight),
             drained: AtomicBool::new(false),
-            drain: Mutex::new(None),
+            drains: Mutex::default(),
         }
     }
 
@@ -70,34 +80,54 @@ impl Steering {
     }
 
     pub(super) fn drain(&self) -> Option<Drain> {
-        *self.lock()
+        let drains = self.lock();
+        drains.ordered.or(drains.departed)
+    }
+
+    pub(super) fn has_departed(&self) -> bool {
+        // Nearly always there is no drain at all.
+        self.is_drained() && self.lock().departed.is_some()
+    }
+
+    /// No configuration names it any more.
+    pub(super) fn handle_departure(&self, now: Instant) {
+        let mut drains = self.lock();
+        drains.departed.get_or_insert(Drain { since: now, deadline: None, ended: 0 });
+        self.drained.store(true, Relaxed);
+    }
+
+    /// The configuration names it again; an operator's drain stays.
+    pub(super) fn handle_return(&self) {
+        let mut drains = self.lock();
+        drains.departed = None;
+        self.drained.store(drains.ordered.is_some(), Relaxed);
     }
 
     /// Said again, the last deadline counts.
     pub(super) fn handle_drain(&self, now: Instant, deadline: Option<Instant>) {
-        let mut drain = self.lock();
-        let since = drain.map_or(now, |drain| drain.since);
-        *drain = Some(Drain { since, deadline, ended: 0 });
+        let mut drains = self.lock();
+        let since = drains.ordered.map_or(now, |drain| drain.since);
+        drains.ordered = Some(Drain { since, deadline, ended: 0 });
         self.drained.store(true, Relaxed);
     }
 
     /// The deadline has ended a session.
     pub(super) fn count_ended(&self) {
-        if let Some(drain) = self.lock().as_mut() {
+        if let Some(drain) = self.lock().ordered.as_mut() {
             drain.ended = drain.ended.saturating_add(1);
         }
     }
 
     /// Whether there was a drain to take back.
     pub(super) fn handle_undrain(&self) -> bool {
-        let mut drain = self.lock();
-        self.drained.store(false, Relaxed);
-        drain.take().is_some()
+        let mut drains = self.lock();
+        self.drained.store(drains.departed.is_some(), Relaxed);
+        drains.ordered.take().is_some()
     }
 
     /// A thread that died with the lock left plain values, good at any moment.
-    fn lock(&self) -> MutexGuard<'_, Option<Drain>> {
-        self.drain.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Drains> {
+        self.drains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,6 +154,26 @@ mod tests {
             step(&steering);
             assert_eq!((steering.weight(), steering.configured_weight()), *expected, "{name}");
         }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a starting point
+    fn a_server_that_has_gone_and_come_back_is_drained_as_before() {
+        let start = Instant::now();
+        let steering = Steering::new(1);
+        steering.handle_departure(start);
+        steering.handle_departure(start + Duration::from_secs(9));
+        assert_eq!(steering.drain(), Some(Drain { since: start, deadline: None, ended: 0 }));
+        assert!(steering.has_departed() && steering.is_drained());
+        steering.handle_return();
+        assert!(!steering.has_departed() && !steering.is_drained());
+        steering.handle_drain(start, None);
+        steering.handle_departure(start);
+        assert!(steering.handle_undrain() && steering.is_drained(), "nobody names it");
+        steering.handle_drain(start, None);
+        steering.handle_return();
+        assert!(!steering.has_departed() && steering.is_drained(), "an operator's drain stays");
+        assert!(steering.handle_undrain() && !steering.is_drained());
     }
 
     #[test]

@@ -4,17 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::DaemonArgs;
-use super::check::load;
 use crate::control::admin::{Answer, Question, ask};
+use crate::control::admin_socket_of;
 
 /// The socket of the daemon that is meant.
 pub(super) fn socket(args: &DaemonArgs) -> Result<PathBuf, String> {
     match &args.admin {
         Some(socket) => Ok(socket.clone()),
-        None => match load(&args.config.config) {
-            Ok(accepted) => Ok(accepted.model.global.admin_socket),
-            Err(problems) => Err(format!("{problems}or name the daemon's socket with --admin")),
-        },
+        None => admin_socket_of(&args.config.config)
+            .map_err(|problem| format!("{problem}or name the daemon's socket with --admin")),
     }
 }
 

@@ -10,10 +10,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::check::load;
 use super::{RunArgs, demo};
 use crate::config::{Model, report};
-use crate::control::{Daemon, LogFormat, LogLoss, Logging, Stop};
+use crate::control::{Daemon, LogFormat, LogLoss, Logging, ReloadCause, Reloader, Stop, load};
 use crate::proxy::Service;
 use crate::sys;
 
@@ -34,7 +33,9 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     for warning in &accepted.warnings {
         tracing::warn!("{warning}");
     }
-    match runtime().and_then(|runtime| run_to_end(runtime, serve(&accepted.model, logging.loss()))) {
+    match runtime()
+        .and_then(|runtime| run_to_end(runtime, serve(&args.config.config, &accepted.model, logging.loss())))
+    {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -45,26 +46,26 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-async fn serve(model: &Model, loss: LogLoss) -> Result<bool, String> {
+async fn serve(file: &Path, model: &Model, loss: LogLoss) -> Result<bool, String> {
     // Before READY: a signal that comes right after it must find us.
     let signals = Signals::new().map_err(|error| format!("cannot watch signals: {error}"))?;
     let passed = sys::passed_sockets::take().map_err(|error| error.to_string())?;
     let daemon = Daemon::start_with_names(model, loss, passed).await.map_err(|error| error.to_string())?;
+    let reloader = daemon.reloads_from(file);
     sys::service_manager::ready();
     let informing = tokio::spawn(daemon.inform_service_manager());
     let (stop, stopping) = watch::channel(Stop::No);
-    let signals = tokio::spawn(signals.forward(stop, model.global.drain_timeout));
+    let signals = tokio::spawn(signals.forward(stop, reloader));
     let sound = daemon.run(stopping).await;
     signals.abort();
     informing.abort();
     Ok(sound)
 }
 
-/// The signals that end a daemon: the first drains it, the second ends it at once.
+/// The signals of a daemon: the first that ends it drains it, the second ends it at once; SIGHUP reloads it.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Asks other daemons to read their configuration anew; unheeded, it would kill this one in mid-transfer.
     hangup: Signal,
 }
 
@@ -77,19 +78,21 @@ impl Signals {
         })
     }
 
-    async fn forward(mut self, stop: watch::Sender<Stop>, drain_timeout: Duration) {
+    async fn forward(mut self, stop: watch::Sender<Stop>, reloader: Reloader) {
         for step in [Stop::Drain, Stop::AtOnce] {
             loop {
                 tokio::select! {
                     _ = self.terminate.recv() => break,
                     _ = self.interrupt.recv() => break,
                     _ = self.hangup.recv() => {
-                        tracing::warn!("SIGHUP: the configuration is read at the start only; restart to change it");
+                        let reloader = reloader.clone();
+                        // Beside: it may take its time, and the log says what came of it.
+                        drop(tokio::spawn(async move { reloader.reload(ReloadCause::Signal, false).await }));
                     }
                 }
             }
             if step == Stop::Drain {
-                sys::service_manager::stopping(drain_timeout + AFTER_DRAIN);
+                sys::service_manager::stopping(reloader.drain_timeout() + AFTER_DRAIN);
             }
             stop.send_replace(step);
         }
@@ -111,7 +114,7 @@ pub(super) fn start_in_background(path: &Path, text: &str) -> Result<Box<dyn dem
         let _inside = runtime.enter();
         Daemon::start(&accepted.model, LogLoss::default()).map_err(|error| error.to_string())?
     };
-    let services = daemon.services().to_vec();
+    let services = daemon.services();
     let (stop, stopping) = watch::channel(Stop::No);
     let thread = std::thread::Builder::new()
         .name("control".into())

@@ -8,8 +8,11 @@ use std::fmt;
 
 use self::shown::Shown;
 use super::model::{
-    Account, Check, CheckKind, Global, Model, RealServer, SampleFile, Script, ServerTls, Tls, VirtualServer,
+    Account, Admittance, Check, CheckKind, Global, Model, QueueLimits, RealServer, SampleFile, Script,
+    ServerTls, Tls, VirtualServer,
 };
+use super::naming::NamedServer;
+use crate::balance::ClientLimits;
 
 /// One difference.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -134,11 +137,24 @@ impl Table<'_> {
     }
 
     fn global(&mut self, before: &Global, after: &Global) {
-        let Global { router_id, admin_socket, threads, drain_timeout } = before;
-        self.key("router_id", router_id, &after.router_id);
+        let Global {
+            router_id,
+            nameservers,
+            admin_socket,
+            threads,
+            drain_timeout,
+            http,
+            transfer_log,
+            max_sessions,
+        } = before;
+        self.key("nameservers", nameservers, &after.nameservers);
+        self.key("max_sessions", max_sessions, &after.max_sessions);
+        self.key_with(Effect::NextStart, "router_id", router_id, &after.router_id);
         self.key_with(Effect::Refused, "admin_socket", admin_socket, &after.admin_socket);
         self.key_with(Effect::NextStart, "threads", threads, &after.threads);
         self.key("drain_timeout", drain_timeout, &after.drain_timeout);
+        self.key_with(Effect::NextStart, "http", http, &after.http);
+        self.key_with(Effect::NextStart, "transfer_log", transfer_log, &after.transfer_log);
     }
 
     fn virtual_server(&mut self, before: &VirtualServer, after: &VirtualServer) {
@@ -155,12 +171,14 @@ impl Table<'_> {
             foreign_data_addresses,
             trusted_networks,
             max_sessions,
+            admittance,
             login_timeout,
             idle_timeout,
             greeting_timeout,
             connect_timeout,
             check,
             real_servers,
+            named_servers,
         } = before;
         self.key("addresses", addresses, &after.addresses);
         self.key("port", port, &after.port);
@@ -172,6 +190,7 @@ impl Table<'_> {
         self.key("foreign_data_addresses", foreign_data_addresses, &after.foreign_data_addresses);
         self.key("trusted_networks", trusted_networks, &after.trusted_networks);
         self.key("max_sessions", max_sessions, &after.max_sessions);
+        self.admittance(admittance, &after.admittance);
         self.key("login_timeout", login_timeout, &after.login_timeout);
         self.key("idle_timeout", idle_timeout, &after.idle_timeout);
         self.key("greeting_timeout", greeting_timeout, &after.greeting_timeout);
@@ -187,6 +206,42 @@ impl Table<'_> {
             |server| server.name.clone(),
             |table, before, after| table.real_server(before, after),
         );
+        self.each(
+            "real_server",
+            (named_servers, &after.named_servers),
+            |named| format!("{} (by name, {})", named.template.name, named.question),
+            |named| named.template.name.clone(),
+            |table, before, after| {
+                let NamedServer { question: _, template, position: _ } = before;
+                table.real_server(template, &after.template);
+            },
+        );
+    }
+
+    fn admittance(&mut self, before: &Admittance, after: &Admittance) {
+        let Admittance { allow, deny, client_limits, denied_commands, queue } = before;
+        self.key("allow", allow, &after.allow);
+        self.key("deny", deny, &after.deny);
+        // Whom no ban concerns is no key: that follows from the whole configuration.
+        let ClientLimits { max_sessions, rate, ban, never_banned: _, ipv6_prefix } = client_limits;
+        let limits = &after.client_limits;
+        self.key("max_sessions_per_client", max_sessions, &limits.max_sessions);
+        self.other("session_rate_per_client", rate, &limits.rate);
+        self.other("ban", ban, &limits.ban);
+        self.other("ipv6_prefix", ipv6_prefix, &limits.ipv6_prefix);
+        self.other("deny_commands", denied_commands, &after.denied_commands);
+        let of_queue =
+            |queue: &Option<QueueLimits>| queue.map(|QueueLimits { length, timeout }| (length, timeout));
+        let (before, after) = (of_queue(queue), of_queue(&after.queue));
+        self.key("queue_length", &before.map(|queue| queue.0), &after.map(|queue| queue.0));
+        self.key("queue_timeout", &before.map(|queue| queue.1), &after.map(|queue| queue.1));
+    }
+
+    /// A key whose value takes more than a few words.
+    fn other<T: PartialEq>(&mut self, key: &str, before: &T, after: &T) {
+        if before != after {
+            self.say(format!("another {key}"), Effect::Now);
+        }
     }
 
     fn tls(&mut self, before: &Tls, after: &Tls) {

@@ -83,6 +83,16 @@ pub fn parse(file: &Path, text: &str) -> Result<Accepted, Vec<Problem>> {
     }
 }
 
+/// The `admin_socket` of a file that may have problems; the default where there is none that can be read.
+#[must_use]
+pub fn admin_socket(text: &str) -> PathBuf {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let findings = Findings::default();
+    let top = Section::new(&TOP, &KINDS, 0, root.get_ref(), &findings);
+    let global = top.field("global").and_then(|field| field.section(&GLOBAL, &KINDS));
+    global.map_or_else(Global::default, |section| read_global(&section)).admin_socket
+}
+
 /// The text of a file's bytes, for [`parse`].
 ///
 /// # Errors

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::bans::BanStatus;
+use super::reload::{NotReloaded, Reloaded};
 use super::status::Status;
 use super::steering::SteeredServer;
 
@@ -38,6 +39,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same for a reload, which may wait for others and for files.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What may be asked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -63,6 +67,12 @@ pub enum Question {
         server: String,
         /// From 0 on.
         weight: u32,
+    },
+    /// The configuration read anew, and put in force unless it is a dry run.
+    Reload {
+        /// Only say what would change.
+        #[serde(default)]
+        dry_run: bool,
     },
     /// What the others answer, with nothing changed.
     Server {
@@ -90,6 +100,10 @@ pub enum Answer {
     Bans(Vec<BanStatus>),
     /// To [`Question::Unban`]: the virtual servers that had banned it.
     Unbanned(Vec<String>),
+    /// To [`Question::Reload`].
+    Reloaded(Reloaded),
+    /// To [`Question::Reload`]: nothing has changed.
+    NotReloaded(NotReloaded),
     /// The question was not understood, or cannot be done.
     Error(String),
 }
@@ -109,8 +123,8 @@ pub enum AskError {
     #[error("{}: only the daemon's user and root may ask it; use sudo", .0.display())]
     Denied(PathBuf),
     /// It says nothing.
-    #[error("{}: no answer within {} s; see the daemon's log", .0.display(), PATIENCE.as_secs())]
-    Silent(PathBuf),
+    #[error("{}: no answer within {} s; see the daemon's log", .0.display(), .1.as_secs())]
+    Silent(PathBuf, Duration),
     /// It does not answer as it should.
     #[error("{}: no answer from the daemon ({source}); see its log", .path.display())]
     Io {
@@ -174,10 +188,10 @@ pub(super) fn check_place(path: &Path) -> io::Result<()> {
 }
 
 /// Answers questions for ever. A client that dawdles holds up nobody and is cut off.
-pub(super) async fn serve(
-    listener: UnixListener,
-    answer: impl Fn(Question) -> Answer + Clone + Send + 'static,
-) {
+pub(super) async fn serve<A>(listener: UnixListener, answer: impl Fn(Question) -> A + Clone + Send + 'static)
+where
+    A: Future<Output = Answer> + Send + 'static,
+{
     let mut clients = JoinSet::new();
     let mut failing = false;
     loop {
@@ -188,7 +202,7 @@ pub(super) async fn serve(
         match listener.accept().await {
             Ok((stream, _)) => {
                 failing = false;
-                clients.spawn(timeout(PATIENCE, converse(stream, answer.clone())));
+                clients.spawn(converse(stream, answer.clone()));
             }
             Err(error) => {
                 // Said once until it works again.
@@ -202,17 +216,34 @@ pub(super) async fn serve(
     }
 }
 
-async fn converse(stream: UnixStream, answer: impl Fn(Question) -> Answer) -> io::Result<()> {
+async fn converse<A: Future<Output = Answer>>(
+    stream: UnixStream,
+    answer: impl Fn(Question) -> A,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(MAX_QUESTION)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str(&line) {
-        Ok(question) => answer(question),
+    timeout(PATIENCE, BufReader::new(reader.take(MAX_QUESTION)).read_line(&mut line)).await??;
+    let answer = match serde_json::from_str::<Question>(&line) {
+        Ok(question) => {
+            let patience = question.patience();
+            let late = || Answer::Error(format!("nothing came of it within {} s yet", patience.as_secs()));
+            timeout(patience, answer(question)).await.unwrap_or_else(|_| late())
+        }
         Err(error) => Answer::Error(format!("question not understood: {error}")),
     };
     let mut text = serde_json::to_string(&answer)?;
     text.push('\n');
-    writer.write_all(text.as_bytes()).await
+    timeout(PATIENCE, writer.write_all(text.as_bytes())).await?
+}
+
+impl Question {
+    /// How long the answer may take.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Reload { .. } => RELOAD_PATIENCE,
+            _ => PATIENCE,
+        }
+    }
 }
 
 /// Asks a running daemon, for the command line.
@@ -221,9 +252,10 @@ async fn converse(stream: UnixStream, answer: impl Fn(Question) -> Answer) -> io
 ///
 /// See [`AskError`].
 pub fn ask(path: &Path, question: &Question) -> Result<Answer, AskError> {
-    let io = |source| AskError::io(path, source);
     let mut stream = BlockingStream::connect(path).map_err(|source| AskError::connect(path, source))?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(io)?;
+    let patience = question.patience();
+    let io = |source| AskError::io(path, patience, source);
+    stream.set_read_timeout(Some(patience)).map_err(io)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(io)?;
     let mut line = serde_json::to_string(question).map_err(|error| io(error.into()))?;
     line.push('\n');
@@ -242,10 +274,10 @@ impl AskError {
         }
     }
 
-    fn io(path: &Path, source: io::Error) -> Self {
+    fn io(path: &Path, patience: Duration, source: io::Error) -> Self {
         match source.kind() {
             // What Linux says when SO_RCVTIMEO or SO_SNDTIMEO is over, socket(7).
-            io::ErrorKind::WouldBlock => Self::Silent(path.into()),
+            io::ErrorKind::WouldBlock => Self::Silent(path.into(), patience),
             _ => Self::Io { path: path.into(), source },
         }
     }
@@ -260,7 +292,7 @@ mod tests {
     fn who_cannot_ask_is_told_what_mends_it() {
         let path = Path::new("/run/gridfront/admin.sock");
         let connect = |errno: Errno| AskError::connect(path, errno.into()).to_string();
-        let io = |errno: Errno| AskError::io(path, errno.into()).to_string();
+        let io = |errno: Errno| AskError::io(path, PATIENCE, errno.into()).to_string();
         for (said, expected) in [
             (connect(Errno::ACCESS), "only the daemon's user and root may ask it; use sudo"),
             (connect(Errno::CONNREFUSED), "start it with `gridfront run`"),

@@ -2,9 +2,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::in_force::InForce;
 use crate::proxy::Service;
 use crate::tls::Notice;
 
@@ -19,15 +21,18 @@ pub fn today() -> SystemTime {
     SystemTime::now()
 }
 
-/// Looks for ever; there is nothing to do where no virtual server has a certificate.
-pub(super) async fn look_after(services: Vec<Arc<Service>>) {
-    let services: Vec<_> = services.into_iter().filter(|service| service.acceptor.is_some()).collect();
-    if services.is_empty() {
-        return std::future::pending().await;
-    }
+/// Looks for ever, while there is a virtual server that has a certificate.
+pub(super) async fn look_after(mut in_force: watch::Receiver<Arc<InForce>>) {
     loop {
+        let services = in_force.borrow_and_update().services().to_vec();
+        let services: Vec<_> = services.into_iter().filter(|service| service.acceptor.is_some()).collect();
+        if services.is_empty() {
+            if in_force.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            continue;
+        }
         sleep(LOOK_AFTER).await;
-        let services = services.clone();
         // A file system that hangs must not stop the clock of all sessions.
         let looked = spawn_blocking(move || services.iter().for_each(|service| look(service))).await;
         if looked.is_err() {

@@ -20,7 +20,10 @@ impl Site for Observed {
             "/metrics" => {
                 let observed = self.clone();
                 // A thousand real servers make some megabytes, and this thread keeps the time of all sessions.
-                let text = spawn_blocking(move || metrics::text(&observed.measured(sys::process::usage())));
+                let text = spawn_blocking(move || {
+                    let in_force = observed.reloader.in_force();
+                    metrics::text(&observed.measured(&in_force, sys::process::usage()))
+                });
                 Some(match text.await {
                     Ok(body) => Answer { status: Status::Fine, content_type: metrics::CONTENT_TYPE, body },
                     Err(_) => Answer::text(Status::Unavailable, "this page could not be made; see the log\n"),
@@ -45,7 +48,7 @@ impl Observed {
             return vec!["draining: no more sessions are accepted".into()];
         }
         let mut obstacles = Vec::new();
-        for service in &self.services {
+        for service in self.reloader.in_force().services() {
             let servers = service.virtual_server.real_servers();
             let takes =
                 |server: &RealServer| server.is_up() && !server.is_drained() && server.effective_weight() > 0;

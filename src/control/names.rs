@@ -1,12 +1,15 @@
 //! Real servers by name while the daemon runs: what the file says stays, and whenever its names stand for other servers, the
 //! configuration that this means now is applied as a reload of the file would be.
 
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
-use crate::config::{Model, Question, Resolution};
+use super::reload::Reloader;
+use crate::config::{Question, Resolution};
 use crate::resolver::{NameWatch, Names};
 
 /// One name of the configuration.
@@ -48,30 +51,74 @@ impl NameStatus {
     }
 }
 
-/// Watches the names of `file`, tells what is known of them, and has each configuration that differs from the one before
-/// applied; `running` is the one in force. Never ends.
-pub(super) async fn follow(
-    file: Model,
-    mut running: Model,
-    watch: NameWatch,
+/// How long the start and a reload wait for the names of real servers; those that come later join then.
+pub(super) const FIRST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// From servers that could not be put in force (a trust anchor that cannot be read) to the next attempt.
+const APPLY_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// What is known of names, and who asks for them.
+#[derive(Debug, Default)]
+pub(super) struct Naming {
     told: watch::Sender<Names>,
-    mut apply: impl FnMut(&Model),
-) {
-    let mut changes = told.subscribe();
-    let applying = async {
-        // The sender lives as long as the watch, which never ends.
-        while changes.changed().await.is_ok() {
-            let (model, left_out) = changes.borrow_and_update().apply_to(&file);
-            if model != running {
-                for line in left_out {
-                    tracing::warn!("{line}");
+    /// Is to take the place of the one that asks now.
+    next: Mutex<Option<NameWatch>>,
+    replaced: Notify,
+}
+
+impl Naming {
+    /// What is known now.
+    pub(super) fn known(&self) -> Names {
+        self.told.borrow().clone()
+    }
+
+    /// From now on this one asks, or nobody does.
+    pub(super) fn ask(&self, watch: Option<NameWatch>) {
+        let known = watch.as_ref().map_or_else(Names::default, |watch| watch.names().clone());
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+        self.told.send_replace(known);
+        self.replaced.notify_one();
+    }
+
+    async fn run(&self) {
+        loop {
+            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let asking = async {
+                match next {
+                    Some(watch) => watch.run(self.told.clone()).await,
+                    None => std::future::pending().await,
                 }
-                apply(&model);
-                running = model;
+            };
+            tokio::select! {
+                () = asking => {}
+                () = self.replaced.notified() => {}
+            }
+        }
+    }
+}
+
+/// Asks for the names of the configuration in force, and whenever they stand for other servers has that put in force. Never
+/// ends.
+pub(super) async fn follow(reloader: Reloader) {
+    let apply = || {
+        let reloader = reloader.clone();
+        async move { reloader.follow_names().await }
+    };
+    follow_with(reloader.names(), apply).await;
+}
+
+/// `apply` says whether what is known now is in force.
+async fn follow_with<A: Future<Output = bool>>(naming: &Naming, apply: impl Fn() -> A) {
+    let mut changes = naming.told.subscribe();
+    let applying = async {
+        // The sender is never dropped.
+        while changes.changed().await.is_ok() {
+            while !apply().await {
+                let _ = timeout(APPLY_AGAIN_AFTER, changes.changed()).await;
             }
         }
     };
-    tokio::join!(watch.run(told), applying);
+    tokio::join!(naming.run(), applying);
 }
 
 #[cfg(test)]

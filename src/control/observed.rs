@@ -1,41 +1,47 @@
-//! The daemon as it is seen by whoever asks: `status`, metrics, health.
+//! The daemon as it is seen by whoever asks: `status`, metrics, health; and what is asked of it on the admin socket.
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
 use super::admin::{Answer, Question};
+use super::in_force::InForce;
 use super::logging::LogLoss;
 use super::names::NameStatus;
+use super::reload::{ReloadCause, Reloader};
 use super::status::Status;
 use super::steering::{Order, obey};
 use super::{bans, metrics};
-use crate::proxy::{Phase, Service, SessionTable, now};
-use crate::resolver::Names;
+use crate::proxy::{Phase, SessionTable, now};
 use crate::sys::liveness::Liveness;
 use crate::sys::process::Usage;
 
 /// See the module's text. Clones see the same daemon.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
-    pub(super) services: Vec<Arc<Service>>,
+    pub(super) reloader: Reloader,
     pub(super) sessions: Arc<SessionTable>,
     pub(super) loss: LogLoss,
     pub(super) started: Instant,
     pub(super) start_date: SystemTime,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) liveness: Arc<Liveness>,
-    pub(super) names: watch::Sender<Names>,
 }
 
 impl Observed {
     /// To whoever asks on the admin socket.
-    pub(super) fn answer(&self, question: Question) -> Answer {
+    pub(super) async fn answer(&self, question: Question) -> Answer {
         let (server, order) = match question {
             Question::Status {} => return Answer::Status(self.status()),
-            Question::Bans {} => return Answer::Bans(bans::list(&self.services, now())),
+            Question::Bans {} => return Answer::Bans(bans::list(self.reloader.in_force().services(), now())),
             Question::Unban { client } => {
-                return Answer::Unbanned(bans::unban(&self.services, client, now()));
+                return Answer::Unbanned(bans::unban(self.reloader.in_force().services(), client, now()));
+            }
+            Question::Reload { dry_run } => {
+                return match self.reloader.reload(ReloadCause::Operator, dry_run).await {
+                    Ok(reloaded) => Answer::Reloaded(reloaded),
+                    Err(error) => Answer::NotReloaded(error),
+                };
             }
             Question::Drain { server, deadline_ms } => {
                 (server, Order::Drain(deadline_ms.map(Duration::from_millis)))
@@ -44,7 +50,7 @@ impl Observed {
             Question::Weight { server, weight } => (server, Order::Weight(weight)),
             Question::Server { server } => (server, Order::Look),
         };
-        match obey(&server, order, &self.services, &self.sessions, now()) {
+        match obey(&server, order, self.reloader.in_force().services(), &self.sessions, now()) {
             Ok(servers) => Answer::Servers(servers),
             Err(error) => Answer::Error(error.to_string()),
         }
@@ -53,21 +59,23 @@ impl Observed {
     pub(super) fn status(&self) -> Status {
         let now = now();
         let uptime = now.saturating_duration_since(self.started).as_secs();
-        let names = NameStatus::all(&self.names.borrow(), now);
-        Status { names, ..Status::of(&self.services, self.sessions.len(), self.loss.lines(), uptime, now) }
+        let (in_force, refused) = (self.reloader.in_force(), self.reloader.refused());
+        let names = NameStatus::all(&self.reloader.names().known(), now);
+        let lost = self.loss.lines();
+        Status { names, ..Status::of(&in_force, refused.as_ref(), self.sessions.len(), lost, uptime, now) }
     }
 
-    /// Everything for a page of metrics.
-    pub(super) fn measured(&self, usage: Usage) -> metrics::Observed<'_> {
+    /// Everything for a page of metrics about what is in force.
+    pub(super) fn measured<'f>(&self, in_force: &'f InForce, usage: Usage) -> metrics::Observed<'f> {
+        let services = in_force.services();
         metrics::Observed {
-            services: &self.services,
+            services,
             usage,
             started: self.start_date,
             draining: self.is_draining(),
             control_connections: self.sessions.len(),
             log_lines_lost: self.loss.lines(),
-            transfer_log_lines_lost: self
-                .services
+            transfer_log_lines_lost: services
                 .first()
                 .map_or(0, |service| service.lasting.transfer_log.lost()),
         }

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use admittance::AdmittanceStatus;
 
+use super::in_force::InForce;
 use super::names::NameStatus;
+use super::reload::Refused;
 use crate::balance::{CheckResult, Drain, LastCheck, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
-use crate::proxy::Service;
+use crate::proxy::{Departed, Service};
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -30,11 +32,31 @@ pub struct Status {
     pub log_lines_lost: u64,
     /// Sessions that ended by a bug of the program.
     pub panics: u64,
-    /// In the order of the configuration.
+    /// Which configuration that is.
+    pub configuration: ConfigurationStatus,
+    /// In the order of the configuration; those behind them are in none any more, and their last sessions are here.
     pub virtual_servers: Vec<VirtualServerStatus>,
     /// The names of real servers.
     #[serde(default)]
     pub names: Vec<NameStatus>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ConfigurationStatus {
+    /// Seconds since it was put in force.
+    pub loaded_s: u64,
+    /// The last reload, if it was refused.
+    pub refused: Option<RefusedStatus>,
+}
+
+/// A reload that was refused.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RefusedStatus {
+    /// Seconds since.
+    pub since_s: u64,
+    /// Why, a line each.
+    pub problems: Vec<String>,
 }
 
 /// One virtual server.
@@ -60,8 +82,11 @@ pub struct VirtualServerStatus {
     pub data_paths: Vec<DataPathStatus>,
     /// Data that the door carries itself.
     pub relay: RelayStatus,
-    /// In the order of the configuration.
+    /// In the order of the configuration; those behind them are in none any more, and their last sessions are here.
     pub real_servers: Vec<RealServerStatus>,
+    /// It is in no configuration any more.
+    #[serde(default)]
+    pub departed: bool,
 }
 
 /// Transfers that took one data path for one reason.
@@ -100,6 +125,8 @@ pub enum ServerState {
     Drained,
     /// Up, but the last check or session was answered with 421 or 422.
     Busy,
+    /// In no configuration any more; its sessions are drained.
+    Departed,
 }
 
 /// A drain that is in force.
@@ -183,29 +210,48 @@ pub struct CheckStatus {
 impl Status {
     /// Reads every counter.
     #[must_use]
-    pub fn of(
-        services: &[Arc<Service>],
+    pub(super) fn of(
+        in_force: &InForce,
+        refused: Option<&Refused>,
         sessions: usize,
         log_lines_lost: u64,
         uptime: u64,
         now: Instant,
     ) -> Self {
+        let departed = in_force.generation.departed();
+        let everything = || in_force.services().iter().chain(&departed.services);
+        let of = |(number, service): (usize, &Arc<Service>)| {
+            let mut status = VirtualServerStatus::of(service, &departed, now);
+            status.departed = number >= in_force.services().len();
+            status
+        };
+        let since = |moment| now.saturating_duration_since(moment).as_secs();
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_s: uptime,
             sessions,
             log_lines_lost,
-            panics: services.iter().map(|service| service.lasting.panics.load(Relaxed)).sum(),
-            virtual_servers: services.iter().map(|service| VirtualServerStatus::of(service, now)).collect(),
+            panics: everything().map(|service| service.lasting.panics.load(Relaxed)).sum(),
+            configuration: ConfigurationStatus {
+                loaded_s: since(in_force.since),
+                refused: refused.map(|refused| RefusedStatus {
+                    since_s: since(refused.at),
+                    problems: refused.problems.clone(),
+                }),
+            },
+            virtual_servers: everything().enumerate().map(of).collect(),
             names: Vec::new(),
         }
     }
 }
 
 impl VirtualServerStatus {
-    fn of(service: &Service, now: Instant) -> Self {
+    fn of(service: &Service, departed: &Departed, now: Instant) -> Self {
         let server = &service.virtual_server;
+        let gone = departed.real_servers.iter().filter(|(of, _)| of == server.name()).map(|(_, real)| real);
+        // Of a virtual server that has gone itself they are all among these.
+        let present = server.real_servers().iter().filter(|real| !real.has_departed());
         Self {
             name: server.name().into(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
@@ -216,7 +262,8 @@ impl VirtualServerStatus {
             admittance: AdmittanceStatus::of(service, now),
             data_paths: service.lasting.path_counts.iter().map(DataPathStatus::of).collect(),
             relay: RelayStatus::of(service),
-            real_servers: server.real_servers().iter().map(|real| RealServerStatus::of(real, now)).collect(),
+            real_servers: present.chain(gone).map(|real| RealServerStatus::of(real, now)).collect(),
+            departed: false,
         }
     }
 }
@@ -275,7 +322,9 @@ impl RealServerStatus {
     pub(super) fn of(server: &RealServer, now: Instant) -> Self {
         let health = server.health();
         let stats = &server.stats;
-        let state = if !health.up {
+        let state = if server.has_departed() {
+            ServerState::Departed
+        } else if !health.up {
             ServerState::Down
         } else if server.is_drained() || server.effective_weight() == 0 {
             ServerState::Drained
@@ -350,6 +399,17 @@ impl fmt::Display for Status {
             "gridfront {}, pid {}, up {} s, {} sessions",
             self.version, self.pid, self.uptime_s, self.sessions
         )?;
+        if self.configuration.loaded_s < self.uptime_s {
+            writeln!(f, "configuration reloaded {} s ago", self.configuration.loaded_s)?;
+        }
+        if let Some(refused) = &self.configuration.refused {
+            writeln!(
+                f,
+                "the reload {} s ago was refused, and the configuration before it stays in force:",
+                refused.since_s
+            )?;
+            refused.problems.iter().try_for_each(|problem| writeln!(f, "  {problem}"))?;
+        }
         if self.log_lines_lost > 0 {
             writeln!(f, "{} log lines lost: whoever reads the log is too slow", self.log_lines_lost)?;
         }
@@ -372,7 +432,7 @@ impl fmt::Display for Status {
 
 impl fmt::Display for VirtualServerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses = self.addresses.join(" ");
+        let addresses = if self.departed { "no address any more".into() } else { self.addresses.join(" ") };
         writeln!(
             f,
             "{} at {addresses}, {}, data {}, {} sessions",

@@ -10,16 +10,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::in_force::Configuration;
 use super::logging::LogLoss;
-use super::names;
+use super::names::{self, FIRST_ANSWERS};
 use super::observed::Observed;
+use super::reload::Reloader;
 use super::status::Status;
 use super::transfer_log::{self, TransferLogError};
 use super::{admin, certificates, http, service_manager};
 use crate::checker;
 use crate::config;
-use crate::proxy::{BindError, FrontDoor, Phase, Service, now};
-use crate::resolver::{NameWatch, Names, NoNameService};
+use crate::proxy::{BindError, FrontDoor, Generation, Phase, Service, now};
+use crate::resolver::{NameWatch, NoNameService};
 use crate::sys;
 use crate::sys::line_buffer::LineWriter;
 use crate::sys::lock::{Lock, LockError};
@@ -44,24 +46,13 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    services: Vec<Arc<Service>>,
-    door: FrontDoor,
-    probes: Vec<checker::Probe>,
+    door: Arc<FrontDoor>,
+    reloader: Reloader,
     admin: Option<AdminSocket>,
     http: Option<tokio::net::TcpListener>,
     observed: Observed,
-    drain_timeout: Duration,
     /// Goes after the sessions, so that their transfers are in it.
     transfer_log: Option<LineWriter>,
-    names: Option<NamedSite>,
-}
-
-/// A configuration with names, and with the addresses that it started with.
-#[derive(Debug)]
-struct NamedSite {
-    file: config::Model,
-    running: config::Model,
-    watch: NameWatch,
 }
 
 /// The socket with the lock that makes it ours; the lock goes last.
@@ -121,9 +112,6 @@ pub enum StartError {
     NameService(#[from] NoNameService),
 }
 
-/// How long the start waits for the names of real servers; those that come later join then.
-const FIRST_ANSWERS: Duration = Duration::from_secs(5);
-
 impl Daemon {
     /// As [`Daemon::start_with`], once it is known which servers the names of `file` stand for.
     ///
@@ -140,13 +128,12 @@ impl Daemon {
         }
         let mut watch = NameWatch::open(file)?;
         watch.first_answers(FIRST_ANSWERS).await;
-        let (running, left_out) = watch.names().apply_to(file);
+        let (meant, left_out) = watch.names().apply_to(file);
         for line in left_out {
             tracing::warn!("{line}");
         }
-        let mut daemon = Self::start_with(&running, loss, passed)?;
-        daemon.observed.names.send_replace(watch.names().clone());
-        daemon.names = Some(NamedSite { file: file.clone(), running, watch });
+        let daemon = Self::start_configured(Configuration { said: file.clone(), meant }, loss, passed)?;
+        daemon.reloader.names().ask(Some(watch));
         Ok(daemon)
     }
 
@@ -170,6 +157,15 @@ impl Daemon {
         loss: LogLoss,
         passed: Vec<PassedSocket>,
     ) -> Result<Self, StartError> {
+        Self::start_configured(Configuration::of(model.clone()), loss, passed)
+    }
+
+    fn start_configured(
+        configuration: Configuration,
+        loss: LogLoss,
+        passed: Vec<PassedSocket>,
+    ) -> Result<Self, StartError> {
+        let model = &configuration.meant;
         let admin = AdminSocket::open(&model.global.admin_socket)?;
         if let Err(shortage) = config::check_descriptors(model, sys::descriptors::raise_limit()) {
             tracing::warn!("{shortage}");
@@ -177,38 +173,34 @@ impl Daemon {
         if let Some(insecure) = checker::examine_scripts(model).into_iter().next() {
             return Err(insecure.into());
         }
-        let (services, warnings) = Service::from_model(model, certificates::today())?;
+        let (generation, warnings) = Generation::first(model, certificates::today())?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
         let listen = |address| http::listen(address).map_err(|source| StartError::Http { address, source });
         let http = model.global.http.map(listen).transpose()?;
-        let transfer_log = transfer_log::start(model, &services)?;
+        let transfer_log = transfer_log::start(model, generation.services())?;
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
-        let door = FrontDoor::open_with(&services, threads, passed)?;
-        let probes = probes(model, &services);
+        let door = Arc::new(FrontDoor::open_with(generation.services(), threads, passed)?);
+        log_start(model, &door, threads);
+        let reloader = Reloader::new(configuration, generation, Arc::clone(&door));
         let observed = Observed {
-            services: services.clone(),
+            reloader: reloader.clone(),
             sessions: Arc::clone(door.sessions()),
             loss,
             started: now(),
             start_date: certificates::today(),
             phase: door.phase(),
             liveness: Arc::clone(door.liveness()),
-            names: watch::Sender::default(),
         };
-        log_start(model, &door, threads);
-        Ok(Self {
-            services,
-            door,
-            probes,
-            admin: Some(admin),
-            http,
-            observed,
-            drain_timeout: model.global.drain_timeout,
-            transfer_log,
-            names: None,
-        })
+        Ok(Self { door, reloader, admin: Some(admin), http, observed, transfer_log })
+    }
+
+    /// Reads its configuration from there again whenever it is asked to, which the answer does.
+    #[must_use]
+    pub fn reloads_from(&self, file: &Path) -> Reloader {
+        self.reloader.set_file(file);
+        self.reloader.clone()
     }
 
     /// Where the door really listens.
@@ -219,8 +211,8 @@ impl Daemon {
 
     /// The virtual servers.
     #[must_use]
-    pub fn services(&self) -> &[Arc<Service>] {
-        &self.services
+    pub fn services(&self) -> Vec<Arc<Service>> {
+        self.reloader.in_force().services().to_vec()
     }
 
     /// What `gridfront status` shows.
@@ -240,11 +232,10 @@ impl Daemon {
     /// transfers may finish within `drain_timeout`; [`Stop::AtOnce`] cuts that short.
     ///
     /// Returns false when the daemon ends because a part of it failed, or a part failed while it drained.
-    pub async fn run(mut self, stop: watch::Receiver<Stop>) -> bool {
+    pub async fn run(self, stop: watch::Receiver<Stop>) -> bool {
         let (stop_checks, checks_stopped) = watch::channel(false);
-        let probes = std::mem::take(&mut self.probes);
         let pulse = self.door.liveness().pulse("checks".into());
-        let checks = checker::run(watch::channel(probes).1, checks_stopped);
+        let checks = checker::run(self.reloader.probes(), checks_stopped);
         let checks = tokio::spawn(pulse.beside(checks));
         self.run_beside(checks, stop_checks, stop).await
     }
@@ -261,8 +252,12 @@ impl Daemon {
         let answers = async move {
             let monitor = observed.clone();
             let admin = async {
+                let answer = move |question| {
+                    let observed = observed.clone();
+                    async move { observed.answer(question).await }
+                };
                 match listener {
-                    Some(listener) => admin::serve(listener, move |question| observed.answer(question)).await,
+                    Some(listener) => admin::serve(listener, answer).await,
                     None => std::future::pending().await,
                 }
             };
@@ -277,8 +272,8 @@ impl Daemon {
         let mut answers = std::pin::pin!(answers);
         let pulse = self.door.liveness().pulse("clock".into());
         let mut clock = tokio::spawn(pulse.beside(self.door.keep_time()));
-        let mut names = tokio::spawn(follow_names(self.names.take(), self.observed.names.clone()));
-        let mut certificates = tokio::spawn(certificates::look_after(self.services.clone()));
+        let mut names = tokio::spawn(names::follow(self.reloader.clone()));
+        let mut certificates = tokio::spawn(certificates::look_after(self.reloader.watch()));
         let goes_on = tokio::select! {
             _ = stop.wait_for(|stop| *stop != Stop::No) => true,
             () = self.look_after() => false,
@@ -321,11 +316,12 @@ impl Daemon {
     }
 
     async fn drain(&mut self, stop: &mut watch::Receiver<Stop>) {
-        tracing::info!(sessions = self.door.sessions().len(), drain_timeout = ?self.drain_timeout, "draining");
+        let drain_timeout = self.reloader.drain_timeout();
+        tracing::info!(sessions = self.door.sessions().len(), ?drain_timeout, "draining");
         self.door.enter(Phase::Draining);
         tokio::select! {
             () = self.until_empty() => {}
-            () = sleep(self.drain_timeout) => {
+            () = sleep(drain_timeout) => {
                 tracing::warn!(sessions = self.door.sessions().len(), "drain_timeout is over; ending what still runs");
             }
             _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
@@ -397,36 +393,6 @@ impl Drop for AdminSocket {
         // What somebody has put in its place meanwhile stays.
         let _ = admin::remove(&self.path);
     }
-}
-
-fn probes(model: &config::Model, services: &[Arc<Service>]) -> Vec<checker::Probe> {
-    let everything = model.virtual_servers.iter().zip(services);
-    everything.flat_map(|(config, service)| probes_of(config, service)).collect()
-}
-
-fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<checker::Probe> {
-    let servers = service.virtual_server.real_servers().iter().zip(&config.real_servers);
-    let probe =
-        |((server, of_server), connector): ((&Arc<_>, &config::RealServer), &Option<_>)| checker::Probe {
-            virtual_server: config.name.clone(),
-            server: Arc::clone(server),
-            check: config.check_of(of_server).clone(),
-            greeting_timeout: config.greeting_timeout,
-            proxy_protocol: of_server.send_proxy_protocol,
-            tls: connector.clone(),
-        };
-    servers.zip(&service.connectors).map(probe).collect()
-}
-
-/// Follows the names of a configuration that has some.
-async fn follow_names(site: Option<NamedSite>, told: watch::Sender<Names>) {
-    let Some(NamedSite { file, running, watch }) = site else { return std::future::pending().await };
-    let apply = |_: &config::Model| {
-        tracing::warn!(
-            "real servers have other addresses: restart to use them, this version applies them at the start"
-        );
-    };
-    names::follow(file, running, watch, told, apply).await;
 }
 
 fn log_start(model: &config::Model, door: &FrontDoor, threads: NonZeroUsize) {

@@ -37,7 +37,7 @@ pub(crate) enum Phase {
 /// See the module's text.
 #[derive(Debug)]
 pub struct FrontDoor {
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     /// Those of the threads, in the same order.
     runtimes: Vec<Handle>,
     phase: watch::Sender<Phase>,
@@ -119,8 +119,8 @@ impl FrontDoor {
     ) -> Result<Self, BindError> {
         let runtimes = (0..threads.get()).map(|_| DoorRuntime::build()).collect::<io::Result<Vec<_>>>();
         let runtimes = runtimes.map_err(BindError::Thread)?;
-        let mut door = Self {
-            threads: Vec::new(),
+        let door = Self {
+            threads: Mutex::default(),
             runtimes: runtimes.iter().map(DoorRuntime::handle).collect(),
             phase: watch::channel(Phase::Open).0,
             table: Arc::new(SessionTable::new(now())),
@@ -146,7 +146,7 @@ impl FrontDoor {
                 .name(format!("door-{number}"))
                 .spawn(move || runtime.run(phase, pulse));
             match thread {
-                Ok(thread) => door.threads.push(thread),
+                Ok(thread) => door.lock_threads().push(thread),
                 Err(error) => {
                     door.close();
                     return Err(BindError::Thread(error));
@@ -252,7 +252,16 @@ impl FrontDoor {
     /// clients would wait in a queue that nobody empties.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        !self.threads.iter().any(JoinHandle::is_finished) && self.lock_endpoints().is_sound()
+        !self.lock_threads().iter().any(JoinHandle::is_finished) && self.lock_endpoints().is_sound()
+    }
+
+    /// Whether clients are let in.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.phase.borrow() == Phase::Open
+    }
+
+    fn lock_threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A thread that died with the lock left a list that is good at any moment.
@@ -261,9 +270,10 @@ impl FrontDoor {
     }
 
     /// Ends the threads.
-    pub fn close(self) {
+    pub fn close(&self) {
         self.enter(Phase::Closed);
-        for thread in self.threads {
+        let threads = std::mem::take(&mut *self.lock_threads());
+        for thread in threads {
             // A panic was reported when it happened.
             let _ = thread.join();
         }
@@ -338,13 +348,13 @@ mod tests {
         let mut model = model.expect("a configuration").model;
         model.virtual_servers[0].port = 0;
         let (services, _) = Service::from_model(&model, std::time::SystemTime::UNIX_EPOCH).unwrap();
-        let mut door = FrontDoor::open(&services, NonZeroUsize::MIN).unwrap();
+        let door = FrontDoor::open(&services, NonZeroUsize::MIN).unwrap();
         assert!(door.is_sound());
         let runtime = DoorRuntime::build().unwrap();
         let (_, phase) = watch::channel(Phase::Open);
         let pulse = door.liveness.pulse("more".into());
         // Nobody is left who could close it: it ends by itself, and too early.
-        door.threads.push(std::thread::spawn(move || runtime.run(phase, pulse)));
+        door.lock_threads().push(std::thread::spawn(move || runtime.run(phase, pulse)));
         while door.is_sound() {
             sleep(Duration::from_millis(1)).await;
         }

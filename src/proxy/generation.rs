@@ -12,10 +12,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
+use super::session_table::SessionTable;
 use super::transfer_log::TransferLog;
 use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
 use crate::config;
@@ -48,13 +49,20 @@ pub struct Successor {
     /// What is likely not meant with the certificates.
     pub warnings: Vec<CredentialProblem>,
     /// Settings of real servers that are there already.
-    settings: Vec<(Arc<RealServer>, RealServerSpec)>,
-    /// Certificates for acceptors that are there already.
-    certificates: Vec<(Arc<Acceptor>, Reread)>,
+    settings: Vec<Settings>,
+    /// Certificates for acceptors that are there already, with the names of their virtual servers.
+    certificates: Vec<(String, Arc<Acceptor>, Reread)>,
     /// The door's own, and those that clients know it by.
     own_addresses: Vec<IpAddr>,
     /// In the order of the services.
     relay_ports: Vec<RangeInclusive<u16>>,
+}
+
+#[derive(Debug)]
+struct Settings {
+    virtual_server: String,
+    server: Arc<RealServer>,
+    spec: RealServerSpec,
 }
 
 /// What the virtual servers know of each other.
@@ -85,7 +93,7 @@ impl Generation {
     ) -> Result<(Self, Vec<CredentialProblem>), CredentialProblem> {
         let mut successor = Self::default().next(model, today)?;
         let warnings = std::mem::take(&mut successor.warnings);
-        Ok((successor.take_over(), warnings))
+        Ok((successor.put_in_force(), warnings))
     }
 
     /// The virtual servers, in the order of the configuration.
@@ -156,17 +164,68 @@ impl Successor {
         &self.generation.services
     }
 
-    /// Puts it in force, as far as that is not the listeners' to do: real servers have the new settings, and acceptors
-    /// show the new certificates.
+    /// What comes with it and is not in the configuration, each as a change would be said: other certificates in the same
+    /// files, what operators have chosen and what becomes of it, and sessions of servers that go.
     #[must_use]
-    pub fn take_over(self) -> Generation {
-        for (server, spec) in &self.settings {
+    pub fn circumstances(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        for (name, _, certificate) in &self.certificates {
+            if certificate.is_another() {
+                said.push(format!("virtual_server {name}: tls: another certificate"));
+            }
+        }
+        for Settings { virtual_server, server, spec } in &self.settings {
+            let place = format!("virtual_server {virtual_server}: real_server {}", spec.name);
+            let (weight, configured) = (server.weight(), server.configured_weight());
+            if weight != configured && configured == spec.weight {
+                said.push(format!(
+                    "{place}: weight {weight} stays, as an operator chose it; the file has {configured}"
+                ));
+            } else if weight != configured {
+                said.push(format!(
+                    "{place}: weight {weight}, as an operator chose it, gives way to the file's"
+                ));
+            }
+            if server.is_drained() && !server.has_departed() {
+                said.push(format!("{place}: stays drained until `gridfront undrain`"));
+            }
+        }
+        for (virtual_server, server) in &self.generation.departed.real_servers {
+            let (name, sessions) = (server.name(), server.active());
+            if sessions > 0 && !server.has_departed() {
+                said.push(format!(
+                    "virtual_server {virtual_server}: real_server {name}: {sessions} sessions are drained"
+                ));
+            }
+        }
+        said
+    }
+
+    /// Puts it in force, as far as that is not the listeners' to do: real servers have the new settings, acceptors show the
+    /// new certificates, and the sessions of servers that have gone are told to leave.
+    #[must_use]
+    pub fn take_over(self, now: Instant, sessions: &SessionTable) -> Generation {
+        let back: Vec<Arc<RealServer>> =
+            self.settings.iter().map(|settings| Arc::clone(&settings.server)).collect();
+        let back = back.into_iter().filter(|server| server.has_departed()).collect::<Vec<_>>();
+        let gone = self.generation.departed.real_servers.iter().map(|(_, server)| server);
+        let gone: Vec<Arc<RealServer>> =
+            gone.filter(|server| !server.has_departed()).map(Arc::clone).collect();
+        for server in &gone {
+            server.handle_departure(now);
+        }
+        let generation = self.put_in_force();
+        for server in gone.iter().chain(&back) {
+            sessions.handle_drain_change(server);
+        }
+        generation
+    }
+
+    fn put_in_force(self) -> Generation {
+        for Settings { server, spec, .. } in &self.settings {
             server.reconfigure(spec);
         }
-        for (_, server) in &self.generation.departed.real_servers {
-            server.depart();
-        }
-        for (acceptor, certificate) in self.certificates {
+        for (_, acceptor, certificate) in self.certificates {
             acceptor.adopt(certificate);
         }
         let services = &self.generation.services;
@@ -192,7 +251,10 @@ impl Successor {
         let tls = ServiceTls {
             acceptor: match &config.tls {
                 None => None,
-                Some(tls) => Some(self.acceptor(tls, before.and_then(|it| it.acceptor.as_ref()), today)?),
+                Some(tls) => {
+                    let before = before.and_then(|before| before.acceptor.as_ref());
+                    Some(self.acceptor(&config.name, tls, before, today)?)
+                }
             },
             connectors: connectors(config, before)?,
         };
@@ -218,6 +280,7 @@ impl Successor {
     /// The one that is there goes on where its files have kept their names, so that clients can resume their sessions.
     fn acceptor(
         &mut self,
+        name: &str,
         tls: &config::Tls,
         before: Option<&Arc<Acceptor>>,
         today: SystemTime,
@@ -225,7 +288,7 @@ impl Successor {
         if let Some(acceptor) = before.filter(|acceptor| acceptor.is_of(tls)) {
             let (reread, warnings) = acceptor.reread(today)?;
             self.warnings.extend(warnings);
-            self.certificates.push((Arc::clone(acceptor), reread));
+            self.certificates.push((name.to_owned(), Arc::clone(acceptor), reread));
             return Ok(Arc::clone(acceptor));
         }
         let (acceptor, warnings) = Acceptor::open(tls, today)?;
@@ -256,7 +319,8 @@ impl Successor {
         match known.map(Arc::clone) {
             None => Arc::new(RealServer::new(spec)),
             Some(known) => {
-                self.settings.push((Arc::clone(&known), spec));
+                let server = Arc::clone(&known);
+                self.settings.push(Settings { virtual_server: config.name.clone(), server, spec });
                 known
             }
         }

@@ -9,6 +9,14 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// The configuration is being read anew; [`ready`] is to follow, whatever comes of it.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(moment) => tell(&[NotifyState::Reloading, moment]),
+        Err(error) => tracing::warn!(%error, "cannot tell systemd of a reload"),
+    }
+}
+
 /// The service is ending, and may need this long for it; without that word systemd kills it after `TimeoutStopSec`.
 pub fn stopping(patience: Duration) {
     // By hand, because the crate's number has 32 bits: 71 minutes.

@@ -61,6 +61,15 @@ pub struct Reread {
     credential: Credential,
     stamps: [Option<Stamp>; 2],
     standing: Standing,
+    is_another: bool,
+}
+
+impl Reread {
+    /// Whether it is not the one that was in force when it was read.
+    #[must_use]
+    pub fn is_another(&self) -> bool {
+        self.is_another
+    }
 }
 
 /// What [`Acceptor::look`] has found.
@@ -162,11 +171,12 @@ impl Acceptor {
         let stamps = stamps(&self.files);
         let credential = Credential::read(&self.files)?;
         let standing = credential.validity.standing(now);
-        if !self.shows(&credential) {
+        let is_another = !self.shows(&credential);
+        if is_another {
             self.date_error(&credential, standing)?;
         }
         let warnings = credential.warnings(&self.files, now);
-        Ok((Reread { credential, stamps, standing }, warnings))
+        Ok((Reread { credential, stamps, standing, is_another }, warnings))
     }
 
     /// Puts in force what was read.

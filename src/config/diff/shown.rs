@@ -1,5 +1,5 @@
 //! Values as the file writes them, on one line and without quotes.
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ as_displayed!(
     u64,
     NonZeroUsize,
     IpAddr,
+    SocketAddr,
     ipnet::IpNet,
     LbAlgo,
     DataPath,

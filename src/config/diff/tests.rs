@@ -44,7 +44,7 @@ fn what_changes_is_named_with_its_place_row_by_row() {
     #[rustfmt::skip]
     let table: &[(&str, &str, &[&str])] = &[
         ("lb1", "lb1", &[]),
-        ("lb1", "lb2", &["global: router_id lb1 → lb2"]),
+        ("lb1", "lb2", &["global: router_id lb1 → lb2; takes effect at the next start"]),
         ("[global]", "[global]\ndrain_timeout = \"90s\"", &["global: drain_timeout 1m → 90s"]),
         ("[global]", "[global]\nthreads = 2", &["global: threads none → 2; takes effect at the next start"]),
         ("[global]", "[global]\nadmin_socket = \"/run/a.sock\"",

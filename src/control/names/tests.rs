@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::Model;
 use crate::resolver::stub::{Said, Stub};
 use crate::resolver::tests::file;
 
@@ -30,12 +31,23 @@ async fn each_change_is_applied_once_and_a_failure_changes_nothing() {
     let (running, _) = watch.names().apply_to(&file);
     assert_eq!(addresses(&running), ["s.test 192.0.2.1", "fix 192.0.2.99"]);
 
-    let told = watch::Sender::default();
-    let mut known = told.subscribe();
+    let naming = std::sync::Arc::new(Naming::default());
+    naming.ask(Some(watch));
+    let mut known = naming.told.subscribe();
     let (applied, mut models) = tokio::sync::mpsc::unbounded_channel();
-    let following = tokio::spawn(follow(file, running, watch, told, move |model| {
-        applied.send(addresses(model)).unwrap();
-    }));
+    let running = Mutex::new(running);
+    let of_task = std::sync::Arc::clone(&naming);
+    let following = tokio::spawn(async move {
+        let apply = || {
+            let (model, _) = of_task.known().apply_to(&file);
+            let before = std::mem::replace(&mut *running.lock().unwrap(), model.clone());
+            if model != before {
+                applied.send(addresses(&model)).unwrap();
+            }
+            std::future::ready(true)
+        };
+        follow_with(&of_task, apply).await;
+    });
     says(&[1, 2]);
     let next = timeout(Duration::from_secs(20), models.recv()).await.unwrap().unwrap();
     assert_eq!(next, ["s.test 192.0.2.1", "s.test:192.0.2.2:2811 192.0.2.2", "fix 192.0.2.99"]);
@@ -83,7 +95,10 @@ async fn servers_that_come_and_go_by_name_are_generations_of_one_door() {
     };
     let held = [place(&first), place(&first)];
     says(&[2, 3]);
-    let second = first.next(&model().await, today).unwrap().take_over();
+    let second = first
+        .next(&model().await, today)
+        .unwrap()
+        .take_over(crate::proxy::now(), &crate::proxy::SessionTable::new(crate::proxy::now()));
     let servers = second.services()[0].virtual_server.real_servers();
     let shown: Vec<_> =
         servers.iter().map(|server| (server.address().ip().to_string(), server.active())).collect();

@@ -28,7 +28,7 @@ fn first(text: &str) -> Generation {
 }
 
 fn next(generation: &Generation, text: &str) -> Generation {
-    generation.next(&model(text), SystemTime::UNIX_EPOCH).unwrap().take_over()
+    generation.next(&model(text), SystemTime::UNIX_EPOCH).unwrap().take_over(now(), &SessionTable::new(now()))
 }
 
 fn server(generation: &Generation, name: &str) -> Arc<RealServer> {

@@ -177,7 +177,7 @@ fn a_running_door_follows_its_names() {
     );
     let mut held = ControlConnection::logged_in(door.address());
     name_server.says(zone(&[2]));
-    door.until_logged(&["real servers have other addresses", "s.test (127.0.0.1:", "removed"]);
+    door.until_logged(&["real servers by name changed", "127.0.0.1", "removed"]);
     drop(ControlConnection::logged_in(door.address()));
     assert_eq!(second.accepted(), 1, "{}", door.log());
     let said = held.command("NOOP");

@@ -31,7 +31,7 @@ mod transfer_log;
 
 pub(crate) use front_door::Phase;
 pub use front_door::{Alteration, BindError, FrontDoor};
-pub(crate) use generation::Departed;
+pub(crate) use generation::Removed;
 pub use generation::{Generation, Successor};
 pub use service::Service;
 pub use session_table::{Held, SessionTable};

@@ -16,6 +16,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -65,6 +66,14 @@ impl Names {
         self.resolutions.iter()
     }
 
+    /// Whether the servers are the same, and what is wrong.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let said = |(question, resolution): (_, &Resolution)| {
+            (question, resolution.endpoints().to_vec(), resolution.trouble().map(str::to_owned))
+        };
+        self.iter().map(said).eq(other.iter().map(said))
+    }
+
     /// A configuration with the addresses of now, and what had to be left out: see [`Model::resolved`].
     #[must_use]
     pub fn apply_to(&self, file: &Model) -> (Model, Vec<String>) {
@@ -73,12 +82,21 @@ impl Names {
 }
 
 impl NameWatch {
-    /// For the names of `model`, of which so much is `known`. To be called inside a tokio runtime.
+    /// For the names of `model`, of which nothing is known yet. To be called inside a tokio runtime.
     ///
     /// # Errors
     ///
     /// The system's configuration cannot be used.
-    pub fn open(model: &Model, known: Names) -> Result<Self, NoNameService> {
+    pub fn open(model: &Model) -> Result<Self, NoNameService> {
+        Self::open_with(model, Names::default())
+    }
+
+    /// The same for another configuration; what is known of its names stays.
+    ///
+    /// # Errors
+    ///
+    /// The system's configuration cannot be used.
+    pub fn open_with(model: &Model, known: Names) -> Result<Self, NoNameService> {
         let mut watch = Self { resolver: Arc::new(open(&model.global.nameservers)?), names: known };
         watch.ask_for(model.questions());
         Ok(watch)
@@ -90,14 +108,8 @@ impl NameWatch {
         &self.names
     }
 
-    /// What is known, without the watch.
-    #[must_use]
-    pub fn into_names(self) -> Names {
-        self.names
-    }
-
     /// Asks for these names from now on; what is known of those that it asks for already stays.
-    fn ask_for(&mut self, questions: Vec<Question>) {
+    pub fn ask_for(&mut self, questions: Vec<Question>) {
         let now = Instant::now().into_std();
         let mut known = std::mem::take(&mut self.names.resolutions);
         let keep = |question: Question| {
@@ -113,13 +125,21 @@ impl NameWatch {
         let _ = timeout(limit, self.round()).await;
     }
 
-    /// Waits until a name is due and asks for all that are. May be dropped half-way: they are due still.
-    pub async fn round_when_due(&mut self) {
-        match self.names.resolutions.values().map(Resolution::due).min() {
-            Some(due) => sleep_until(due.into()).await,
-            None => std::future::pending().await,
+    /// Asks for each name when it is due, for ever, and tells what is known after each round that has changed something:
+    /// the servers, or why there is no answer.
+    pub async fn run(mut self, told: watch::Sender<Names>) {
+        loop {
+            match self.names.resolutions.values().map(Resolution::due).min() {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+            self.round().await;
+            told.send_if_modified(|before| {
+                let differs = !before.says_the_same(&self.names);
+                before.clone_from(&self.names);
+                differs
+            });
         }
-        self.round().await;
     }
 
     /// Asks for everything that is due.

@@ -66,6 +66,7 @@ fn status_shows_every_documented_key() {
     });
     let mut expected = json!({
         "version": null, "pid": null, "uptime_s": null, "sessions": 1, "log_lines_lost": 0, "panics": 0,
+        "configuration": { "loaded_s": 0, "refused": null },
         "names": [],
         "virtual_servers": [{
             "name": "gridftp", "addresses": [door.address().to_string()],
@@ -75,7 +76,7 @@ fn status_shows_every_documented_key() {
             "relay": {
                 "ports_in_use": 0, "ports_exhausted": 0, "strangers_refused": 0, "connections_refused": 0,
             },
-            "real_servers": [real_server],
+            "real_servers": [real_server], "removed": false,
         }],
     });
     expected["virtual_servers"][0]["admittance"] = json!({

@@ -17,7 +17,7 @@ use crate::support::stub_server::{Connection, StubServer};
 const FILE: (&str, usize) = ("/60000000.7", 60_000_000);
 
 /// Longer than a client that is in the midst of something pauses.
-const PAUSE: Duration = Duration::from_millis(1300);
+const PAUSE: Duration = Duration::from_millis(2300);
 
 fn order(door: &LocalDoor, words: &[&str]) {
     let mut command = door.command(words[0]);
@@ -67,7 +67,7 @@ fn sessions_and_a_transfer_live_over_servers_that_come_go_and_change() {
     let s1 = door.real_server("s1");
     assert_eq!((&s1["weight"], &s1["sessions"], &s1["total_sessions"]), (&3.into(), &2.into(), &2.into()));
     let s2 = door.real_server("s2");
-    assert_eq!((&s2["state"], &s2["sessions"]), (&"departed".into(), &1.into()), "{s2}");
+    assert_eq!((&s2["state"], &s2["sessions"]), (&"removed".into(), &1.into()), "{s2}");
 
     // s1 is full, so the next one comes to the new server.
     let mut new = ControlConnection::logged_in(door.address());
@@ -146,7 +146,7 @@ fn a_server_that_comes_back_before_its_sessions_have_gone_is_the_same() {
     let door = both.start();
     let mut session = ControlConnection::logged_in(door.address());
     reloaded(&door, &second);
-    assert_eq!(door.real_server("s1")["state"], "departed");
+    assert_eq!(door.real_server("s1")["state"], "removed");
     reloaded(&door, &both);
     let s1 = door.real_server("s1");
     assert_eq!((&s1["state"], &s1["sessions"], &s1["total_sessions"]), (&"up".into(), &1.into(), &1.into()));

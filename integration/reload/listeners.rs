@@ -50,10 +50,10 @@ fn a_virtual_server_is_added_and_removed_and_its_last_session_goes_on() {
     let status = door.status();
     let gone = &status["virtual_servers"][1];
     assert_eq!(
-        (&gone["name"], &gone["departed"], &gone["sessions"]),
+        (&gone["name"], &gone["removed"], &gone["sessions"]),
         (&"archive".into(), &true.into(), &1.into())
     );
-    assert_eq!(gone["real_servers"][0]["state"], "departed", "{gone}");
+    assert_eq!(gone["real_servers"][0]["state"], "removed", "{gone}");
     drop(second);
     door.until("it is forgotten", |status| status["virtual_servers"].as_array().unwrap().len() == 1);
     first.expect("NOOP", "200");

@@ -88,29 +88,27 @@ impl RealServer {
     /// identity stays, and so do counts, health, and what an operator has chosen: a drain, and a weight until the
     /// configuration changes its own.
     pub fn reconfigure(&self, spec: &RealServerSpec) {
-        debug_assert_eq!(
-            (&spec.name, spec.address),
-            (&self.name, self.address),
-            "settings of another server"
-        );
-        self.max_connections.store(spec.max_connections.unwrap_or(u32::MAX), Relaxed);
-        self.configure_weight(spec.weight);
-        self.lock_health().reconfigure(spec.fall, spec.rise);
+        // In full, so that no setting is forgotten here.
+        let RealServerSpec { name, address, weight, max_connections, fall, rise } = spec;
+        debug_assert_eq!((name, *address), (&self.name, self.address), "settings of another server");
+        self.max_connections.store(max_connections.unwrap_or(u32::MAX), Relaxed);
+        self.configure_weight(*weight);
+        self.lock_health().reconfigure(*fall, *rise);
         self.steering.handle_return();
         self.offer_places();
     }
 
     /// Takes it out of service because no configuration names it any more, as a drain would. Those that it holds are the
     /// caller's to tell.
-    pub fn handle_departure(&self, now: Instant) {
-        self.steering.handle_departure(now);
+    pub fn handle_removal(&self, now: Instant) {
+        self.steering.handle_removal(now);
         self.offer_places();
     }
 
     /// Whether no configuration names it any more.
     #[must_use]
-    pub fn has_departed(&self) -> bool {
-        self.steering.has_departed()
+    pub fn is_removed(&self) -> bool {
+        self.steering.is_removed()
     }
 
     /// Its name in the configuration, the log and `status`.

@@ -43,7 +43,7 @@ struct Drains {
     /// By an operator.
     ordered: Option<Drain>,
     /// No configuration names it since.
-    departed: Option<Drain>,
+    removed: Option<Drain>,
 }
 
 impl Steering {
@@ -81,25 +81,25 @@ impl Steering {
 
     pub(super) fn drain(&self) -> Option<Drain> {
         let drains = self.lock();
-        drains.ordered.or(drains.departed)
+        drains.ordered.or(drains.removed)
     }
 
-    pub(super) fn has_departed(&self) -> bool {
+    pub(super) fn is_removed(&self) -> bool {
         // Nearly always there is no drain at all.
-        self.is_drained() && self.lock().departed.is_some()
+        self.is_drained() && self.lock().removed.is_some()
     }
 
     /// No configuration names it any more.
-    pub(super) fn handle_departure(&self, now: Instant) {
+    pub(super) fn handle_removal(&self, now: Instant) {
         let mut drains = self.lock();
-        drains.departed.get_or_insert(Drain { since: now, deadline: None, ended: 0 });
+        drains.removed.get_or_insert(Drain { since: now, deadline: None, ended: 0 });
         self.drained.store(true, Relaxed);
     }
 
     /// The configuration names it again; an operator's drain stays.
     pub(super) fn handle_return(&self) {
         let mut drains = self.lock();
-        drains.departed = None;
+        drains.removed = None;
         self.drained.store(drains.ordered.is_some(), Relaxed);
     }
 
@@ -121,7 +121,7 @@ impl Steering {
     /// Whether there was a drain to take back.
     pub(super) fn handle_undrain(&self) -> bool {
         let mut drains = self.lock();
-        self.drained.store(drains.departed.is_some(), Relaxed);
+        self.drained.store(drains.removed.is_some(), Relaxed);
         drains.ordered.take().is_some()
     }
 
@@ -161,18 +161,18 @@ mod tests {
     fn a_server_that_has_gone_and_come_back_is_drained_as_before() {
         let start = Instant::now();
         let steering = Steering::new(1);
-        steering.handle_departure(start);
-        steering.handle_departure(start + Duration::from_secs(9));
+        steering.handle_removal(start);
+        steering.handle_removal(start + Duration::from_secs(9));
         assert_eq!(steering.drain(), Some(Drain { since: start, deadline: None, ended: 0 }));
-        assert!(steering.has_departed() && steering.is_drained());
+        assert!(steering.is_removed() && steering.is_drained());
         steering.handle_return();
-        assert!(!steering.has_departed() && !steering.is_drained());
+        assert!(!steering.is_removed() && !steering.is_drained());
         steering.handle_drain(start, None);
-        steering.handle_departure(start);
+        steering.handle_removal(start);
         assert!(steering.handle_undrain() && steering.is_drained(), "nobody names it");
         steering.handle_drain(start, None);
         steering.handle_return();
-        assert!(!steering.has_departed() && steering.is_drained(), "an operator's drain stays");
+        assert!(!steering.is_removed() && steering.is_drained(), "an operator's drain stays");
         assert!(steering.handle_undrain() && !steering.is_drained());
     }
 

@@ -2,10 +2,6 @@
 //!
 //! Identity is what the rest of the program takes for it: a virtual server's name, and within it a real server's name,
 //! address and port. Every struct of the model is taken apart in full, so that a new key cannot be forgotten here.
-#![expect(
-    clippy::redundant_closure_for_method_calls,
-    reason = "the method is not general enough in the lifetime of its table"
-)]
 mod shown;
 
 use std::fmt;
@@ -15,7 +11,8 @@ use super::model::{
     Account, Admittance, Check, CheckKind, Global, Model, QueueLimits, RealServer, SampleFile, Script,
     ServerTls, Tls, VirtualServer,
 };
-use crate::balance::{BanRule, ClientLimits};
+use super::naming::NamedServer;
+use crate::balance::ClientLimits;
 
 /// One difference.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -150,11 +147,11 @@ impl Table<'_> {
             transfer_log,
             max_sessions,
         } = before;
+        self.key("nameservers", nameservers, &after.nameservers);
+        self.key("max_sessions", max_sessions, &after.max_sessions);
         self.key_with(Effect::NextStart, "router_id", router_id, &after.router_id);
         self.key_with(Effect::Refused, "admin_socket", admin_socket, &after.admin_socket);
         self.key_with(Effect::NextStart, "threads", threads, &after.threads);
-        self.key("nameservers", nameservers, &after.nameservers);
-        self.key("max_sessions", max_sessions, &after.max_sessions);
         self.key("drain_timeout", drain_timeout, &after.drain_timeout);
         self.key_with(Effect::NextStart, "http", http, &after.http);
         self.key_with(Effect::NextStart, "transfer_log", transfer_log, &after.transfer_log);
@@ -174,15 +171,14 @@ impl Table<'_> {
             foreign_data_addresses,
             trusted_networks,
             max_sessions,
+            admittance,
             login_timeout,
             idle_timeout,
             greeting_timeout,
             connect_timeout,
             check,
-            admittance,
             real_servers,
-            // What they stand for is among the real servers.
-            named_servers: _,
+            named_servers,
         } = before;
         self.key("addresses", addresses, &after.addresses);
         self.key("port", port, &after.port);
@@ -194,14 +190,14 @@ impl Table<'_> {
         self.key("foreign_data_addresses", foreign_data_addresses, &after.foreign_data_addresses);
         self.key("trusted_networks", trusted_networks, &after.trusted_networks);
         self.key("max_sessions", max_sessions, &after.max_sessions);
+        self.admittance(admittance, &after.admittance);
         self.key("login_timeout", login_timeout, &after.login_timeout);
         self.key("idle_timeout", idle_timeout, &after.idle_timeout);
         self.key("greeting_timeout", greeting_timeout, &after.greeting_timeout);
         self.key("connect_timeout", connect_timeout, &after.connect_timeout);
         self.optional("tls", (tls.as_ref(), after.tls.as_ref()), |table, before, after| {
-            table.tls(before, after);
+            table.tls(before, after)
         });
-        self.admittance(admittance, &after.admittance);
         self.inner("check").check(check, &after.check);
         self.each(
             "real_server",
@@ -210,30 +206,42 @@ impl Table<'_> {
             |server| server.name.clone(),
             |table, before, after| table.real_server(before, after),
         );
+        self.each(
+            "real_server",
+            (named_servers, &after.named_servers),
+            |named| format!("{} (by name, {})", named.template.name, named.question),
+            |named| named.template.name.clone(),
+            |table, before, after| {
+                let NamedServer { question: _, template, position: _ } = before;
+                table.real_server(template, &after.template);
+            },
+        );
     }
 
     fn admittance(&mut self, before: &Admittance, after: &Admittance) {
         let Admittance { allow, deny, client_limits, denied_commands, queue } = before;
         self.key("allow", allow, &after.allow);
         self.key("deny", deny, &after.deny);
-        // Who is never banned follows from other keys.
+        // Whom no ban concerns is no key: that follows from the whole configuration.
         let ClientLimits { max_sessions, rate, ban, never_banned: _, ipv6_prefix } = client_limits;
         let limits = &after.client_limits;
         self.key("max_sessions_per_client", max_sessions, &limits.max_sessions);
-        self.key("session_rate_per_client", rate, &limits.rate);
-        self.key("ipv6_prefix", ipv6_prefix, &limits.ipv6_prefix);
-        self.key("deny_commands", denied_commands, &after.denied_commands);
-        self.optional("ban", (ban.as_ref(), limits.ban.as_ref()), |table, before, after| {
-            let BanRule { failed_logins, within, time } = before;
-            table.key("failed_logins", failed_logins, &after.failed_logins);
-            table.key("within", within, &after.within);
-            table.key("time", time, &after.time);
-        });
-        self.optional("queue", (queue.as_ref(), after.queue.as_ref()), |table, before, after| {
-            let QueueLimits { length, timeout } = before;
-            table.key("queue_length", length, &after.length);
-            table.key("queue_timeout", timeout, &after.timeout);
-        });
+        self.other("session_rate_per_client", rate, &limits.rate);
+        self.other("ban", ban, &limits.ban);
+        self.other("ipv6_prefix", ipv6_prefix, &limits.ipv6_prefix);
+        self.other("deny_commands", denied_commands, &after.denied_commands);
+        let of_queue =
+            |queue: &Option<QueueLimits>| queue.map(|QueueLimits { length, timeout }| (length, timeout));
+        let (before, after) = (of_queue(queue), of_queue(&after.queue));
+        self.key("queue_length", &before.map(|queue| queue.0), &after.map(|queue| queue.0));
+        self.key("queue_timeout", &before.map(|queue| queue.1), &after.map(|queue| queue.1));
+    }
+
+    /// A key whose value takes more than a few words.
+    fn other<T: PartialEq>(&mut self, key: &str, before: &T, after: &T) {
+        if before != after {
+            self.say(format!("another {key}"), Effect::Now);
+        }
     }
 
     fn tls(&mut self, before: &Tls, after: &Tls) {
@@ -312,7 +320,7 @@ impl Table<'_> {
         self.key("checks_data_peer", checks_data_peer, &after.checks_data_peer);
         self.key("send_proxy_protocol", send_proxy_protocol, &after.send_proxy_protocol);
         self.optional("tls", (tls.as_ref(), after.tls.as_ref()), |table, before, after| {
-            table.server_tls(before, after);
+            table.server_tls(before, after)
         });
         self.optional("check", (check.as_ref(), after.check.as_ref()), |table, before, after| {
             table.check(before, after);

@@ -3,8 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::checker::Probe;
-use crate::config;
-use crate::config::Model;
+use crate::config::{self, Change, Model, diff};
 use crate::proxy::{Generation, Service};
 
 /// One configuration. The next one is another value: whoever looks sees one or the other as a whole.
@@ -30,6 +29,15 @@ impl Configuration {
     /// Where every real server has an address, the file means what it says.
     pub(super) fn of(said: Model) -> Self {
         Self { meant: said.clone(), said }
+    }
+
+    /// What is different in another one: what the file says, and besides what that means.
+    pub(super) fn changes(&self, next: &Self) -> Vec<Change> {
+        let mut changes = diff(&self.said, &next.said);
+        let meant = diff(&self.meant, &next.meant);
+        let besides: Vec<Change> = meant.into_iter().filter(|change| !changes.contains(change)).collect();
+        changes.extend(besides);
+        changes
     }
 }
 

@@ -1,14 +1,16 @@
 //! Real servers by name while the daemon runs: what the file says stays, and whenever its names stand for other servers, the
 //! configuration that this means now is applied as a reload of the file would be.
 
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use super::reload::Reloader;
-use crate::config::{Model, Question, Resolution};
-use crate::resolver::{NameWatch, Names, NoNameService};
+use crate::config::{Question, Resolution};
+use crate::resolver::{NameWatch, Names};
 
 /// One name of the configuration.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -49,52 +51,74 @@ impl NameStatus {
     }
 }
 
-/// How long a start, and a reload, waits for names that nothing is known of yet; what comes later joins then.
-const FIRST_ANSWERS: Duration = Duration::from_secs(5);
+/// How long the start and a reload wait for the names of real servers; those that come later join then.
+pub(super) const FIRST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// What the names of `file` stand for, as far as that can be known soon; what is `known` and still holds is not asked again.
-///
-/// # Errors
-///
-/// The system's configuration of the name service cannot be used.
-pub(super) async fn first_answers(file: &Model, known: Names) -> Result<Names, NoNameService> {
-    if file.questions().is_empty() {
-        return Ok(Names::default());
-    }
-    let mut watch = NameWatch::open(file, known)?;
-    watch.first_answers(FIRST_ANSWERS).await;
-    Ok(watch.into_names())
+/// From servers that could not be put in force (a trust anchor that cannot be read) to the next attempt.
+const APPLY_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// What is known of names, and who asks for them.
+#[derive(Debug, Default)]
+pub(super) struct Naming {
+    told: watch::Sender<Names>,
+    /// Is to take the place of the one that asks now.
+    next: Mutex<Option<NameWatch>>,
+    replaced: Notify,
 }
 
-/// Asks for the names of the configuration in force when they are due, and puts in force what they come to mean. Never ends.
-pub(super) async fn follow(reloader: Reloader) {
-    let mut in_force = reloader.watch();
-    loop {
-        let configuration = Arc::clone(&in_force.borrow_and_update());
-        let said = &configuration.configuration.said;
-        let watch = match said.questions() {
-            questions if questions.is_empty() => None,
-            _ => match NameWatch::open(said, Names::clone(&reloader.names())) {
-                Ok(watch) => Some(watch),
-                Err(error) => {
-                    tracing::error!("{error}; real servers keep the addresses that they have");
-                    None
+impl Naming {
+    /// What is known now.
+    pub(super) fn known(&self) -> Names {
+        self.told.borrow().clone()
+    }
+
+    /// From now on this one asks, or nobody does.
+    pub(super) fn ask(&self, watch: Option<NameWatch>) {
+        let known = watch.as_ref().map_or_else(Names::default, |watch| watch.names().clone());
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+        self.told.send_replace(known);
+        self.replaced.notify_one();
+    }
+
+    async fn run(&self) {
+        loop {
+            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let asking = async {
+                match next {
+                    Some(watch) => watch.run(self.told.clone()).await,
+                    None => std::future::pending().await,
                 }
-            },
-        };
-        let asking = async {
-            let Some(mut watch) = watch else { return std::future::pending().await };
-            loop {
-                watch.round_when_due().await;
-                reloader.handle_names(watch.names().clone()).await;
+            };
+            tokio::select! {
+                () = asking => {}
+                () = self.replaced.notified() => {}
             }
-        };
-        // What is under way when another configuration comes is asked for again with that.
-        tokio::select! {
-            changed = in_force.changed() => if changed.is_err() { return },
-            () = asking => {}
         }
     }
+}
+
+/// Asks for the names of the configuration in force, and whenever they stand for other servers has that put in force. Never
+/// ends.
+pub(super) async fn follow(reloader: Reloader) {
+    let apply = || {
+        let reloader = reloader.clone();
+        async move { reloader.follow_names().await }
+    };
+    follow_with(reloader.names(), apply).await;
+}
+
+/// `apply` says whether what is known now is in force.
+async fn follow_with<A: Future<Output = bool>>(naming: &Naming, apply: impl Fn() -> A) {
+    let mut changes = naming.told.subscribe();
+    let applying = async {
+        // The sender is never dropped.
+        while changes.changed().await.is_ok() {
+            while !apply().await {
+                let _ = timeout(APPLY_AGAIN_AFTER, changes.changed()).await;
+            }
+        }
+    };
+    tokio::join!(naming.run(), applying);
 }
 
 #[cfg(test)]

@@ -33,9 +33,7 @@ impl Observed {
     pub(super) async fn answer(&self, question: Question) -> Answer {
         let (server, order) = match question {
             Question::Status {} => return Answer::Status(self.status()),
-            Question::Bans {} => {
-                return Answer::Bans(bans::list(self.reloader.in_force().services(), now()));
-            }
+            Question::Bans {} => return Answer::Bans(bans::list(self.reloader.in_force().services(), now())),
             Question::Unban { client } => {
                 return Answer::Unbanned(bans::unban(self.reloader.in_force().services(), client, now()));
             }
@@ -62,11 +60,9 @@ impl Observed {
         let now = now();
         let uptime = now.saturating_duration_since(self.started).as_secs();
         let (in_force, refused) = (self.reloader.in_force(), self.reloader.refused());
-        let names = NameStatus::all(&self.reloader.names(), now);
-        Status {
-            names,
-            ..Status::of(&in_force, refused.as_ref(), self.sessions.len(), self.loss.lines(), uptime, now)
-        }
+        let names = NameStatus::all(&self.reloader.names().known(), now);
+        let lost = self.loss.lines();
+        Status { names, ..Status::of(&in_force, refused.as_ref(), self.sessions.len(), lost, uptime, now) }
     }
 
     /// Everything for a page of metrics about what is in force.

@@ -16,11 +16,11 @@ use tokio::task::spawn_blocking;
 use super::certificates::today;
 use super::configuration_file::{examine_files, load};
 use super::in_force::{Configuration, InForce};
-use super::names::first_answers;
+use super::names::{FIRST_ANSWERS, Naming};
 use crate::checker::Probe;
-use crate::config::{self, Effect, diff};
+use crate::config::{self, Effect, Model};
 use crate::proxy::{FrontDoor, Generation, now};
-use crate::resolver::Names;
+use crate::resolver::NameWatch;
 use crate::sys;
 
 /// Changes that one log line names; whoever wants all of a larger rebuilding asks with `gridfront reload`.
@@ -66,11 +66,10 @@ struct Shared {
     door: Arc<FrontDoor>,
     in_force: watch::Sender<Arc<InForce>>,
     probes: watch::Sender<Vec<Probe>>,
-    /// What the names of real servers stand for, as far as is known.
-    names: Mutex<Arc<Names>>,
     /// The last reload, if it was refused.
     refused: Mutex<Option<Refused>>,
     turn: tokio::sync::Mutex<()>,
+    names: Naming,
 }
 
 /// A reload that was refused.
@@ -82,12 +81,7 @@ pub(super) struct Refused {
 
 impl Reloader {
     /// `door` has the services of this generation.
-    pub(super) fn new(
-        configuration: Configuration,
-        names: Names,
-        generation: Generation,
-        door: Arc<FrontDoor>,
-    ) -> Self {
+    pub(super) fn new(configuration: Configuration, generation: Generation, door: Arc<FrontDoor>) -> Self {
         let in_force = InForce { configuration, generation, since: now() };
         let probes = watch::Sender::new(in_force.probes());
         Self(Arc::new(Shared {
@@ -95,9 +89,9 @@ impl Reloader {
             door,
             in_force: watch::Sender::new(Arc::new(in_force)),
             probes,
-            names: Mutex::new(Arc::new(names)),
             refused: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            names: Naming::default(),
         }))
     }
 
@@ -121,43 +115,14 @@ impl Reloader {
         self.0.probes.subscribe()
     }
 
+    /// What is known of names, and who asks for them.
+    pub(super) fn names(&self) -> &Naming {
+        &self.0.names
+    }
+
     /// The last reload, if it was refused.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What the names of real servers stand for.
-    pub(super) fn names(&self) -> Arc<Names> {
-        Arc::clone(&self.0.names.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn keep_names(&self, names: Names) {
-        *self.0.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
-    }
-
-    /// Names may stand for other servers than before: puts that in force, beside what the file says.
-    pub(super) async fn handle_names(&self, names: Names) {
-        let _turn = self.0.turn.lock().await;
-        let said = self.in_force().configuration.said.clone();
-        let (meant, left_out) = names.apply_to(&said);
-        self.keep_names(names);
-        if meant == self.in_force().configuration.meant {
-            return;
-        }
-        match self.apply(Configuration { said, meant }, false).await {
-            Ok(reloaded) => {
-                let changes = logged(&reloaded.changes);
-                tracing::info!(changes, "real servers have other addresses");
-                left_out.iter().chain(&reloaded.warnings).for_each(|warning| tracing::warn!("{warning}"));
-            }
-            Err(error) => {
-                let problems = logged(&error.problems);
-                tracing::error!(
-                    problems,
-                    "other addresses of real servers refused; those before stay in force"
-                );
-            }
-        }
     }
 
     /// How long a drain of the door may take, by the configuration in force.
@@ -217,30 +182,71 @@ impl Reloader {
         let reading = file.clone();
         let accepted =
             blocking(move || load(&reading).map_err(|problems| NotReloaded::of(&problems))).await?;
-        let names = first_answers(&accepted.model, Names::clone(&self.names()))
-            .await
-            .map_err(|error| NotReloaded::because(error.to_string()))?;
-        let (meant, left_out) = names.apply_to(&accepted.model);
-        let next = Configuration { said: accepted.model, meant };
-        let mut reloaded = self.apply(next, dry_run).await.map_err(|error| {
-            let with_file = |problem: String| {
+        let with_file = |error: NotReloaded| {
+            let placed = |problem: String| {
                 if problem.starts_with('/') { problem } else { format!("{}: {problem}", file.display()) }
             };
-            NotReloaded { problems: error.problems.into_iter().map(with_file).collect() }
-        })?;
-        reloaded.file = file.display().to_string();
-        reloaded.warnings.splice(0..0, accepted.warnings.iter().map(ToString::to_string).chain(left_out));
+            NotReloaded { problems: error.problems.into_iter().map(placed).collect() }
+        };
+        let (configuration, watch, left_out) = self.resolve(accepted.model).await.map_err(with_file)?;
+        let mut reloaded = self.apply(configuration, now(), dry_run).await.map_err(with_file)?;
         if !dry_run {
-            self.keep_names(names);
+            self.0.names.ask(watch);
         }
+        reloaded.file = file.display().to_string();
+        let warnings = accepted.warnings.iter().map(ToString::to_string).chain(left_out);
+        reloaded.warnings.splice(0..0, warnings);
         Ok(reloaded)
+    }
+
+    /// What a file means now, who asks for its names from then on, and what had to be left out.
+    async fn resolve(
+        &self,
+        said: Model,
+    ) -> Result<(Configuration, Option<NameWatch>, Vec<String>), NotReloaded> {
+        if said.questions().is_empty() {
+            return Ok((Configuration::of(said), None, Vec::new()));
+        }
+        let watch = NameWatch::open_with(&said, self.0.names.known());
+        let mut watch = watch.map_err(|error| NotReloaded::because(error.to_string()))?;
+        watch.first_answers(FIRST_ANSWERS).await;
+        let (meant, left_out) = watch.names().apply_to(&said);
+        Ok((Configuration { said, meant }, Some(watch), left_out))
+    }
+
+    /// Puts in force what the names stand for now. Whether that is in force.
+    pub(super) async fn follow_names(&self) -> bool {
+        let _turn = self.0.turn.lock().await;
+        let before = self.in_force();
+        let said = before.configuration.said.clone();
+        let (meant, left_out) = self.0.names.known().apply_to(&said);
+        if meant == before.configuration.meant {
+            return true;
+        }
+        left_out.iter().for_each(|line| tracing::warn!("{line}"));
+        match self.apply(Configuration { said, meant }, before.since, false).await {
+            Ok(reloaded) => {
+                tracing::info!(changes = logged(&reloaded.changes), "real servers by name changed");
+                true
+            }
+            Err(error) => {
+                let problems = logged(&error.problems);
+                tracing::error!(problems, "real servers by name cannot change; those before stay");
+                false
+            }
+        }
     }
 
     /// Puts a configuration in force, or says what that would change. The caller has its turn: nothing else does the same
     /// meanwhile.
-    async fn apply(&self, next: Configuration, dry_run: bool) -> Result<Reloaded, NotReloaded> {
+    async fn apply(
+        &self,
+        next: Configuration,
+        since: Instant,
+        dry_run: bool,
+    ) -> Result<Reloaded, NotReloaded> {
         let before = self.in_force();
-        let changes = diff(&before.configuration.meant, &next.meant);
+        let changes = before.configuration.changes(&next);
         let refused: Vec<String> = changes
             .iter()
             .filter(|change| change.effect == Effect::Refused)
@@ -278,7 +284,7 @@ impl Reloader {
         // From here on nothing fails and nothing waits.
         let generation = successor.take_over(now(), door.sessions());
         door.alter(alteration);
-        let in_force = InForce { configuration: next, generation, since: now() };
+        let in_force = InForce { configuration: next, generation, since };
         self.0.probes.send_replace(in_force.probes());
         self.0.in_force.send_replace(Arc::new(in_force));
         Ok(reloaded)

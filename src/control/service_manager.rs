@@ -59,7 +59,10 @@ async fn watch(liveness: &Liveness, limit: Duration, alive: impl Fn()) {
 
 /// `2 of 3 real servers up, 1 drained; 12 sessions`.
 fn line(status: &Status) -> String {
-    let servers = || status.virtual_servers.iter().flat_map(|server| &server.real_servers);
+    let servers = || {
+        let servers = status.virtual_servers.iter().flat_map(|server| &server.real_servers);
+        servers.filter(|server| server.state != ServerState::Removed)
+    };
     let count = |state| servers().filter(|server| server.state == state).count();
     let up = count(ServerState::Up) + count(ServerState::Busy);
     let mut line = format!("{up} of {} real servers up", servers().count());
@@ -67,7 +70,11 @@ fn line(status: &Status) -> String {
     if drained > 0 {
         line += &format!(", {drained} drained");
     }
-    line + &format!("; {} sessions", status.sessions)
+    line += &format!("; {} sessions", status.sessions);
+    if status.configuration.refused.is_some() {
+        line += "; the last reload was refused";
+    }
+    line
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::names::NameStatus;
 use super::reload::Refused;
 use crate::balance::{CheckResult, Drain, LastCheck, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
-use crate::proxy::{Departed, Service};
+use crate::proxy::{Removed, Service};
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -86,7 +86,7 @@ pub struct VirtualServerStatus {
     pub real_servers: Vec<RealServerStatus>,
     /// It is in no configuration any more.
     #[serde(default)]
-    pub departed: bool,
+    pub removed: bool,
 }
 
 /// Transfers that took one data path for one reason.
@@ -126,7 +126,7 @@ pub enum ServerState {
     /// Up, but the last check or session was answered with 421 or 422.
     Busy,
     /// In no configuration any more; its sessions are drained.
-    Departed,
+    Removed,
 }
 
 /// A drain that is in force.
@@ -218,11 +218,11 @@ impl Status {
         uptime: u64,
         now: Instant,
     ) -> Self {
-        let departed = in_force.generation.departed();
-        let everything = || in_force.services().iter().chain(&departed.services);
+        let removed = in_force.generation.removed();
+        let everything = || in_force.services().iter().chain(&removed.services);
         let of = |(number, service): (usize, &Arc<Service>)| {
-            let mut status = VirtualServerStatus::of(service, &departed, now);
-            status.departed = number >= in_force.services().len();
+            let mut status = VirtualServerStatus::of(service, &removed, now);
+            status.removed = number >= in_force.services().len();
             status
         };
         let since = |moment| now.saturating_duration_since(moment).as_secs();
@@ -247,11 +247,11 @@ impl Status {
 }
 
 impl VirtualServerStatus {
-    fn of(service: &Service, departed: &Departed, now: Instant) -> Self {
+    fn of(service: &Service, removed: &Removed, now: Instant) -> Self {
         let server = &service.virtual_server;
-        let gone = departed.real_servers.iter().filter(|(of, _)| of == server.name()).map(|(_, real)| real);
+        let gone = removed.real_servers.iter().filter(|(of, _)| of == server.name()).map(|(_, real)| real);
         // Of a virtual server that has gone itself they are all among these.
-        let present = server.real_servers().iter().filter(|real| !real.has_departed());
+        let present = server.real_servers().iter().filter(|real| !real.is_removed());
         Self {
             name: server.name().into(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
@@ -263,7 +263,7 @@ impl VirtualServerStatus {
             data_paths: service.lasting.path_counts.iter().map(DataPathStatus::of).collect(),
             relay: RelayStatus::of(service),
             real_servers: present.chain(gone).map(|real| RealServerStatus::of(real, now)).collect(),
-            departed: false,
+            removed: false,
         }
     }
 }
@@ -322,8 +322,8 @@ impl RealServerStatus {
     pub(super) fn of(server: &RealServer, now: Instant) -> Self {
         let health = server.health();
         let stats = &server.stats;
-        let state = if server.has_departed() {
-            ServerState::Departed
+        let state = if server.is_removed() {
+            ServerState::Removed
         } else if !health.up {
             ServerState::Down
         } else if server.is_drained() || server.effective_weight() == 0 {
@@ -432,7 +432,7 @@ impl fmt::Display for Status {
 
 impl fmt::Display for VirtualServerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses = if self.departed { "no address any more".into() } else { self.addresses.join(" ") };
+        let addresses = if self.removed { "no address any more".into() } else { self.addresses.join(" ") };
         writeln!(
             f,
             "{} at {addresses}, {}, data {}, {} sessions",

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::in_force::Configuration;
 use super::logging::LogLoss;
-use super::names;
+use super::names::{self, FIRST_ANSWERS};
 use super::observed::Observed;
 use super::reload::Reloader;
 use super::status::Status;
@@ -21,7 +21,7 @@ use super::{admin, certificates, http, service_manager};
 use crate::checker;
 use crate::config;
 use crate::proxy::{BindError, FrontDoor, Generation, Phase, Service, now};
-use crate::resolver::{Names, NoNameService};
+use crate::resolver::{NameWatch, NoNameService};
 use crate::sys;
 use crate::sys::line_buffer::LineWriter;
 use crate::sys::lock::{Lock, LockError};
@@ -123,12 +123,18 @@ impl Daemon {
         loss: LogLoss,
         passed: Vec<PassedSocket>,
     ) -> Result<Self, StartError> {
-        let names = names::first_answers(file, Names::default()).await?;
-        let (meant, left_out) = names.apply_to(file);
+        if file.questions().is_empty() {
+            return Self::start_with(file, loss, passed);
+        }
+        let mut watch = NameWatch::open(file)?;
+        watch.first_answers(FIRST_ANSWERS).await;
+        let (meant, left_out) = watch.names().apply_to(file);
         for line in left_out {
             tracing::warn!("{line}");
         }
-        Self::open(Configuration { said: file.clone(), meant }, names, loss, passed)
+        let daemon = Self::start_configured(Configuration { said: file.clone(), meant }, loss, passed)?;
+        daemon.reloader.names().ask(Some(watch));
+        Ok(daemon)
     }
 
     /// Takes the lock, opens the admin socket and every listener, and serves clients from then on. To be called
@@ -151,12 +157,11 @@ impl Daemon {
         loss: LogLoss,
         passed: Vec<PassedSocket>,
     ) -> Result<Self, StartError> {
-        Self::open(Configuration::of(model.clone()), Names::default(), loss, passed)
+        Self::start_configured(Configuration::of(model.clone()), loss, passed)
     }
 
-    fn open(
+    fn start_configured(
         configuration: Configuration,
-        names: Names,
         loss: LogLoss,
         passed: Vec<PassedSocket>,
     ) -> Result<Self, StartError> {
@@ -178,7 +183,7 @@ impl Daemon {
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
         let door = Arc::new(FrontDoor::open_with(generation.services(), threads, passed)?);
         log_start(model, &door, threads);
-        let reloader = Reloader::new(configuration, names, generation, Arc::clone(&door));
+        let reloader = Reloader::new(configuration, generation, Arc::clone(&door));
         let observed = Observed {
             reloader: reloader.clone(),
             sessions: Arc::clone(door.sessions()),

@@ -118,23 +118,19 @@ pub(super) async fn approach(
     registration: &Registration,
 ) -> Result<Approached, ApproachError> {
     let client = arrival.client;
-    let mut seeker = PlaceSeeker::new(entrance, stream, client.ip().to_canonical(), registration);
+    let mut seeker =
+        PlaceSeeker::new(Arc::clone(service), entrance, stream, client.ip().to_canonical(), registration);
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
-        let in_force = service.in_force(entrance);
-        if !Arc::ptr_eq(service, &in_force) {
-            *service = in_force;
-            tried = Tried::default();
-        }
-        let placement = match seeker.place(service, &tried).await {
-            Ok(Some(placement)) => placement,
-            Ok(None) => continue,
+        let placement = match seeker.place(&mut tried).await {
+            Ok(placement) => placement,
             Err(none @ ApproachError::NoServer(_)) => {
                 return Err(shortage.map_or(none, ApproachError::Local));
             }
             Err(refusal) => return Err(refusal),
         };
+        service.clone_from(&seeker.service);
         let server = placement.real_server();
         match attempt(service, &placement, arrival, registration).await {
             Ok(Greeted { stream, leg, greeting, rest }) => {

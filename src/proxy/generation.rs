@@ -27,7 +27,7 @@ use crate::tls::{Acceptor, Connector, CredentialProblem, Reread};
 #[derive(Debug, Default)]
 pub struct Generation {
     services: Vec<Arc<Service>>,
-    departed: Departed,
+    removed: Removed,
     live_ports: Arc<LivePorts>,
     own_ports: Arc<OwnPorts>,
     transfer_log: Arc<TransferLog>,
@@ -36,7 +36,7 @@ pub struct Generation {
 
 /// What no configuration names any more, but sessions still use.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Departed {
+pub(crate) struct Removed {
     pub(crate) services: Vec<Arc<Service>>,
     /// With the names of their virtual servers, which may be there still.
     pub(crate) real_servers: Vec<(String, Arc<RealServer>)>,
@@ -103,10 +103,10 @@ impl Generation {
     }
 
     /// What sessions use that is in no configuration any more.
-    pub(crate) fn departed(&self) -> Departed {
-        let mut departed = self.departed.clone();
-        departed.forget_unused();
-        departed
+    pub(crate) fn removed(&self) -> Removed {
+        let mut removed = self.removed.clone();
+        removed.forget_unused();
+        removed
     }
 
     /// Builds the generation that is to follow. Reads every certificate anew, and changes nothing of what is in force.
@@ -126,7 +126,7 @@ impl Generation {
         let mut successor = Successor {
             generation: Self {
                 services: Vec::with_capacity(everything.len()),
-                departed: self.departed(),
+                removed: self.removed(),
                 live_ports: Arc::clone(&self.live_ports),
                 own_ports: Arc::clone(&self.own_ports),
                 transfer_log: Arc::clone(&self.transfer_log),
@@ -150,9 +150,9 @@ impl Generation {
         Ok(successor)
     }
 
-    /// The virtual server of that name, one that has departed too.
+    /// The virtual server of that name, one that is removed too.
     fn find(&self, name: &str) -> Option<&Arc<Service>> {
-        let mut everything = self.services.iter().chain(&self.departed.services);
+        let mut everything = self.services.iter().chain(&self.removed.services);
         everything.find(|service| service.virtual_server.name() == name)
     }
 }
@@ -186,13 +186,13 @@ impl Successor {
                     "{place}: weight {weight}, as an operator chose it, gives way to the file's"
                 ));
             }
-            if server.is_drained() && !server.has_departed() {
+            if server.is_drained() && !server.is_removed() {
                 said.push(format!("{place}: stays drained until `gridfront undrain`"));
             }
         }
-        for (virtual_server, server) in &self.generation.departed.real_servers {
+        for (virtual_server, server) in &self.generation.removed.real_servers {
             let (name, sessions) = (server.name(), server.active());
-            if sessions > 0 && !server.has_departed() {
+            if sessions > 0 && !server.is_removed() {
                 said.push(format!(
                     "virtual_server {virtual_server}: real_server {name}: {sessions} sessions are drained"
                 ));
@@ -207,12 +207,11 @@ impl Successor {
     pub fn take_over(self, now: Instant, sessions: &SessionTable) -> Generation {
         let back: Vec<Arc<RealServer>> =
             self.settings.iter().map(|settings| Arc::clone(&settings.server)).collect();
-        let back = back.into_iter().filter(|server| server.has_departed()).collect::<Vec<_>>();
-        let gone = self.generation.departed.real_servers.iter().map(|(_, server)| server);
-        let gone: Vec<Arc<RealServer>> =
-            gone.filter(|server| !server.has_departed()).map(Arc::clone).collect();
+        let back = back.into_iter().filter(|server| server.is_removed()).collect::<Vec<_>>();
+        let gone = self.generation.removed.real_servers.iter().map(|(_, server)| server);
+        let gone: Vec<Arc<RealServer>> = gone.filter(|server| !server.is_removed()).map(Arc::clone).collect();
         for server in &gone {
-            server.handle_departure(now);
+            server.handle_removal(now);
         }
         let generation = self.put_in_force();
         for server in gone.iter().chain(&back) {
@@ -231,8 +230,9 @@ impl Successor {
         let services = &self.generation.services;
         for (service, range) in services.iter().zip(&self.relay_ports) {
             service.lasting.relaying.ports.set_range(range.clone());
-            service.admittance.come_into_force(&service.virtual_server);
+            // First, for whoever waits is woken by the other and looks for it.
             service.lasting.put_in_force(service);
+            service.admittance.come_into_force(&service.virtual_server);
         }
         let own_ports = &self.generation.own_ports;
         own_ports.set_ranges(self.relay_ports);
@@ -310,11 +310,10 @@ impl Successor {
             rise: config.check_of(server).rise,
         };
         let present = before.into_iter().flat_map(|before| before.virtual_server.real_servers());
-        let departed = self.generation.departed.real_servers.iter();
-        let departed = departed.filter(|(of, _)| *of == config.name).map(|(_, server)| server);
-        let known = present
-            .chain(departed)
-            .find(|known| known.name() == spec.name && known.address() == spec.address);
+        let removed = self.generation.removed.real_servers.iter();
+        let removed = removed.filter(|(of, _)| *of == config.name).map(|(_, server)| server);
+        let known =
+            present.chain(removed).find(|known| known.name() == spec.name && known.address() == spec.address);
         match known.map(Arc::clone) {
             None => Arc::new(RealServer::new(spec)),
             Some(known) => {
@@ -327,27 +326,27 @@ impl Successor {
 
     /// Remembers what of the generation before is not in this one.
     fn see_off(&mut self, before: &Generation) {
-        let Generation { services, departed, .. } = &mut self.generation;
+        let Generation { services, removed, .. } = &mut self.generation;
         let successor_of = |name: &str| services.iter().find(|service| service.virtual_server.name() == name);
-        for service in before.services.iter().chain(&before.departed.services) {
+        for service in before.services.iter().chain(&before.removed.services) {
             let name = service.virtual_server.name();
             for server in service.virtual_server.real_servers() {
-                if !departed.real_servers.iter().any(|(_, known)| Arc::ptr_eq(known, server)) {
-                    departed.real_servers.push((name.to_owned(), Arc::clone(server)));
+                if !removed.real_servers.iter().any(|(_, known)| Arc::ptr_eq(known, server)) {
+                    removed.real_servers.push((name.to_owned(), Arc::clone(server)));
                 }
             }
         }
-        departed.real_servers.retain(|(of, server)| {
+        removed.real_servers.retain(|(of, server)| {
             !successor_of(of).is_some_and(|service| {
                 service.virtual_server.real_servers().iter().any(|known| Arc::ptr_eq(known, server))
             })
         });
-        departed.services.extend(before.services.iter().map(Arc::clone));
-        departed.services.retain(|service| successor_of(service.virtual_server.name()).is_none());
+        removed.services.extend(before.services.iter().map(Arc::clone));
+        removed.services.retain(|service| successor_of(service.virtual_server.name()).is_none());
     }
 }
 
-impl Departed {
+impl Removed {
     fn forget_unused(&mut self) {
         self.services.retain(|service| service.virtual_server.active() > 0);
         self.real_servers.retain(|(_, server)| server.active() > 0);

@@ -102,12 +102,8 @@ fn said_in(entrance: Entrance, reply: &str) -> &str {
     if entrance == Entrance::Clear { reply } else { "" }
 }
 
-fn admit(
-    stream: TcpStream,
-    peer: SocketAddr,
-    Target { service, entrance }: &Target,
-    table: &Arc<SessionTable>,
-) {
+fn admit(stream: TcpStream, peer: SocketAddr, target: &Target, table: &Arc<SessionTable>) {
+    let Target { service, entrance } = target;
     let admittance = &service.admittance;
     // Whom a load balancer brings is not known yet.
     let counted = if service.expects_header(peer.ip()) {

@@ -29,10 +29,12 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// A session that looks for a place.
 pub(super) struct PlaceSeeker<'a> {
-    pub(super) entrance: Entrance,
-    pub(super) client: &'a ControlStream,
-    pub(super) address: IpAddr,
-    pub(super) registration: &'a Registration,
+    /// The generation that is in force, as far as the session can go over to it.
+    pub(super) service: Arc<Service>,
+    entrance: Entrance,
+    client: &'a ControlStream,
+    address: IpAddr,
+    registration: &'a Registration,
     /// Its turn, once it has waited, and since when.
     turn: Option<Turn>,
     since: Option<Instant>,
@@ -42,40 +44,44 @@ pub(super) struct PlaceSeeker<'a> {
 
 impl<'a> PlaceSeeker<'a> {
     pub(super) fn new(
+        service: Arc<Service>,
         entrance: Entrance,
         client: &'a ControlStream,
         address: IpAddr,
         registration: &'a Registration,
     ) -> Self {
-        Self { entrance, client, address, registration, turn: None, since: None, queued: None }
+        Self { service, entrance, client, address, registration, turn: None, since: None, queued: None }
     }
 
-    /// A place on a server that is not among those tried; waits where there is a queue for that. `None` when another
-    /// configuration has come into force meanwhile: its servers are to be tried, and the turn in the line stays.
-    pub(super) async fn place(
-        &mut self,
-        service: &Arc<Service>,
-        tried: &Tried,
-    ) -> Result<Option<Placement>, ApproachError> {
-        let (virtual_server, admittance) = (&service.virtual_server, &service.admittance);
-        let Some(limits) = admittance.queue_limits else {
-            return Ok(Some(virtual_server.place(self.address, tried)?));
-        };
-        if !admittance.known.queue.must_wait(self.turn) {
-            match virtual_server.place(self.address, tried) {
-                Err(_) if virtual_server.may_make_room(tried) => {}
-                done => return Ok(Some(done?)),
+    /// A place on a server that is not among those tried; waits where there is a queue for that. When another generation
+    /// comes into force it goes over to that one, of whose servers none is tried.
+    pub(super) async fn place(&mut self, tried: &mut Tried) -> Result<Placement, ApproachError> {
+        loop {
+            let in_force = self.service.in_force(self.entrance);
+            if !Arc::ptr_eq(&in_force, &self.service) {
+                self.service = in_force;
+                *tried = Tried::default();
+            }
+            let virtual_server = &self.service.virtual_server;
+            let admittance = &self.service.admittance;
+            let Some(limits) = admittance.queue_limits else {
+                return Ok(virtual_server.place(self.address, tried)?);
+            };
+            if !admittance.known.queue.must_wait(self.turn) {
+                match virtual_server.place(self.address, tried) {
+                    Err(_) if virtual_server.may_make_room(tried) => {}
+                    done => return Ok(done?),
+                }
+            }
+            if let Some(placement) = self.wait(limits, tried).await? {
+                return Ok(placement);
             }
         }
-        self.wait(service, limits, tried).await
     }
 
-    async fn wait(
-        &mut self,
-        service: &Arc<Service>,
-        limits: QueueLimits,
-        tried: &Tried,
-    ) -> Result<Option<Placement>, ApproachError> {
+    /// A place, or nothing when there is another generation to go over to.
+    async fn wait(&mut self, limits: QueueLimits, tried: &Tried) -> Result<Option<Placement>, ApproachError> {
+        let service = Arc::clone(&self.service);
         let (queue, virtual_server) = (&service.admittance.known.queue, &service.virtual_server);
         let since = *self.since.get_or_insert_with(now);
         let until = since + limits.timeout;
@@ -90,6 +96,10 @@ impl<'a> PlaceSeeker<'a> {
                 Client::Silent => true,
                 Client::Spoke => false,
             };
+            if service.admittance.is_superseded() && !Arc::ptr_eq(&service.in_force(self.entrance), &service)
+            {
+                return Poll::Ready(Ok(None));
+            }
             let is_particular = !tried.is_empty() || service.admittance.is_superseded();
             let in_line = match &waiting {
                 Some(in_line) => in_line,
@@ -99,9 +109,6 @@ impl<'a> PlaceSeeker<'a> {
                 },
             };
             self.turn = Some(in_line.turn());
-            if !Arc::ptr_eq(service, &service.in_force(self.entrance)) {
-                return Poll::Ready(Ok(None));
-            }
             let is_next = in_line.is_next(is_particular, cx.waker());
             if is_next {
                 match virtual_server.place(self.address, tried) {

@@ -19,7 +19,7 @@ fn ip(text: &str) -> IpAddr {
 
 /// What is known after one round: each name with its servers, and what is wrong.
 async fn first(file: &Model) -> Vec<(String, String)> {
-    let mut watch = NameWatch::open(file, Names::default()).unwrap();
+    let mut watch = NameWatch::open(file).unwrap();
     watch.first_answers(Duration::from_secs(20)).await;
     let shown = |endpoint: &Endpoint| match &endpoint.service {
         None => endpoint.address.to_string(),
@@ -94,7 +94,7 @@ async fn a_name_service_that_is_not_there_keeps_nobody_waiting_for_long() {
 async fn another_configuration_keeps_what_is_known_of_its_names() {
     let stub = Stub::start().await;
     stub.says("s1.test", Said::Addresses(vec![ip("192.0.2.1")]), 60);
-    let mut watch = NameWatch::open(&file(stub.address, &["address = 's1.test'"]), Names::default()).unwrap();
+    let mut watch = NameWatch::open(&file(stub.address, &["address = 's1.test'"])).unwrap();
     watch.first_answers(Duration::from_secs(20)).await;
     let before = watch.names().clone();
     let (s1, s2) = (Question::Host("s1.test".into()), Question::Host("s2.test".into()));

@@ -104,7 +104,7 @@ fn whatever_may_make_room_wakes_the_first() {
         ("drained", &|| real.handle_drain(Instant::now(), None)),
         ("back in service", &|| assert!(real.handle_undrain())),
         ("another configuration", &|| real.reconfigure(&spec("s1", 7))),
-        ("gone from it", &|| real.handle_departure(Instant::now())),
+        ("gone from it", &|| real.handle_removal(Instant::now())),
         ("down", &|| drop(real.handle_check(Instant::now(), CheckOutcome::Failed("refused".into())))),
         ("up", &|| drop(real.handle_check(Instant::now(), CheckOutcome::Passed))),
         ("told", &|| real.offer_places()),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::super::duration;
 use super::super::error::shown as bounded;
 use super::super::model::ServerTlsMode;
-use crate::balance::{LbAlgo, SessionRate};
-use crate::proto::ftp::{CommandFilter, DataPath, ForeignDataAddresses};
+use crate::balance::LbAlgo;
+use crate::proto::ftp::{DataPath, ForeignDataAddresses};
 use crate::proto::proxy_protocol::Version;
 
 /// See the module's text.
@@ -29,7 +29,6 @@ macro_rules! as_displayed {
 
 as_displayed!(
     bool,
-    u8,
     u16,
     u32,
     u64,
@@ -57,19 +56,6 @@ impl Shown for PathBuf {
 impl Shown for Duration {
     fn shown(&self) -> String {
         duration::shown(*self)
-    }
-}
-
-impl Shown for SessionRate {
-    fn shown(&self) -> String {
-        format!("{} in {} (burst {})", self.sessions, duration::shown(self.per), self.burst)
-    }
-}
-
-impl Shown for CommandFilter {
-    fn shown(&self) -> String {
-        let commands: Vec<String> = self.commands().collect();
-        if commands.is_empty() { "none".into() } else { bounded(&commands.join(", ")) }
     }
 }
 

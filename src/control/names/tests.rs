@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::Model;
 use crate::resolver::stub::{Said, Stub};
 use crate::resolver::tests::file;
 
@@ -17,7 +18,7 @@ fn addresses(model: &Model) -> Vec<String> {
 
 /// TTL 0 is asked again after the shortest time that there is, 5 s.
 #[tokio::test(start_paused = true)]
-async fn what_names_mean_changes_with_the_answers_and_stays_over_a_failure() {
+async fn each_change_is_applied_once_and_a_failure_changes_nothing() {
     let stub = Stub::start().await;
     let says = |last: &[u8]| {
         let addresses = last.iter().map(|&last| std::net::IpAddr::from([192, 0, 2, last])).collect();
@@ -25,28 +26,46 @@ async fn what_names_mean_changes_with_the_answers_and_stays_over_a_failure() {
     };
     says(&[1]);
     let file = file(stub.address, &["address = 's.test'", "name = 'fix'\naddress = '192.0.2.99'"]);
-    let names = first_answers(&file, Names::default()).await.unwrap();
-    assert_eq!(addresses(&names.apply_to(&file).0), ["s.test 192.0.2.1", "fix 192.0.2.99"]);
+    let mut watch = NameWatch::open(&file).unwrap();
+    watch.first_answers(Duration::from_secs(10)).await;
+    let (running, _) = watch.names().apply_to(&file);
+    assert_eq!(addresses(&running), ["s.test 192.0.2.1", "fix 192.0.2.99"]);
 
-    let mut watch = NameWatch::open(&file, names).unwrap();
-    let next = async |watch: &mut NameWatch| {
-        timeout(Duration::from_secs(20), watch.round_when_due()).await.unwrap();
-        addresses(&watch.names().apply_to(&file).0)
-    };
+    let naming = std::sync::Arc::new(Naming::default());
+    naming.ask(Some(watch));
+    let mut known = naming.told.subscribe();
+    let (applied, mut models) = tokio::sync::mpsc::unbounded_channel();
+    let running = Mutex::new(running);
+    let of_task = std::sync::Arc::clone(&naming);
+    let following = tokio::spawn(async move {
+        let apply = || {
+            let (model, _) = of_task.known().apply_to(&file);
+            let before = std::mem::replace(&mut *running.lock().unwrap(), model.clone());
+            if model != before {
+                applied.send(addresses(&model)).unwrap();
+            }
+            std::future::ready(true)
+        };
+        follow_with(&of_task, apply).await;
+    });
     says(&[1, 2]);
-    let both = ["s.test 192.0.2.1", "s.test:192.0.2.2:2811 192.0.2.2", "fix 192.0.2.99"];
-    assert_eq!(next(&mut watch).await, both);
+    let next = timeout(Duration::from_secs(20), models.recv()).await.unwrap().unwrap();
+    assert_eq!(next, ["s.test 192.0.2.1", "s.test:192.0.2.2:2811 192.0.2.2", "fix 192.0.2.99"]);
+    // The name service fails, which is told, and then knows one server less, which is applied.
     stub.says("s.test", Said::Failure, 0);
-    assert_eq!(next(&mut watch).await, both, "the last good answer is kept");
-    let due = watch.names().iter().next().unwrap().1.due();
-    let status = NameStatus::all(watch.names(), due);
-    assert_eq!(status[0].addresses, ["192.0.2.1", "192.0.2.2"]);
+    let failed = known.wait_for(|names| names.iter().any(|(_, of_it)| of_it.trouble().is_some()));
+    let names = timeout(Duration::from_secs(20), failed).await.unwrap().unwrap().clone();
+    let status = NameStatus::all(&names, names.iter().next().unwrap().1.due());
+    assert_eq!(status[0].addresses, ["192.0.2.1", "192.0.2.2"], "the last good answer is kept");
     assert!(
         status[0].reason.as_deref().unwrap_or_default().ends_with("; the last answer is kept"),
         "{status:?}"
     );
     says(&[2]);
-    assert_eq!(next(&mut watch).await, ["s.test:192.0.2.2:2811 192.0.2.2", "fix 192.0.2.99"]);
+    let next = timeout(Duration::from_secs(20), models.recv()).await.unwrap().unwrap();
+    assert_eq!(next, ["s.test:192.0.2.2:2811 192.0.2.2", "fix 192.0.2.99"]);
+    assert!(models.is_empty(), "nothing else was applied");
+    following.abort();
 }
 
 /// What a reload does with a configuration, a change of names does, too: servers that stay keep their sessions, those that
@@ -54,7 +73,7 @@ async fn what_names_mean_changes_with_the_answers_and_stays_over_a_failure() {
 #[tokio::test]
 async fn servers_that_come_and_go_by_name_are_generations_of_one_door() {
     use crate::balance::Tried;
-    use crate::proxy::{Generation, SessionTable, now};
+    use crate::proxy::Generation;
 
     let stub = Stub::start().await;
     let says = |last: &[u8]| {
@@ -62,7 +81,11 @@ async fn servers_that_come_and_go_by_name_are_generations_of_one_door() {
         stub.says("s.test", Said::Addresses(addresses), 0);
     };
     let file = file(stub.address, &["address = 's.test'"]);
-    let model = async || first_answers(&file, Names::default()).await.unwrap().apply_to(&file).0;
+    let model = async || {
+        let mut watch = NameWatch::open(&file).unwrap();
+        watch.first_answers(Duration::from_secs(10)).await;
+        watch.names().apply_to(&file).0
+    };
     let today = super::super::today();
     says(&[1, 2]);
     let (first, _) = Generation::first(&model().await, today).unwrap();
@@ -72,13 +95,16 @@ async fn servers_that_come_and_go_by_name_are_generations_of_one_door() {
     };
     let held = [place(&first), place(&first)];
     says(&[2, 3]);
-    let second = first.next(&model().await, today).unwrap().take_over(now(), &SessionTable::new(now()));
+    let second = first
+        .next(&model().await, today)
+        .unwrap()
+        .take_over(crate::proxy::now(), &crate::proxy::SessionTable::new(crate::proxy::now()));
     let servers = second.services()[0].virtual_server.real_servers();
     let shown: Vec<_> =
         servers.iter().map(|server| (server.address().ip().to_string(), server.active())).collect();
     assert_eq!(shown, [("192.0.2.2".to_owned(), 1), ("192.0.2.3".to_owned(), 0)], "counts stay");
     let gone = held.iter().find(|held| held.real_server().address().ip().to_string() == "192.0.2.1").unwrap();
-    assert!(gone.real_server().has_departed() && gone.real_server().active() == 1, "its session goes on");
+    assert!(gone.real_server().is_removed() && gone.real_server().active() == 1, "its session goes on");
     let next: Vec<_> = (0..4).map(|_| place(&second).real_server().address().ip().to_string()).collect();
     assert!(!next.contains(&"192.0.2.1".to_owned()), "{next:?}");
 }

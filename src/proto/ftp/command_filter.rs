@@ -110,12 +110,6 @@ pub const KNOWN_SITE_COMMANDS: &[&str] = &[
 ];
 
 impl CommandFilter {
-    /// What is denied, as the configuration writes it.
-    pub fn commands(&self) -> impl Iterator<Item = String> {
-        let verbs = self.verbs.iter().map(ToString::to_string);
-        verbs.chain(self.site.iter().map(|command| format!("SITE {command}")))
-    }
-
     /// Whether nothing is denied.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -36,9 +36,9 @@ fn server(generation: &Generation, name: &str) -> Arc<RealServer> {
     Arc::clone(servers.find(|server| server.name() == name).expect("a real server of that name"))
 }
 
-fn departed(generation: &Generation) -> Vec<(String, String)> {
-    let departed = generation.departed();
-    departed.real_servers.iter().map(|(of, server)| (of.clone(), server.name().to_owned())).collect()
+fn removed(generation: &Generation) -> Vec<(String, String)> {
+    let removed = generation.removed();
+    removed.real_servers.iter().map(|(of, server)| (of.clone(), server.name().to_owned())).collect()
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn what_has_the_same_identity_keeps_its_counts_its_health_and_its_sessions() {
     assert_eq!(next.real_server().name(), "s3");
     drop((admission, placement));
     assert_eq!((service.virtual_server.active(), server(&after, "s1").active()), (0, 0));
-    assert_eq!(departed(&after), []);
+    assert_eq!(removed(&after), []);
 }
 
 #[test]
@@ -82,14 +82,14 @@ fn a_name_at_another_address_is_another_server() {
     let placement = before.services()[0].virtual_server.place(CLIENT, &Tried::default()).unwrap();
     let after = next(&before, &virtual_server("v", "", &[("s1", "127.0.0.2", "port = 2812")]));
     assert_eq!(server(&after, "s1").active(), 0);
-    assert_eq!(departed(&after), [("v".to_owned(), "s1".to_owned())]);
-    assert!(placement.real_server().has_departed());
+    assert_eq!(removed(&after), [("v".to_owned(), "s1".to_owned())]);
+    assert!(placement.real_server().is_removed());
     drop(placement);
-    assert_eq!(departed(&after), []);
+    assert_eq!(removed(&after), []);
 }
 
 #[test]
-fn what_has_departed_gets_nothing_and_is_the_same_when_it_is_back() {
+fn what_is_removed_gets_nothing_and_is_the_same_when_it_is_back() {
     let both = virtual_server("v", "", &[("s1", "127.0.0.2", ""), ("s2", "127.0.0.3", "")]);
     let one = virtual_server("v", "", &[("s2", "127.0.0.3", "")]);
     let other = virtual_server("w", "port = 2812", &[("s3", "127.0.0.4", "")]);
@@ -105,18 +105,18 @@ fn what_has_departed_gets_nothing_and_is_the_same_when_it_is_back() {
     let late = old.virtual_server.place(CLIENT, &Tried::default()).unwrap();
     assert_eq!(late.real_server().name(), "s2");
     generation = next(&generation, &other);
-    assert_eq!(departed(&generation), [("v".into(), "s1".into()), ("v".into(), "s2".into())]);
-    assert_eq!(generation.departed().services.len(), 1);
+    assert_eq!(removed(&generation), [("v".into(), "s1".into()), ("v".into(), "s2".into())]);
+    assert_eq!(generation.removed().services.len(), 1);
     assert!(old.virtual_server.place(CLIENT, &Tried::default()).is_err());
 
     generation = next(&generation, &both);
-    assert_eq!(departed(&generation), []);
+    assert_eq!(removed(&generation), []);
     assert!(Arc::ptr_eq(&server(&generation, "s1"), placement.real_server()));
-    assert!(!placement.real_server().has_departed());
+    assert!(!placement.real_server().is_removed());
     assert_eq!(generation.services()[0].virtual_server.active(), 1);
     assert_eq!(server(&generation, "s1").stats.logins.load(Relaxed), 3);
     drop((admission, placement, late));
-    assert!(generation.departed().services.is_empty());
+    assert!(generation.removed().services.is_empty());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_generation_that_does_not_take_over_changes_nothing() {
     let text = virtual_server("v", "relay_ports = \"41000-41009\"", &[("s1", "127.0.0.2", "weight = 7")]);
     drop(before.next(&model(&text), SystemTime::UNIX_EPOCH).unwrap());
     assert_eq!(server(&before, "s1").weight(), 1);
-    assert!(!server(&before, "s2").has_departed());
+    assert!(!server(&before, "s2").is_removed());
     let held: Vec<_> = (0..4)
         .map(|_| before.services()[0].virtual_server.place(CLIENT, &Tried::default()).unwrap())
         .collect();

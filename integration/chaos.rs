@@ -10,6 +10,7 @@ mod ledger;
 mod log_reader;
 mod phase;
 mod plan;
+mod probe;
 mod programs;
 mod simulated;
 mod vanishing;
@@ -120,6 +121,7 @@ fn run(seed: u64, length: Duration) -> Report {
     let id = world.door.id();
     let desk = Desk::of(&world.site, world.site.machine("client"));
     let door = world.site.machine("door").v4();
+    let servers = grid::REAL_SERVERS.map(|role| (world.site.machine(role).v4(), grid::PORT).into());
     let (data, authority) = (world.site.data_directory(), World::authority_file(&world.site));
     let world = Arc::new(Mutex::new(world));
     let crowd = Crowd {
@@ -149,6 +151,8 @@ fn run(seed: u64, length: Duration) -> Report {
         }
         let (desk, crowd, numbers) = (&desk, &crowd, Seeded::new(numbers.next()));
         scope.spawn(move || desk.machine().enter(|| crowd.run(numbers)));
+        let (servers, phase_of_probe) = (&servers, &phase);
+        scope.spawn(move || desk.machine().enter(|| probe::watch(servers, phase_of_probe)));
         scope.spawn(|| {
             while !phase.is_over() {
                 lock(&signs).sample();
@@ -285,9 +289,10 @@ fn conclude(
     Report { text, wrongs }
 }
 
-/// A transfer that stalls has been ended, then its session, and the descriptors of all have been closed.
+/// A transfer that stalls has been ended, then its session, and the descriptors of all have been closed. Longest, and rarely,
+/// takes what a server has sent before it died to a client that has vanished: two minutes (`STALLED_FOR`).
 fn quiet_within() -> Duration {
-    world::IDLE_TIMEOUT * 2 + Duration::from_secs(20)
+    Duration::from_secs(120) + world::IDLE_TIMEOUT * 2 + Duration::from_secs(20)
 }
 
 /// What `status` counts that is nobody's.

@@ -15,10 +15,14 @@ pub(super) struct Calm(Option<u64>);
 
 impl Phase {
     pub(super) fn set_calm(&self, calm: bool) {
-        let number = self.number.load(SeqCst);
-        if (number % 2 == 1) != calm {
-            self.number.store(number + 1, SeqCst);
+        if (self.number.load(SeqCst) % 2 == 1) != calm {
+            self.number.fetch_add(1, SeqCst);
         }
+    }
+
+    /// What is under way has an excuse: the calm that comes is another one.
+    pub(super) fn disturb(&self) {
+        self.number.fetch_add(2, SeqCst);
     }
 
     pub(super) fn calm(&self) -> Calm {

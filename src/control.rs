@@ -18,7 +18,9 @@ pub use certificates::today;
 pub use logging::{LogFormat, LogLoss, Logging};
 pub use metrics::{CATALOGUE, Family, Kind};
 pub use names::NameStatus;
-pub use status::{DrainStatus, RealServerStatus, ServerState, Status, VirtualServerStatus};
+pub use status::{
+    DrainStatus, EjectionStatus, QuorumStatus, RealServerStatus, ServerState, Status, VirtualServerStatus,
+};
 pub use steering::SteeredServer;
 pub use supervisor::{Daemon, StartError, Stop};
 pub use transfer_log::TransferLogError;

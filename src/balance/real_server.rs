@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::check_report::{CheckReport, LastCheck, NO_SCRIPT_WEIGHT, ScriptWeight};
+use super::ejection::Ejected;
 use super::health::{CheckOutcome, Health, HealthChange, HealthSnapshot};
 use super::queue::Queue;
 use super::scheduler::Load;
+use super::standing::Standing;
 use super::stats::Stats;
 use super::steering::{Drain, Steering};
 
@@ -54,6 +56,7 @@ pub struct RealServer {
     /// Where sessions may wait for a place on it; looked at only if there is one.
     queues: Mutex<Vec<Weak<Queue>>>,
     has_queues: AtomicBool,
+    pub(super) standing: Standing,
     /// What it has done since the start.
     pub stats: Stats,
 }
@@ -83,6 +86,7 @@ impl RealServer {
             last_check: Mutex::new(None),
             queues: Mutex::default(),
             has_queues: AtomicBool::new(false),
+            standing: Standing::new(true),
             stats: Stats::default(),
         }
     }
@@ -99,7 +103,9 @@ impl RealServer {
         self.max_connections.store(spec.max_connections.unwrap_or(u32::MAX), Relaxed);
         self.configure_weight(spec.weight);
         self.lock_health().reconfigure(spec.fall, spec.rise);
-        self.departed.store(false, Relaxed);
+        if self.departed.swap(false, Relaxed) {
+            self.standing.leave_service();
+        }
         self.offer_places();
     }
 
@@ -113,6 +119,21 @@ impl RealServer {
     #[must_use]
     pub fn has_departed(&self) -> bool {
         self.departed.load(Relaxed)
+    }
+
+    /// The same, down until its checks have passed (`alpha`).
+    #[must_use]
+    pub fn unproven(mut self) -> Self {
+        self.up = AtomicBool::new(false);
+        self.lock_health().start_down();
+        self.newcomer()
+    }
+
+    /// The same, to be added to others that are at work: it starts slowly.
+    #[must_use]
+    pub fn newcomer(mut self) -> Self {
+        self.standing = Standing::new(false);
+        self
     }
 
     /// Its name in the configuration, the log and `status`.
@@ -239,7 +260,7 @@ impl RealServer {
     pub fn handle_check(&self, now: Instant, outcome: CheckOutcome) -> Option<HealthChange> {
         let mut health = self.lock_health();
         let change = health.handle_check(now, outcome);
-        self.up.store(health.snapshot().up, Relaxed);
+        self.keep_up(&health);
         drop(health);
         if change.is_some() {
             self.offer_places();
@@ -254,7 +275,7 @@ impl RealServer {
     pub fn handle_greeting(&self, now: Instant, greeting: Result<(), String>) -> Option<HealthChange> {
         let mut health = self.lock_health();
         let change = health.handle_greeting(now, greeting);
-        self.up.store(health.snapshot().up, Relaxed);
+        self.keep_up(&health);
         drop(health);
         if change.is_some() {
             self.offer_places();
@@ -265,6 +286,12 @@ impl RealServer {
     /// Takes the words of a server that answered a session with 421 or 422, for `status`.
     pub fn handle_busy(&self, words: String) {
         self.lock_health().handle_busy(words);
+    }
+
+    /// Why it gets no sessions though it is up, and until when; `None` when it is not ejected.
+    #[must_use]
+    pub fn ejection(&self) -> Option<Ejected> {
+        self.standing.ejection()
     }
 
     /// Its health, for `status`.
@@ -285,6 +312,11 @@ impl RealServer {
         } else {
             Ok(load)
         }
+    }
+
+    /// Whether it is to be had for sessions, as far as checks and operators say.
+    pub(super) fn may_have_sessions(&self) -> bool {
+        matches!(self.load(), Ok(_) | Err(Unfit::Full))
     }
 
     /// Counts one session more, unless it is full. Checked again here because two virtual servers may share
@@ -324,6 +356,15 @@ impl RealServer {
     /// As [`lock_health`](Self::lock_health).
     fn lock_last_check(&self) -> MutexGuard<'_, Option<LastCheck>> {
         self.last_check.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// While the lock is held, so that nobody's older news comes last.
+    fn keep_up(&self, health: &Health) {
+        let up = health.snapshot().up;
+        self.up.store(up, Relaxed);
+        if !up {
+            self.standing.leave_service();
+        }
     }
 
     /// A thread that died with the lock left plain numbers, good at any moment.

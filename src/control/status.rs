@@ -1,5 +1,6 @@
 //! What `gridfront status` shows.
 mod admittance;
+mod availability;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use admittance::AdmittanceStatus;
 
+pub use self::availability::{EjectionStatus, QuorumStatus};
 use super::names::NameStatus;
 use crate::balance::{CheckResult, Drain, LastCheck, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
@@ -60,8 +62,14 @@ pub struct VirtualServerStatus {
     pub data_paths: Vec<DataPathStatus>,
     /// Data that the door carries itself.
     pub relay: RelayStatus,
+    /// How much of it is up, and how much has to be.
+    #[serde(default)]
+    pub quorum: QuorumStatus,
     /// In the order of the configuration.
     pub real_servers: Vec<RealServerStatus>,
+    /// Who takes the sessions when nobody else does. Nobody checks it: it is down in no event.
+    #[serde(default)]
+    pub sorry_server: Option<RealServerStatus>,
 }
 
 /// Transfers that took one data path for one reason.
@@ -100,6 +108,10 @@ pub enum ServerState {
     Drained,
     /// Up, but the last check or session was answered with 421 or 422.
     Busy,
+    /// Its checks fail, and it keeps its place with weight 0 (`inhibit_on_failure`).
+    Inhibited,
+    /// Up, but its sessions fail.
+    Ejected,
 }
 
 /// A drain that is in force.
@@ -165,6 +177,15 @@ pub struct RealServerStatus {
     /// Mean time from a check's start to its verdict in milliseconds; `None` before the first.
     #[serde(default)]
     pub check_ms_mean: Option<f64>,
+    /// Why it is ejected, and how long; `None` when it is not.
+    #[serde(default)]
+    pub ejected: Option<EjectionStatus>,
+    /// How often it was.
+    #[serde(default)]
+    pub ejections: u64,
+    /// How far it has come in its slow start; `None` when it is not in one.
+    #[serde(default)]
+    pub slow_start_percent: Option<u32>,
 }
 
 /// A check of a real server.
@@ -216,7 +237,18 @@ impl VirtualServerStatus {
             admittance: AdmittanceStatus::of(service, now),
             data_paths: service.lasting.path_counts.iter().map(DataPathStatus::of).collect(),
             relay: RelayStatus::of(service),
-            real_servers: server.real_servers().iter().map(|real| RealServerStatus::of(real, now)).collect(),
+            quorum: QuorumStatus::of(server, now),
+            real_servers: server
+                .real_servers()
+                .iter()
+                .enumerate()
+                .map(|(index, real)| RealServerStatus::of(real, now).in_service_of(server, index, now))
+                .collect(),
+            sorry_server: server
+                .availability()
+                .sorry_server
+                .as_ref()
+                .map(|sorry| RealServerStatus::of(sorry, now)),
         }
     }
 }
@@ -321,6 +353,9 @@ impl RealServerStatus {
             checks_failed,
             checks_busy,
             check_ms_mean: stats.check_times.mean().map(in_millis),
+            ejected: None,
+            ejections: stats.ejections.load(Relaxed),
+            slow_start_percent: None,
         }
     }
 }
@@ -385,10 +420,20 @@ impl fmt::Display for VirtualServerStatus {
                 self.proxy_header_failures
             )?;
         }
-        let width = self.real_servers.iter().map(|server| server.name.len()).max().unwrap_or(0).max(11);
+        if self.quorum.is_remarkable() {
+            writeln!(f, "  {}", self.quorum)?;
+        }
+        let width = self
+            .real_servers
+            .iter()
+            .chain(&self.sorry_server)
+            .map(|server| server.name.len())
+            .max()
+            .unwrap_or(0)
+            .max(11);
         writeln!(
             f,
-            "  {:width$}  {:21}  {:7}  {:>6}  {:>8}  {:>8}  {:>15}  {:>17}  {:>13}",
+            "  {:width$}  {:21}  {:9}  {:>6}  {:>8}  {:>8}  {:>15}  {:>17}  {:>13}",
             "real server",
             "address",
             "state",
@@ -399,7 +444,7 @@ impl fmt::Display for VirtualServerStatus {
             "GSI (failed, ms)",
             "transfers (failed)",
         )?;
-        for server in &self.real_servers {
+        for server in self.real_servers.iter().chain(&self.sorry_server) {
             let state = format!("{:?}", server.state).to_lowercase();
             let logins = format!("{} ({})", server.logins, server.login_failures);
             let handshake = server.handshake_ms_mean.map_or("-".into(), |millis| format!("{millis:.0}"));
@@ -407,7 +452,7 @@ impl fmt::Display for VirtualServerStatus {
             let transfers = format!("{} ({})", server.transfers, server.transfer_failures);
             writeln!(
                 f,
-                "  {:width$}  {:21}  {state:7}  {:>6}  {:>8}  {:>8}  {logins:>15}  {gsi:>17}  {transfers:>18}",
+                "  {:width$}  {:21}  {state:9}  {:>6}  {:>8}  {:>8}  {logins:>15}  {gsi:>17}  {transfers:>18}",
                 server.name,
                 server.address,
                 server.shown_weight(),
@@ -423,6 +468,12 @@ impl fmt::Display for VirtualServerStatus {
             }
             if let Some(drain) = &server.drain {
                 writeln!(f, "  {:width$}  {drain}, {} sessions left", "", server.sessions)?;
+            }
+            if let Some(ejected) = &server.ejected {
+                writeln!(f, "  {:width$}  {ejected}", "")?;
+            }
+            if let Some(percent) = server.slow_start_percent {
+                writeln!(f, "  {:width$}  slow start, {percent} %", "")?;
             }
             if let Some(check) = &server.check {
                 let CheckStatus { result, found, ms, ago_s } = check;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 
 use super::admittance::Admittance;
+use super::availability::offline_reply;
 use super::generation::{Generation, Site};
 use crate::balance::VirtualServer;
 use crate::config;
@@ -37,7 +38,7 @@ pub struct Service {
     /// As configured.
     pub(crate) data_path: DataPath,
     pub(super) policy: Arc<SessionPolicy>,
-    /// In the order of the virtual server's real servers.
+    /// In the order of the virtual server's real servers; the last is the sorry server's, if there is one.
     pub(super) server_data: Vec<Arc<ServerData>>,
     /// Whether a real server is told who the client is; in the same order.
     pub(super) proxy_protocol: Vec<Option<proxy_protocol::Version>>,
@@ -46,6 +47,8 @@ pub struct Service {
     pub(super) timeouts: Timeouts,
     /// Who is let in.
     pub(crate) admittance: Admittance,
+    /// What clients are told where nobody takes them, if the configuration says it.
+    pub(super) offline_reply: Option<Box<str>>,
     pub(crate) lasting: Arc<Lasting>,
 }
 
@@ -104,6 +107,10 @@ impl Service {
                 },
             })
         });
+        let of_sorry_server = config.availability.sorry_server.map(|sorry| {
+            let addresses = DataAddresses::new(sorry.ip(), &[], Vec::new());
+            Arc::new(ServerData { addresses, constraint: None })
+        });
         Self {
             virtual_server,
             addresses: own_addresses(config, Some(config.port)).collect(),
@@ -123,7 +130,7 @@ impl Service {
                 denied_commands: config.admittance.denied_commands.clone(),
                 own_ports: Arc::clone(&site.own_ports),
             }),
-            server_data: server_data.collect(),
+            server_data: server_data.chain(of_sorry_server).collect(),
             timeouts: Timeouts {
                 connect: config.connect_timeout,
                 greeting: config.greeting_timeout,
@@ -131,6 +138,7 @@ impl Service {
                 idle: config.idle_timeout,
             },
             admittance: Admittance::new(config, site, Arc::clone(&lasting.known)),
+            offline_reply: offline_reply(config),
             proxy_protocol: config.real_servers.iter().map(|server| server.send_proxy_protocol).collect(),
             proxy_protocol_from: config.proxy_protocol_from.clone(),
             lasting,

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::*;
+use crate::proxy::now;
 use crate::resolver::stub::{Said, Stub};
 use crate::resolver::tests::file;
 
@@ -79,7 +80,7 @@ async fn servers_that_come_and_go_by_name_are_generations_of_one_door() {
     let (first, _) = Generation::first(&model().await, today).unwrap();
     let client = std::net::IpAddr::from([198, 51, 100, 7]);
     let place = |generation: &Generation| {
-        generation.services()[0].virtual_server.place(client, &Tried::default()).unwrap()
+        generation.services()[0].virtual_server.place(now(), client, &Tried::default()).unwrap()
     };
     let held = [place(&first), place(&first)];
     says(&[2, 3]);

@@ -1,5 +1,10 @@
 //! Real servers that go, come back, or take nobody for a while: clients do not notice, and `status` says what is.
 
+mod ejection;
+mod globus;
+mod last_resort;
+mod slow_start;
+
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};

@@ -5,24 +5,32 @@
 //!   VirtualServer::place ──▶ Placement      one session counted on a RealServer
 //!         │ one short lock: choose and count
 //!         ▼
-//!   Scheduler (wlc lc wrr rr sh)  sees only servers that are fit: up, not drained, weight > 0, not full
+//!   Scheduler (wlc lc wrr rr sh)  sees only servers that are fit: up, not drained, weight > 0, not full, not ejected;
+//!                                 those in slow start it holds to their share
 //!
 //!   Clients, NetworkRules   what one client may take      Queue   who waits while all servers are full
 //!
 //!   checker, sessions ──▶ RealServer::handle_report, handle_greeting ──▶ HealthChange
+//!   sessions ──▶ VirtualServer::handle_success, handle_failure ──▶ Ejected
+//!   whoever places, and a clock ──▶ VirtualServer::observe ──▶ AvailabilityChange: quorum, ends of ejections
 //! ```
 //!
 //! The guards give their count back when they are dropped, also while a panic unwinds.
 //! Nothing here reads a clock or opens a socket: time is an argument.
 
 mod admission;
+mod availability;
 mod check_report;
 mod durations;
+mod ejection;
 mod health;
 mod queue;
+mod quorum;
 mod real_server;
 mod scheduler;
 mod site;
+mod slow_start;
+mod standing;
 mod stats;
 mod steering;
 mod transfers;
@@ -32,10 +40,13 @@ pub use admission::{
     Ban, BanRule, ClientLimits, ClientRefusal, ClientSession, Clients, LoginVerdict, NetworkRules,
     SessionRate,
 };
+pub use availability::{Availability, AvailabilityChange, AvailabilityState};
 pub use check_report::{CheckReport, CheckResult, LastCheck, ScriptWeight};
 pub use durations::{Class, Durations};
+pub use ejection::{Deed, Ejected, EjectionPolicy, MAX_FAILURES};
 pub use health::{CheckOutcome, HealthChange, HealthSnapshot};
 pub use queue::{Queue, QueueFull, QueueStats, Turn, Waiting};
+pub use quorum::{Quorum, QuorumState};
 pub use real_server::{RealServer, RealServerSpec};
 pub use scheduler::LbAlgo;
 pub use site::{SiteAdmission, SiteFull, SiteSessions};

@@ -24,8 +24,8 @@ pub use metrics::{CATALOGUE, Family, Kind};
 pub use names::NameStatus;
 pub use reload::{NotReloaded, ReloadCause, Reloaded, Reloader};
 pub use status::{
-    ConfigurationStatus, DrainStatus, RealServerStatus, RefusedStatus, ServerState, Status,
-    VirtualServerStatus,
+    ConfigurationStatus, DrainStatus, EjectionStatus, QuorumStatus, RealServerStatus, RefusedStatus,
+    ServerState, Status, VirtualServerStatus,
 };
 pub use steering::SteeredServer;
 pub use supervisor::{Daemon, StartError, Stop};

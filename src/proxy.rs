@@ -11,6 +11,7 @@
 mod admittance;
 mod approach;
 mod arrival;
+mod availability;
 mod backlog;
 mod control_channel;
 mod control_stream;

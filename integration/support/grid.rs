@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
@@ -178,6 +179,33 @@ impl Site {
     /// Wakes a frozen server.
     pub fn resume(&self, name: &str) {
         self.signal(name, Signal::CONT);
+    }
+
+    /// Covers the shared directory with an empty one for this running server alone: a file system that is not mounted any
+    /// more, on a server that is otherwise well. [`Site::uncover_data`] mends it.
+    ///
+    /// # Panics
+    /// When the site has no such server, or mount(8) fails.
+    pub fn cover_data(&self, name: &str) {
+        self.in_mounts_of(
+            name,
+            &["mount", "-t", "tmpfs", "-o", "mode=1777", "nothing", &path_text(&self.data_directory())],
+        );
+    }
+
+    /// # Panics
+    /// As [`Site::cover_data`].
+    pub fn uncover_data(&self, name: &str) {
+        self.in_mounts_of(name, &["umount", &path_text(&self.data_directory())]);
+    }
+
+    /// Every server has a mount namespace of its own.
+    fn in_mounts_of(&self, name: &str, command: &[&str]) {
+        let server = self.servers.iter().find(|server| server.name == name).expect("a server of the site");
+        let id = server.process.as_ref().expect("a running server").id().to_string();
+        let output = Command::new("nsenter").args(["--mount", "--target", &id]).args(command).output();
+        let output = output.expect("nsenter runs");
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Starts a killed server again and waits until it answers.

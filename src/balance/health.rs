@@ -78,6 +78,12 @@ impl Health {
         (self.fall, self.rise) = (fall.max(1), rise.max(1));
     }
 
+    /// Down before anything was seen of it (`alpha`).
+    pub(super) fn start_down(&mut self) {
+        self.now.up = false;
+        self.now.last_error = Some("not proven yet: no check has passed since the start (`alpha`)".into());
+    }
+
     pub(super) fn snapshot(&self) -> &HealthSnapshot {
         &self.now
     }

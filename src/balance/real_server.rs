@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::check_report::{CheckReport, LastCheck, NO_SCRIPT_WEIGHT, ScriptWeight};
+use super::ejection::Ejected;
 use super::health::{CheckOutcome, Health, HealthChange, HealthSnapshot};
 use super::queue::Queue;
 use super::scheduler::Load;
+use super::standing::Standing;
 use super::stats::Stats;
 use super::steering::{Drain, Steering};
 
@@ -52,6 +54,7 @@ pub struct RealServer {
     /// Where sessions may wait for a place on it; looked at only if there is one.
     queues: Mutex<Vec<Weak<Queue>>>,
     has_queues: AtomicBool,
+    pub(super) standing: Standing,
     /// What it has done since the start.
     pub stats: Stats,
 }
@@ -80,6 +83,7 @@ impl RealServer {
             last_check: Mutex::new(None),
             queues: Mutex::default(),
             has_queues: AtomicBool::new(false),
+            standing: Standing::new(true),
             stats: Stats::default(),
         }
     }
@@ -94,7 +98,9 @@ impl RealServer {
         self.max_connections.store(max_connections.unwrap_or(u32::MAX), Relaxed);
         self.configure_weight(*weight);
         self.lock_health().reconfigure(*fall, *rise);
-        self.steering.handle_return();
+        if self.steering.handle_return() {
+            self.standing.leave_service();
+        }
         self.offer_places();
     }
 
@@ -109,6 +115,21 @@ impl RealServer {
     #[must_use]
     pub fn is_removed(&self) -> bool {
         self.steering.is_removed()
+    }
+
+    /// The same, down until its checks have passed (`alpha`).
+    #[must_use]
+    pub fn unproven(mut self) -> Self {
+        self.up = AtomicBool::new(false);
+        self.lock_health().start_down();
+        self.newcomer()
+    }
+
+    /// The same, to be added to others that are at work: it starts slowly.
+    #[must_use]
+    pub fn newcomer(mut self) -> Self {
+        self.standing = Standing::new(false);
+        self
     }
 
     /// Its name in the configuration, the log and `status`.
@@ -235,7 +256,7 @@ impl RealServer {
     pub fn handle_check(&self, now: Instant, outcome: CheckOutcome) -> Option<HealthChange> {
         let mut health = self.lock_health();
         let change = health.handle_check(now, outcome);
-        self.up.store(health.snapshot().up, Relaxed);
+        self.keep_up(&health);
         drop(health);
         if change.is_some() {
             self.offer_places();
@@ -250,7 +271,7 @@ impl RealServer {
     pub fn handle_greeting(&self, now: Instant, greeting: Result<(), String>) -> Option<HealthChange> {
         let mut health = self.lock_health();
         let change = health.handle_greeting(now, greeting);
-        self.up.store(health.snapshot().up, Relaxed);
+        self.keep_up(&health);
         drop(health);
         if change.is_some() {
             self.offer_places();
@@ -261,6 +282,12 @@ impl RealServer {
     /// Takes the words of a server that answered a session with 421 or 422, for `status`.
     pub fn handle_busy(&self, words: String) {
         self.lock_health().handle_busy(words);
+    }
+
+    /// Why it gets no sessions though it is up, and until when; `None` when it is not ejected.
+    #[must_use]
+    pub fn ejection(&self) -> Option<Ejected> {
+        self.standing.ejection()
     }
 
     /// Its health, for `status`.
@@ -281,6 +308,11 @@ impl RealServer {
         } else {
             Ok(load)
         }
+    }
+
+    /// Whether it is to be had for sessions, as far as checks and operators say.
+    pub(super) fn may_have_sessions(&self) -> bool {
+        matches!(self.load(), Ok(_) | Err(Unfit::Full))
     }
 
     /// Counts one session more, unless it is full. Checked again here because two virtual servers may share
@@ -320,6 +352,15 @@ impl RealServer {
     /// As [`lock_health`](Self::lock_health).
     fn lock_last_check(&self) -> MutexGuard<'_, Option<LastCheck>> {
         self.last_check.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// While the lock is held, so that nobody's older news comes last.
+    fn keep_up(&self, health: &Health) {
+        let up = health.snapshot().up;
+        self.up.store(up, Relaxed);
+        if !up {
+            self.standing.leave_service();
+        }
     }
 
     /// A thread that died with the lock left plain numbers, good at any moment.

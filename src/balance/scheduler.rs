@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use self::source_hash::SourceHash;
+use super::slow_start::{Candidate, HOT, Pacing, WARM, Warmth};
 use crate::proto::ftp::UnknownWord;
 
 /// How sessions are spread over the real servers (`lb_algo`, as in keepalived.conf(5)).
@@ -67,8 +68,12 @@ pub(super) struct Load {
 /// The memory of one virtual server's scheduler. Servers are known by their index.
 #[derive(Debug)]
 pub(super) struct Scheduler {
-    servers: usize,
     state: State,
+    pacing: Pacing,
+    /// What is known of each server now; kept for its memory.
+    candidates: Vec<Option<Candidate>>,
+    /// A server that is through its slow start, until somebody asks.
+    warmed: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -90,20 +95,95 @@ impl Scheduler {
             LbAlgo::Rr => State::RoundRobin(RoundRobin { servers, next: 0 }),
             LbAlgo::Sh => State::SourceHash(SourceHash::new(addresses)),
         };
-        Self { servers, state }
+        Self { state, pacing: Pacing::new(servers), candidates: vec![None; servers], warmed: None }
     }
 
     /// The next server for this client; `load` says what is known of a server, `None` when it is not fit, and
-    /// is asked once for each: counts move while we look.
-    pub(super) fn choose(&mut self, client: IpAddr, load: impl Fn(usize) -> Option<Load>) -> Option<usize> {
-        let fit = (0..self.servers).filter_map(|index| load(index).map(|load| (index, load)));
-        match &mut self.state {
+    /// is asked once for each: counts move while we look. `warmth` says how far a server that is fit has come in its slow
+    /// start. With `Try::Next` it is another server for the same session, which was counted before.
+    pub(super) fn choose(
+        &mut self,
+        client: IpAddr,
+        nth: Try,
+        load: impl Fn(usize) -> Option<Load>,
+        warmth: impl Fn(usize) -> Option<Warmth>,
+    ) -> Option<usize> {
+        let mut some_are_cold = false;
+        for (index, candidate) in self.candidates.iter_mut().enumerate() {
+            *candidate = load(index).map(|load| Candidate { load, warmth: warmth(index) });
+            some_are_cold |= candidate.is_some_and(|known| known.warmth.is_some());
+        }
+        if some_are_cold {
+            self.slow_down(nth);
+        }
+        let candidates = self.candidates.iter().enumerate();
+        let fit = candidates.filter_map(|(index, known)| Some((index, (*known)?.load)));
+        let chosen = match &mut self.state {
             State::LeastConnection(state) => state.choose(fit),
             State::WeightedRoundRobin(state) => state.choose(fit),
             State::RoundRobin(state) => state.choose(fit),
             State::SourceHash(state) => state.choose(client, fit),
+        };
+        if let Some(index) = chosen
+            && self.candidates[index].is_some_and(|known| known.warmth.is_some())
+        {
+            self.pacing.pay(index);
         }
+        chosen
     }
+
+    /// A server whose slow start is over, each once.
+    pub(super) fn take_warmed(&mut self) -> Option<usize> {
+        self.warmed.take()
+    }
+
+    /// Servers in slow start get less than their weight. Where sessions are counted, or weights not looked at, they are
+    /// held back until it is their turn; elsewhere they take part with a smaller weight.
+    fn slow_down(&mut self, nth: Try) {
+        self.warmed = (0..self.candidates.len()).find(|&index| self.is_through(index));
+        if let Some(warmed) = self.warmed.and_then(|index| self.candidates[index].as_mut()) {
+            warmed.warmth = None;
+        }
+        let weighs: fn(Load) -> u32 = match &self.state {
+            State::LeastConnection(state) if state.weighted => |load| load.weight,
+            State::LeastConnection(_) | State::RoundRobin(_) => |_| 1,
+            State::WeightedRoundRobin(_) | State::SourceHash(_) => {
+                for Candidate { load, warmth } in self.candidates.iter_mut().flatten() {
+                    load.weight = load.weight.saturating_mul(warmth.map_or(WARM, |warmth| warmth.min(WARM)));
+                }
+                return;
+            }
+        };
+        if nth == Try::First {
+            self.pacing.earn(&self.candidates, weighs);
+        }
+        self.pacing.hold_back(&mut self.candidates);
+    }
+
+    /// Whether nothing is left of a server's slow start: its weight is whole, and it holds as much as one that is warm; where
+    /// none is, as much as any. That another cold one has as little says nothing.
+    fn is_through(&self, index: usize) -> bool {
+        let Some(Candidate { load, warmth: Some(warmth) }) = self.candidates[index] else { return false };
+        let State::LeastConnection(state) = &self.state else { return warmth >= WARM };
+        if !(WARM..HOT).contains(&warmth) {
+            return warmth >= HOT;
+        }
+        let others = || {
+            let others = self.candidates.iter().enumerate().filter(|&(other, _)| other != index);
+            others.filter_map(|(_, known)| *known)
+        };
+        let holds_as_much = |other: Candidate| state.shares(other.load, load).is_le();
+        let mut warm = others().filter(|other| other.warmth.is_none()).peekable();
+        if warm.peek().is_some() { warm.any(holds_as_much) } else { others().all(holds_as_much) }
+    }
+}
+
+/// Whether a server is chosen for a session for the first time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Try {
+    First,
+    /// Others were tried in vain.
+    Next,
 }
 
 /// `wlc` and `lc`. Ties go to the higher weight, so that 2:1:1 holds from the first session on, and then to the
@@ -130,13 +210,19 @@ impl LeastConnection {
     }
 
     fn compare(&self, one: Load, other: Load) -> Ordering {
+        let by_weight = || Reverse(one.weight).cmp(&Reverse(other.weight));
+        self.shares(one, other).then_with(|| if self.weighted { by_weight() } else { Ordering::Equal })
+    }
+
+    /// Who holds less of what it should.
+    fn shares(&self, one: Load, other: Load) -> Ordering {
         if !self.weighted {
             return one.active.cmp(&other.active);
         }
         // active / weight by cross-multiplication: exact, and 64 bits hold any product of two 32s.
         let one_share = u64::from(one.active) * u64::from(other.weight);
         let other_share = u64::from(other.active) * u64::from(one.weight);
-        one_share.cmp(&other_share).then(Reverse(one.weight).cmp(&Reverse(other.weight)))
+        one_share.cmp(&other_share)
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Stats {
     pub connect_failures: AtomicU64,
     /// Attempts answered with 421 or 422.
     pub busy: AtomicU64,
+    /// How often it was ejected.
+    pub ejections: AtomicU64,
     /// Logins in clear text that the server accepted.
     pub logins: AtomicU64,
     /// Logins in clear text that it refused.

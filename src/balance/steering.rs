@@ -96,11 +96,12 @@ impl Steering {
         self.drained.store(true, Relaxed);
     }
 
-    /// The configuration names it again; an operator's drain stays.
-    pub(super) fn handle_return(&self) {
+    /// The configuration names it again, after all; an operator's drain stays. Whether it had been removed.
+    pub(super) fn handle_return(&self) -> bool {
         let mut drains = self.lock();
-        drains.removed = None;
+        let was_removed = drains.removed.take().is_some();
         self.drained.store(drains.ordered.is_some(), Relaxed);
+        was_removed
     }
 
     /// Said again, the last deadline counts.

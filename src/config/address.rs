@@ -1,5 +1,6 @@
 //! IP addresses and networks as people write them, and the slips they make.
 use super::error::shown;
+use super::model::GSIFTP_PORT;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,6 +21,26 @@ pub(super) fn parse_host(text: &str) -> Result<IpAddr, Refusal> {
         ));
     }
     Ok(address)
+}
+
+/// Reads the address of a service on a host, with a port or with GridFTP's own: `192.0.2.99`, `[2001:db8::9]:2811`.
+///
+/// # Errors
+///
+/// When it is neither, or an address no host can have.
+pub(super) fn parse_service(text: &str) -> Result<SocketAddr, Refusal> {
+    let with_port = text.parse::<SocketAddr>().ok();
+    if with_port.is_some_and(|address| address.port() == 0) {
+        return Err((
+            format!("`{text}` has port 0"),
+            format!("write a port, or leave it out for {GSIFTP_PORT}"),
+        ));
+    }
+    let host = match with_port {
+        Some(address) => address.ip().to_string(),
+        None => text.to_owned(),
+    };
+    Ok(SocketAddr::new(parse_host(&host)?, with_port.map_or(GSIFTP_PORT, |address| address.port())))
 }
 
 /// Reads an address to listen on; `0.0.0.0` and `::` mean every address of the family.

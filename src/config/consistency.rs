@@ -1,6 +1,7 @@
 //! What only the whole file shows: duplicates, loops, overlaps, and what is likely not meant.
 //!
 //! A port of 0 stands for one that could not be read; nothing is compared with it.
+mod availability;
 mod data;
 mod limits;
 mod ports;
@@ -27,12 +28,21 @@ pub(super) struct VirtualServerPlaces {
     pub(super) tls: Option<DoorTlsPlaces>,
     pub(super) limits: LimitPlaces,
     pub(super) gsi: Option<usize>,
+    pub(super) availability: AvailabilityPlaces,
     /// One for each real server.
     pub(super) real_servers: Vec<RealServerPlaces>,
     /// One for each real server by name.
     pub(super) named_servers: Vec<RealServerPlaces>,
     /// Real servers in the file, those without a readable address included.
     pub(super) real_servers_written: usize,
+}
+
+/// Where its keys for availability are written, in bytes.
+pub(super) struct AvailabilityPlaces {
+    pub(super) quorum: Option<usize>,
+    pub(super) hysteresis: Option<usize>,
+    pub(super) sorry_server: Option<usize>,
+    pub(super) ejection: Option<usize>,
 }
 
 /// Where the parts of `[virtual_server.tls]` are written, in bytes.
@@ -82,6 +92,7 @@ pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces],
         ports::relay_ports(server, places, &doors, findings);
         data::announced(server, places, findings);
         data::encrypted(server, places, findings);
+        availability::examine(server, places, &doors, findings);
         forged_by_anybody(server, places, findings);
         limits::networks(server, places, findings);
         limits::queue(server, places, findings);

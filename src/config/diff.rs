@@ -2,17 +2,21 @@
 //!
 //! Identity is what the rest of the program takes for it: a virtual server's name, and within it a real server's name,
 //! address and port. Every struct of the model is taken apart in full, so that a new key cannot be forgotten here.
+#![expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method is not general enough in the lifetime of its table"
+)]
 mod shown;
 
 use std::fmt;
 
 use self::shown::Shown;
 use super::model::{
-    Account, Admittance, Check, CheckKind, Global, Model, QueueLimits, RealServer, SampleFile, Script,
-    ServerTls, Tls, VirtualServer,
+    Account, Admittance, Availability, Check, CheckKind, Global, Model, QueueLimits, RealServer, SampleFile,
+    Script, ServerTls, Tls, VirtualServer,
 };
 use super::naming::NamedServer;
-use crate::balance::ClientLimits;
+use crate::balance::{ClientLimits, EjectionPolicy, Quorum};
 
 /// One difference.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -172,6 +176,7 @@ impl Table<'_> {
             trusted_networks,
             max_sessions,
             admittance,
+            availability,
             login_timeout,
             idle_timeout,
             greeting_timeout,
@@ -191,12 +196,13 @@ impl Table<'_> {
         self.key("trusted_networks", trusted_networks, &after.trusted_networks);
         self.key("max_sessions", max_sessions, &after.max_sessions);
         self.admittance(admittance, &after.admittance);
+        self.availability(availability, &after.availability);
         self.key("login_timeout", login_timeout, &after.login_timeout);
         self.key("idle_timeout", idle_timeout, &after.idle_timeout);
         self.key("greeting_timeout", greeting_timeout, &after.greeting_timeout);
         self.key("connect_timeout", connect_timeout, &after.connect_timeout);
         self.optional("tls", (tls.as_ref(), after.tls.as_ref()), |table, before, after| {
-            table.tls(before, after)
+            table.tls(before, after);
         });
         self.inner("check").check(check, &after.check);
         self.each(
@@ -242,6 +248,25 @@ impl Table<'_> {
         if before != after {
             self.say(format!("another {key}"), Effect::Now);
         }
+    }
+
+    fn availability(&mut self, before: &Availability, after: &Availability) {
+        let Availability { alpha, quorum, sorry_server, offline_message, slow_start, ejection } = before;
+        self.key("alpha", alpha, &after.alpha);
+        let Quorum { quorum, hysteresis } = quorum;
+        self.key("quorum", quorum, &after.quorum.quorum);
+        self.key("hysteresis", hysteresis, &after.quorum.hysteresis);
+        self.key("sorry_server", sorry_server, &after.sorry_server);
+        self.key("offline_message", offline_message, &after.offline_message);
+        self.key("slow_start", slow_start, &after.slow_start);
+        self.optional("ejection", (ejection.as_ref(), after.ejection.as_ref()), |table, before, after| {
+            let EjectionPolicy { failed_logins, failed_transfers, time, max_time, max_ejected } = before;
+            table.key("failed_logins", failed_logins, &after.failed_logins);
+            table.key("failed_transfers", failed_transfers, &after.failed_transfers);
+            table.key("time", time, &after.time);
+            table.key("max_time", max_time, &after.max_time);
+            table.key("max_ejected", max_ejected, &after.max_ejected);
+        });
     }
 
     fn tls(&mut self, before: &Tls, after: &Tls) {
@@ -311,6 +336,7 @@ impl Table<'_> {
             send_proxy_protocol,
             tls,
             check,
+            inhibit_on_failure,
         } = before;
         self.key("weight", weight, &after.weight);
         self.key("max_connections", max_connections, &after.max_connections);
@@ -319,8 +345,9 @@ impl Table<'_> {
         self.key("data_ports", data_ports, &after.data_ports);
         self.key("checks_data_peer", checks_data_peer, &after.checks_data_peer);
         self.key("send_proxy_protocol", send_proxy_protocol, &after.send_proxy_protocol);
+        self.key("inhibit_on_failure", inhibit_on_failure, &after.inhibit_on_failure);
         self.optional("tls", (tls.as_ref(), after.tls.as_ref()), |table, before, after| {
-            table.server_tls(before, after)
+            table.server_tls(before, after);
         });
         self.optional("check", (check.as_ref(), after.check.as_ref()), |table, before, after| {
             table.check(before, after);

@@ -1,6 +1,8 @@
 //! The configuration as values: what a whole, accepted file says, defaults filled in.
+mod availability;
 mod check;
 
+pub use self::availability::Availability;
 pub use self::check::{Account, Check, CheckKind, SampleFile, Script};
 use super::error::TooFewDescriptors;
 use super::naming::NamedServer;
@@ -82,6 +84,8 @@ pub struct VirtualServer {
     pub connect_timeout: Duration,
     /// How the health of its real servers is found out.
     pub check: Check,
+    /// When they are to be had.
+    pub availability: Availability,
     /// Those that the file gives an address; with the next at least one.
     pub real_servers: Vec<RealServer>,
     /// Those that it gives a name, in file order.
@@ -175,10 +179,15 @@ pub struct RealServer {
     pub tls: Option<ServerTls>,
     /// How its own health is found out, where that is not as for the others.
     pub check: Option<Check>,
+    /// Whether its failure gives it weight 0 in place of taking it out.
+    pub inhibit_on_failure: bool,
 }
 
 /// The port that IANA assigns to GridFTP (`gsiftp`).
 pub(super) const GSIFTP_PORT: u16 = 2811;
+
+/// Most that `weight` may be, as in IPVS.
+pub(super) const MAX_WEIGHT: u32 = 65535;
 
 /// Descriptors besides those of sessions: listeners, admin connections, checks, logs, event queues.
 const DESCRIPTORS_OF_THE_PROCESS: u64 = 64;
@@ -288,6 +297,7 @@ impl VirtualServer {
             greeting_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
             check: Check::default(),
+            availability: Availability::default(),
             real_servers: Vec::new(),
             named_servers: Vec::new(),
         }
@@ -322,6 +332,7 @@ impl RealServer {
             send_proxy_protocol: None,
             tls: None,
             check: None,
+            inhibit_on_failure: false,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! `gridfront.toml`: the tables, their keys and defaults.
+mod availability;
 mod check;
 mod limits;
 mod real_server;
 mod tls;
 mod virtual_server;
 
+use self::availability::EJECTION;
 use self::check::SERVER_CHECK;
 use self::limits::BAN;
 use self::real_server::REAL_SERVER;
@@ -49,8 +51,18 @@ const GLOBAL: Kind = Kind {
 };
 
 /// Every table that has a header of its own.
-const KINDS: [&Kind; 9] =
-    [&GLOBAL, &VIRTUAL_SERVER, &GSI, &DOOR_TLS, &BAN, &CHECK, &REAL_SERVER, &SERVER_TLS, &SERVER_CHECK];
+const KINDS: [&Kind; 10] = [
+    &GLOBAL,
+    &VIRTUAL_SERVER,
+    &GSI,
+    &DOOR_TLS,
+    &BAN,
+    &CHECK,
+    &EJECTION,
+    &REAL_SERVER,
+    &SERVER_TLS,
+    &SERVER_CHECK,
+];
 
 /// Shortest of the durations that something waits for: anything less is a slip of the unit.
 const SHORTEST: Duration = Duration::from_millis(1);

@@ -60,6 +60,8 @@ impl Observed {
                 }
                 text.pop();
                 obstacles.push(text);
+            } else if !service.virtual_server.state().quorum.is_there() {
+                obstacles.push(format!("{}: the quorum is lost", service.virtual_server.name()));
             }
         }
         obstacles

@@ -1,5 +1,6 @@
 //! What `gridfront status` shows.
 mod admittance;
+mod availability;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use admittance::AdmittanceStatus;
 
+pub use self::availability::{EjectionStatus, QuorumStatus};
 use super::in_force::InForce;
 use super::names::NameStatus;
 use super::reload::Refused;
@@ -82,8 +84,14 @@ pub struct VirtualServerStatus {
     pub data_paths: Vec<DataPathStatus>,
     /// Data that the door carries itself.
     pub relay: RelayStatus,
+    /// How much of it is up, and how much has to be.
+    #[serde(default)]
+    pub quorum: QuorumStatus,
     /// In the order of the configuration; those behind them are in none any more, and their last sessions are here.
     pub real_servers: Vec<RealServerStatus>,
+    /// Who takes the sessions when nobody else does. Nobody checks it: it is down in no event.
+    #[serde(default)]
+    pub sorry_server: Option<RealServerStatus>,
     /// It is in no configuration any more.
     #[serde(default)]
     pub removed: bool,
@@ -125,6 +133,10 @@ pub enum ServerState {
     Drained,
     /// Up, but the last check or session was answered with 421 or 422.
     Busy,
+    /// Its checks fail, and it keeps its place with weight 0 (`inhibit_on_failure`).
+    Inhibited,
+    /// Up, but its sessions fail.
+    Ejected,
     /// In no configuration any more; its sessions are drained.
     Removed,
 }
@@ -192,6 +204,15 @@ pub struct RealServerStatus {
     /// Mean time from a check's start to its verdict in milliseconds; `None` before the first.
     #[serde(default)]
     pub check_ms_mean: Option<f64>,
+    /// Why it is ejected, and how long; `None` when it is not.
+    #[serde(default)]
+    pub ejected: Option<EjectionStatus>,
+    /// How often it was.
+    #[serde(default)]
+    pub ejections: u64,
+    /// How far it has come in its slow start; `None` when it is not in one.
+    #[serde(default)]
+    pub slow_start_percent: Option<u32>,
 }
 
 /// A check of a real server.
@@ -251,7 +272,12 @@ impl VirtualServerStatus {
         let server = &service.virtual_server;
         let gone = removed.real_servers.iter().filter(|(of, _)| of == server.name()).map(|(_, real)| real);
         // Of a virtual server that has gone itself they are all among these.
-        let present = server.real_servers().iter().filter(|real| !real.is_removed());
+        let present = server
+            .real_servers()
+            .iter()
+            .enumerate()
+            .filter(|(_, real)| !real.is_removed())
+            .map(|(index, real)| RealServerStatus::of(real, now).in_service_of(server, index, now));
         Self {
             name: server.name().into(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
@@ -262,7 +288,13 @@ impl VirtualServerStatus {
             admittance: AdmittanceStatus::of(service, now),
             data_paths: service.lasting.path_counts.iter().map(DataPathStatus::of).collect(),
             relay: RelayStatus::of(service),
-            real_servers: present.chain(gone).map(|real| RealServerStatus::of(real, now)).collect(),
+            quorum: QuorumStatus::of(server, now),
+            real_servers: present.chain(gone.map(|real| RealServerStatus::of(real, now))).collect(),
+            sorry_server: server
+                .availability()
+                .sorry_server
+                .as_ref()
+                .map(|sorry| RealServerStatus::of(sorry, now)),
             removed: false,
         }
     }
@@ -370,6 +402,9 @@ impl RealServerStatus {
             checks_failed,
             checks_busy,
             check_ms_mean: stats.check_times.mean().map(in_millis),
+            ejected: None,
+            ejections: stats.ejections.load(Relaxed),
+            slow_start_percent: None,
         }
     }
 }
@@ -445,10 +480,20 @@ impl fmt::Display for VirtualServerStatus {
                 self.proxy_header_failures
             )?;
         }
-        let width = self.real_servers.iter().map(|server| server.name.len()).max().unwrap_or(0).max(11);
+        if self.quorum.is_remarkable() {
+            writeln!(f, "  {}", self.quorum)?;
+        }
+        let width = self
+            .real_servers
+            .iter()
+            .chain(&self.sorry_server)
+            .map(|server| server.name.len())
+            .max()
+            .unwrap_or(0)
+            .max(11);
         writeln!(
             f,
-            "  {:width$}  {:21}  {:7}  {:>6}  {:>8}  {:>8}  {:>15}  {:>17}  {:>13}",
+            "  {:width$}  {:21}  {:9}  {:>6}  {:>8}  {:>8}  {:>15}  {:>17}  {:>13}",
             "real server",
             "address",
             "state",
@@ -459,7 +504,7 @@ impl fmt::Display for VirtualServerStatus {
             "GSI (failed, ms)",
             "transfers (failed)",
         )?;
-        for server in &self.real_servers {
+        for server in self.real_servers.iter().chain(&self.sorry_server) {
             let state = format!("{:?}", server.state).to_lowercase();
             let logins = format!("{} ({})", server.logins, server.login_failures);
             let handshake = server.handshake_ms_mean.map_or("-".into(), |millis| format!("{millis:.0}"));
@@ -467,7 +512,7 @@ impl fmt::Display for VirtualServerStatus {
             let transfers = format!("{} ({})", server.transfers, server.transfer_failures);
             writeln!(
                 f,
-                "  {:width$}  {:21}  {state:7}  {:>6}  {:>8}  {:>8}  {logins:>15}  {gsi:>17}  {transfers:>18}",
+                "  {:width$}  {:21}  {state:9}  {:>6}  {:>8}  {:>8}  {logins:>15}  {gsi:>17}  {transfers:>18}",
                 server.name,
                 server.address,
                 server.shown_weight(),
@@ -483,6 +528,12 @@ impl fmt::Display for VirtualServerStatus {
             }
             if let Some(drain) = &server.drain {
                 writeln!(f, "  {:width$}  {drain}, {} sessions left", "", server.sessions)?;
+            }
+            if let Some(ejected) = &server.ejected {
+                writeln!(f, "  {:width$}  {ejected}", "")?;
+            }
+            if let Some(percent) = server.slow_start_percent {
+                writeln!(f, "  {:width$}  slow start, {percent} %", "")?;
             }
             if let Some(check) = &server.check {
                 let CheckStatus { result, found, ms, ago_s } = check;

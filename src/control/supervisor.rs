@@ -37,7 +37,7 @@ const LAST_CHECKS: Duration = Duration::from_secs(2);
 /// Sessions from which on their memory is worth giving back: some 2 MB.
 const BURST: usize = 1000;
 
-/// How often to look whether a burst is over and every thread runs.
+/// How often to look whether a burst is over, every thread runs and every virtual server has its quorum.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often the number of sessions is looked at while the door drains.
@@ -334,12 +334,15 @@ impl Daemon {
         }
     }
 
-    /// Returns when a thread of the door has ended. Until then it gives memory back: after a burst of sessions that is
-    /// free and scattered, and nobody but us knows that it will not be needed soon.
+    /// Returns when a thread of the door has ended. Until then it sees to what only time brings about, and gives memory
+    /// back: after a burst of sessions that is free and scattered, and nobody but us knows that it will not be needed soon.
     async fn look_after(&self) {
         let mut most = 0;
         while self.door.is_sound() {
             sleep(LOOK_INTERVAL).await;
+            for service in self.reloader.in_force().services() {
+                service.observe(now());
+            }
             let sessions = self.door.sessions().len();
             if most >= BURST && sessions <= most / 2 {
                 sys::memory::give_back();

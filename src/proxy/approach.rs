@@ -69,7 +69,7 @@ pub(super) enum ApproachError {
 
 impl ApproachError {
     /// What the client is told.
-    pub(super) fn reply(&self) -> &'static str {
+    pub(super) fn reply<'s>(&self, service: &'s Service) -> &'s str {
         match self {
             Self::NoServer(NoServer::AllFull) | Self::QueueFull(_) | Self::QueueTimeout(_) => {
                 "421 Service busy: all servers are full; please try again later.\r\n"
@@ -77,7 +77,13 @@ impl ApproachError {
             Self::NoServer(NoServer::AllTried) => {
                 "421 Service not available: no server took the session; please try again.\r\n"
             }
-            Self::NoServer(_) => "421 Service not available: no server is up; please try again later.\r\n",
+            Self::NoServer(NoServer::Inhibited) => {
+                "421 Service not available: your server is out of service; please try again later.\r\n"
+            }
+            Self::NoServer(NoServer::AllDown | NoServer::AllDrained | NoServer::NoQuorum) => service
+                .offline_reply
+                .as_deref()
+                .unwrap_or("421 Service not available: no server is up; please try again later.\r\n"),
             Self::Local(_) => {
                 "421 Service not available: the front door is out of resources; please try again later.\r\n"
             }
@@ -123,6 +129,7 @@ pub(super) async fn approach(
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
+        service.observe(now());
         let placement = match seeker.place(&mut tried).await {
             Ok(placement) => placement,
             Err(none @ ApproachError::NoServer(_)) => {
@@ -192,7 +199,8 @@ async fn attempt(
     };
     let leg = stream.local_addr().map_err(AttemptError::Local)?;
     sys::socket::tune_control_connection(&stream).map_err(AttemptError::Local)?;
-    let header = service.proxy_protocol[placement.index()].map(|version| arrival.header().write(version));
+    let header = service.proxy_protocol.get(placement.index()).copied().flatten();
+    let header = header.map(|version| arrival.header().write(version));
     let greeted = async {
         if let Some(header) = header {
             stream.write_all(&header).await.map_err(|error| {
@@ -200,7 +208,7 @@ async fn attempt(
             })?;
         }
         let mut stream = ControlStream::Plain(stream);
-        let connector = service.connectors[placement.index()].as_deref();
+        let connector = service.connectors.get(placement.index()).and_then(Option::as_deref);
         let mode = connector.map(Connector::mode);
         let connector = connector.map(|connector| Arc::new(connector.session()));
         if let (Some(ServerTlsMode::Implicit), Some(connector)) = (mode, &connector) {

@@ -27,6 +27,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::approach::Approached;
 use super::arrival::Arrival;
+use super::availability::Conduct;
 use super::backlog::{Backlog, Progress};
 use super::control_stream::ControlStream;
 use super::journal::{self, Facts};
@@ -34,8 +35,8 @@ use super::now;
 use super::relay::{Lingering, Relays};
 use super::service::Service;
 use super::session_table::Registration;
-use crate::balance::{ClientSession, Placement, RealServer};
-use crate::proto::ftp::{Ending, Outbox, Session};
+use crate::balance::{ClientSession, Deed, Placement, RealServer};
+use crate::proto::ftp::{Ending, Fault, Login, Outbox, Session};
 
 /// What is read at once, in bytes: one buffer per thread, so that an idle session owns none.
 const READ_SIZE: usize = 16 * 1024;
@@ -148,6 +149,7 @@ impl ControlChannel {
                 denied: 0,
                 queued,
                 _counted: counted,
+                conduct: Conduct::default(),
             }),
             relays: None,
             to_client: Backlog::new(greeting),
@@ -361,6 +363,14 @@ impl ControlChannel {
         self.session.handle_ending(ending, now, out);
         let ending = self.session.ended().unwrap_or(ending);
         self.account_all(out);
+        let was_logging_in = self.session.login() == Login::No && self.session.commands() > 0;
+        if ending.fault() == Fault::RealServer && was_logging_in && self.session.tunnel().is_none() {
+            self.failed(Deed::Login, ending.word());
+        }
+        // curl and gfal2 look for a file first, and go away if it is not there.
+        if self.facts.transfers == 0 && self.session.has_found_nothing() {
+            self.failed(Deed::Transfer, "no file found");
+        }
         if ending == Ending::ProxyHeader {
             self.service.lasting.proxy_header_failures.fetch_add(1, Relaxed);
         }

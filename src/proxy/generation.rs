@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::availability::availability;
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;
@@ -117,7 +118,7 @@ impl Generation {
     pub fn next(&self, model: &config::Model, today: SystemTime) -> Result<Successor, CredentialProblem> {
         let everything = &model.virtual_servers;
         let site = Site {
-            servers: everything.iter().flat_map(|v| &v.real_servers).flat_map(data_ips).collect(),
+            servers: everything.iter().flat_map(every_data_ip).collect(),
             services: everything.iter().flat_map(service_addresses).collect(),
             own_ports: Arc::clone(&self.own_ports),
             sessions: Arc::clone(&self.sessions),
@@ -259,9 +260,16 @@ impl Successor {
         };
         let servers =
             config.real_servers.iter().map(|server| self.real_server(config, server, before)).collect();
+        let availability = availability(config);
         let (virtual_server, lasting) = match before {
             None => (
-                VirtualServer::new(config.name.clone(), config.lb_algo, config.max_sessions, servers),
+                VirtualServer::new(
+                    config.name.clone(),
+                    config.lb_algo,
+                    config.max_sessions,
+                    servers,
+                    availability,
+                ),
                 Arc::new(Lasting::new(
                     config.relay_ports.clone(),
                     Arc::clone(&self.generation.live_ports),
@@ -269,7 +277,7 @@ impl Successor {
                 )),
             ),
             Some(before) => (
-                before.virtual_server.succeed(config.lb_algo, config.max_sessions, servers),
+                before.virtual_server.succeed(config.lb_algo, config.max_sessions, servers, availability),
                 Arc::clone(&before.lasting),
             ),
         };
@@ -315,6 +323,8 @@ impl Successor {
         let known =
             present.chain(removed).find(|known| known.name() == spec.name && known.address() == spec.address);
         match known.map(Arc::clone) {
+            None if config.availability.alpha => Arc::new(RealServer::new(spec).unproven()),
+            None if before.is_some() => Arc::new(RealServer::new(spec).newcomer()),
             None => Arc::new(RealServer::new(spec)),
             Some(known) => {
                 let server = Arc::clone(&known);
@@ -372,6 +382,12 @@ fn connectors(
     config.real_servers.iter().map(open).collect()
 }
 
+/// Where the servers behind a virtual server are reached for data.
+fn every_data_ip(config: &config::VirtualServer) -> impl Iterator<Item = IpAddr> {
+    let sorry_server = config.availability.sorry_server.map(|sorry| sorry.ip().to_canonical());
+    config.real_servers.iter().flat_map(data_ips).chain(sorry_server)
+}
+
 /// Where a real server and its data nodes are reached for data.
 fn data_ips(server: &config::RealServer) -> impl Iterator<Item = IpAddr> {
     let mapped = server.data_address_map.iter().flat_map(|&(from, to)| [from, to]);
@@ -390,7 +406,9 @@ fn service_addresses(config: &config::VirtualServer) -> Vec<SocketAddr> {
         .real_servers
         .iter()
         .flat_map(|server| data_ips(server).map(|ip| SocketAddr::new(ip, server.port)));
-    own.chain(behind).collect()
+    let sorry_server = config.availability.sorry_server.iter();
+    let sorry_server = sorry_server.map(|sorry| SocketAddr::new(sorry.ip().to_canonical(), sorry.port()));
+    own.chain(behind).chain(sorry_server).collect()
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ use ipnet::IpNet;
 use tracing::{error, info, warn};
 
 use super::admittance::RefusalReason;
+use super::availability::Conduct;
 use super::control_stream::TlsVersion;
 use super::now;
 use super::relay::Carried;
 use super::service::Service;
 use super::tally::Refusal;
-use crate::balance::{BanRule, ClientSession, HealthChange, RealServer};
+use crate::balance::{AvailabilityChange, BanRule, ClientSession, Ejected, HealthChange, RealServer};
 use crate::proto::ftp::{Ending, Fault, ReplyCode, TransferRecord};
 
 /// What is told of a session besides how it ended.
@@ -37,6 +38,7 @@ pub(super) struct Facts {
     pub(super) queued: Option<Duration>,
     /// The count on its client, for as long as anything of the session lasts.
     pub(super) _counted: Option<ClientSession>,
+    pub(super) conduct: Conduct,
 }
 
 pub(super) fn session_ended(
@@ -167,6 +169,36 @@ pub(super) fn health(service: &Service, server: &RealServer, change: Option<Heal
             warn!(virtual_server, real_server = server.name(), reason, "real server down");
         }
     }
+}
+
+/// A change that concerns the virtual server as a whole, or that only time has brought about.
+pub(super) fn availability(service: &Service, change: AvailabilityChange) {
+    let virtual_server = service.virtual_server.name();
+    let quorum = service.virtual_server.availability().quorum;
+    match change {
+        AvailabilityChange::QuorumGained { weight } => {
+            info!(virtual_server, weight, quorum = quorum.quorum, "quorum gained");
+        }
+        AvailabilityChange::QuorumLost { weight } => {
+            let sorry_server = service.virtual_server.availability().sorry_server.as_ref();
+            let sorry_server = sorry_server.map(|server| tracing::field::display(server.address()));
+            warn!(virtual_server, weight, quorum = quorum.quorum, sorry_server, "quorum lost");
+        }
+        AvailabilityChange::Returned(server) => {
+            info!(virtual_server, real_server = server.name(), "real server back from its ejection");
+        }
+    }
+}
+
+/// A server whose sessions fail gets none for a while.
+pub(super) fn ejected(service: &Service, server: &RealServer, ejected: &Ejected) {
+    warn!(
+        virtual_server = service.virtual_server.name(),
+        real_server = server.name(),
+        reason = ejected.reason,
+        duration_ms = millis(ejected.time),
+        "real server ejected"
+    );
 }
 
 /// `accept` failed; said once until it works again.

@@ -65,11 +65,11 @@ impl<'a> PlaceSeeker<'a> {
             let virtual_server = &self.service.virtual_server;
             let admittance = &self.service.admittance;
             let Some(limits) = admittance.queue_limits else {
-                return Ok(virtual_server.place(self.address, tried)?);
+                return Ok(virtual_server.place(now(), self.address, tried)?);
             };
             if !admittance.known.queue.must_wait(self.turn) {
-                match virtual_server.place(self.address, tried) {
-                    Err(_) if virtual_server.may_make_room(tried) => {}
+                match virtual_server.place(now(), self.address, tried) {
+                    Err(none) if none.may_change() && virtual_server.may_make_room(tried) => {}
                     done => return Ok(done?),
                 }
             }
@@ -111,9 +111,9 @@ impl<'a> PlaceSeeker<'a> {
             self.turn = Some(in_line.turn());
             let is_next = in_line.is_next(is_particular, cx.waker());
             if is_next {
-                match virtual_server.place(self.address, tried) {
+                match virtual_server.place(now, self.address, tried) {
                     Ok(placement) => return Poll::Ready(Ok(Some(placement))),
-                    Err(none) if !virtual_server.may_make_room(tried) => {
+                    Err(none) if !none.may_change() || !virtual_server.may_make_room(tried) => {
                         return Poll::Ready(Err(none.into()));
                     }
                     Err(_) => {}

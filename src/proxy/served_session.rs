@@ -171,7 +171,7 @@ async fn begin(
                 return None;
             }
             // A client that is gone already needs no reply, and one that stays for ever gets no more.
-            let _ = timeout(CLOSING_FOR, say_last(&mut client, refusal.reply())).await;
+            let _ = timeout(CLOSING_FOR, say_last(&mut client, refusal.reply(&service))).await;
             None
         }
     }

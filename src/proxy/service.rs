@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 
 use super::admittance::Admittance;
+use super::availability::offline_reply;
 use super::generation::{Generation, Site};
 use super::listener::Entrance;
 use crate::balance::VirtualServer;
@@ -38,7 +39,7 @@ pub struct Service {
     /// As configured.
     pub(crate) data_path: DataPath,
     pub(super) policy: Arc<SessionPolicy>,
-    /// In the order of the virtual server's real servers.
+    /// In the order of the virtual server's real servers; the last is the sorry server's, if there is one.
     pub(super) server_data: Vec<Arc<ServerData>>,
     /// Whether a real server is told who the client is; in the same order.
     pub(super) proxy_protocol: Vec<Option<proxy_protocol::Version>>,
@@ -47,6 +48,8 @@ pub struct Service {
     pub(super) timeouts: Timeouts,
     /// Who is let in.
     pub(crate) admittance: Admittance,
+    /// What clients are told where nobody takes them, if the configuration says it.
+    pub(super) offline_reply: Option<Box<str>>,
     pub(crate) lasting: Arc<Lasting>,
 }
 
@@ -105,6 +108,10 @@ impl Service {
                 },
             })
         });
+        let of_sorry_server = config.availability.sorry_server.map(|sorry| {
+            let addresses = DataAddresses::new(sorry.ip(), &[], Vec::new());
+            Arc::new(ServerData { addresses, constraint: None })
+        });
         Self {
             virtual_server,
             addresses: own_addresses(config, Some(config.port)).collect(),
@@ -124,7 +131,7 @@ impl Service {
                 denied_commands: config.admittance.denied_commands.clone(),
                 own_ports: Arc::clone(&site.own_ports),
             }),
-            server_data: server_data.collect(),
+            server_data: server_data.chain(of_sorry_server).collect(),
             timeouts: Timeouts {
                 connect: config.connect_timeout,
                 greeting: config.greeting_timeout,
@@ -132,6 +139,7 @@ impl Service {
                 idle: config.idle_timeout,
             },
             admittance: Admittance::new(config, site, Arc::clone(&lasting.known)),
+            offline_reply: offline_reply(config),
             proxy_protocol: config.real_servers.iter().map(|server| server.send_proxy_protocol).collect(),
             proxy_protocol_from: config.proxy_protocol_from.clone(),
             lasting,

@@ -36,6 +36,10 @@ pub(crate) enum Refusal {
     AllDrained,
     /// Every one in service is down.
     AllDown,
+    /// Too few are up.
+    NoQuorum,
+    /// The client's own is down and keeps its clients.
+    Inhibited,
     /// Those that are up are full.
     AllFull,
     /// The same, and `queue_length` sessions wait.
@@ -62,7 +66,7 @@ pub(crate) enum Refusal {
 struct Shard([AtomicU64; CommandClass::ALL.len()]);
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Denied,
         Self::Banned,
         Self::ClientSessions,
@@ -70,6 +74,8 @@ impl Refusal {
         Self::MaxSessions,
         Self::AllDrained,
         Self::AllDown,
+        Self::NoQuorum,
+        Self::Inhibited,
         Self::AllFull,
         Self::QueueFull,
         Self::QueueTimeout,
@@ -91,6 +97,8 @@ impl Refusal {
             Self::MaxSessions => "max_sessions reached",
             Self::AllDrained => "all real servers drained",
             Self::AllDown => "all real servers down",
+            Self::NoQuorum => "quorum lost",
+            Self::Inhibited => "its real server inhibited",
             Self::AllFull => "all real servers full",
             Self::QueueFull => "queue full",
             Self::QueueTimeout => "queue_timeout over",
@@ -109,6 +117,8 @@ impl From<NoServer> for Refusal {
         match none {
             NoServer::AllDrained => Self::AllDrained,
             NoServer::AllDown => Self::AllDown,
+            NoServer::NoQuorum => Self::NoQuorum,
+            NoServer::Inhibited => Self::Inhibited,
             NoServer::AllFull => Self::AllFull,
             NoServer::AllTried => Self::AllTried,
         }

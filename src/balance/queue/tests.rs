@@ -1,7 +1,7 @@
 #![allow(clippy::disallowed_methods)] // a starting point
 use super::*;
 use crate::balance::{
-    CheckOutcome, LbAlgo, NoServer, Placement, RealServer, RealServerSpec, Tried, VirtualServer,
+    Availability, CheckOutcome, LbAlgo, NoServer, Placement, RealServer, RealServerSpec, Tried, VirtualServer,
 };
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Barrier};
@@ -46,11 +46,11 @@ fn virtual_server(servers: Vec<Arc<RealServer>>, queue: &Arc<Queue>) -> Arc<Virt
     for server in &servers {
         server.serve_queue(queue);
     }
-    VirtualServer::new("v".into(), LbAlgo::Wlc, 1_000_000, servers)
+    VirtualServer::new("v".into(), LbAlgo::Wlc, 1_000_000, servers, Availability::default())
 }
 
 fn place(virtual_server: &Arc<VirtualServer>) -> Result<Placement, NoServer> {
-    virtual_server.place([192, 0, 2, 7].into(), &Tried::default())
+    virtual_server.place(Instant::now(), [192, 0, 2, 7].into(), &Tried::default())
 }
 
 fn woken(number: usize) -> Vec<(Arc<Woken>, Waker)> {

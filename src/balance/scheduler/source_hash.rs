@@ -22,18 +22,22 @@ impl SourceHash {
 
     pub(super) fn choose(&self, client: IpAddr, fit: impl Iterator<Item = (usize, Load)>) -> Option<usize> {
         let client = hash_address(client);
-        fit.map(|(index, load)| {
-            let draw = waiting_time(mix(client ^ self.identities[index]));
-            (index, draw, u64::from(load.weight))
-        })
-        // draw / weight by cross-multiplication: below 2^39 times below 2^32.
-        .min_by(|one, other| {
-            let one_time = u128::from(one.1) * u128::from(other.2);
-            let other_time = u128::from(other.1) * u128::from(one.2);
-            one_time.cmp(&other_time)
-        })
-        .map(|(index, ..)| index)
+        let mut best: Option<(usize, u64, u32)> = None;
+        for (index, Load { weight, .. }) in fit {
+            // draw / weight by cross-multiplication: below 2^39 times below 2^32. The first of equals stays.
+            let bound = best.map(|(_, draw, of_best)| (product(draw, weight), of_best));
+            let is_worse = |draw| bound.is_some_and(|(bound, of_best)| product(draw, of_best) >= bound);
+            let hash = mix(client ^ self.identities[index]);
+            if let Some(draw) = waiting_time_unless(hash, is_worse) {
+                best = Some((index, draw, weight));
+            }
+        }
+        best.map(|(index, ..)| index)
     }
+}
+
+fn product(draw: u64, weight: u32) -> u128 {
+    u128::from(draw) * u128::from(weight)
 }
 
 fn identity(address: SocketAddr) -> u64 {
@@ -66,19 +70,27 @@ const FRACTION_BITS: u32 = 32;
 /// rate, and the smallest of such draws falls on each server as often as the weights say. Between 1 and 2^38.
 ///
 /// In integers, because the `ln` of floats may differ in its last bit between two C libraries.
-fn waiting_time(hash: u64) -> u64 {
+///
+/// `None` as soon as the least that it may be `is_too_much`: of many servers nearly all are out after a few bits.
+fn waiting_time_unless(hash: u64, is_too_much: impl Fn(u64) -> bool) -> Option<u64> {
     let hash = hash.max(1);
     let zeros = hash.leading_zeros();
     // The hash as 1.xxx, with 31 bits after the point; squaring it shifts the next bit of its logarithm out.
     let mut mantissa = (hash << zeros) >> 32;
+    let whole = u64::from(zeros + 1) << FRACTION_BITS;
     let mut fraction = 0_u64;
-    for _ in 0..FRACTION_BITS {
+    for left in (0..FRACTION_BITS).rev() {
         mantissa = (mantissa * mantissa) >> 31;
         let bit = mantissa >> 32;
         mantissa >>= bit;
         fraction = fraction << 1 | bit;
+        // All bits that are left may be ones.
+        let least = whole - (((fraction + 1) << left) - 1);
+        if is_too_much(least) {
+            return None;
+        }
     }
-    (u64::from(zeros + 1) << FRACTION_BITS) - fraction
+    Some(whole - fraction)
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ fn addresses(servers: usize) -> Vec<SocketAddr> {
 type Site = [Option<(u32, u32)>];
 
 fn choose(scheduler: &mut Scheduler, site: &Site) -> Option<usize> {
-    scheduler.choose(CLIENT, |index| site[index].map(|(weight, active)| Load { weight, active }))
+    let load = |index: usize| site[index].map(|(weight, active)| Load { weight, active });
+    scheduler.choose(CLIENT, Try::First, load, |_| None)
 }
 
 /// Places `sessions` that stay; returns who got them.

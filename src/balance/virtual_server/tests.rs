@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
+use super::super::availability::Availability;
 use super::super::health::CheckOutcome;
 use super::super::real_server::RealServerSpec;
 use super::*;
@@ -25,11 +26,15 @@ fn real_server(number: u8, weight: u32, max_connections: Option<u32>) -> Arc<Rea
 
 fn virtual_server(lb_algo: LbAlgo, weights: &[u32]) -> Arc<VirtualServer> {
     let servers = (1..).zip(weights).map(|(number, weight)| real_server(number, *weight, None)).collect();
-    VirtualServer::new("gridftp".into(), lb_algo, 10_000, servers)
+    site_of(lb_algo, 10_000, servers)
+}
+
+fn site_of(lb_algo: LbAlgo, max_sessions: u32, servers: Vec<Arc<RealServer>>) -> Arc<VirtualServer> {
+    VirtualServer::new("gridftp".into(), lb_algo, max_sessions, servers, Availability::default())
 }
 
 fn place(virtual_server: &Arc<VirtualServer>) -> Placement {
-    virtual_server.place(CLIENT, &Tried::default()).unwrap()
+    virtual_server.place(now(), CLIENT, &Tried::default()).unwrap()
 }
 
 fn held(virtual_server: &VirtualServer) -> Vec<u32> {
@@ -37,19 +42,21 @@ fn held(virtual_server: &VirtualServer) -> Vec<u32> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
-fn drain(server: &RealServer) {
-    server.handle_drain(Instant::now(), None);
+fn now() -> Instant {
+    Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+fn drain(server: &RealServer) {
+    server.handle_drain(now(), None);
+}
+
 fn fail_check(server: &RealServer) {
-    let _ = server.handle_check(Instant::now(), CheckOutcome::Failed("refused".into()));
+    let _ = server.handle_check(now(), CheckOutcome::Failed("refused".into()));
     assert!(!server.is_up());
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
 fn pass_check(server: &RealServer) {
-    let _ = server.handle_check(Instant::now(), CheckOutcome::Passed);
+    let _ = server.handle_check(now(), CheckOutcome::Passed);
     assert!(server.is_up());
 }
 
@@ -102,12 +109,12 @@ fn a_session_tries_each_server_once() {
     for lb_algo in [LbAlgo::Wlc, LbAlgo::Lc, LbAlgo::Wrr, LbAlgo::Rr, LbAlgo::Sh] {
         let site = virtual_server(lb_algo, &[1; 70]);
         let mut tried = Tried::default();
-        while let Ok(placement) = site.place(CLIENT, &tried) {
+        while let Ok(placement) = site.place(now(), CLIENT, &tried) {
             assert!(!tried.contains(placement.index()), "{lb_algo}");
             tried.insert(placement.index());
         }
         assert_eq!(tried.len(), 70, "{lb_algo}");
-        assert_eq!(site.place(CLIENT, &tried).unwrap_err(), NoServer::AllTried, "{lb_algo}");
+        assert_eq!(site.place(now(), CLIENT, &tried).unwrap_err(), NoServer::AllTried, "{lb_algo}");
         assert_eq!(held(&site), [0; 70], "{lb_algo}");
     }
 }
@@ -149,8 +156,8 @@ fn the_error_names_what_is_nearest_to_mending() {
             }
             server
         });
-        let site = VirtualServer::new("gridftp".into(), LbAlgo::Wlc, 1, real_servers.collect());
-        assert_eq!(site.place(CLIENT, &tried).unwrap_err(), *expected, "row {row}");
+        let site = site_of(LbAlgo::Wlc, 1, real_servers.collect());
+        assert_eq!(site.place(now(), CLIENT, &tried).unwrap_err(), *expected, "row {row}");
     }
 }
 
@@ -159,7 +166,7 @@ fn every_error_says_how_to_mend_it() {
     for error in [NoServer::AllDrained, NoServer::AllDown, NoServer::AllFull, NoServer::AllTried] {
         assert!(error.to_string().contains("; "), "{error}");
     }
-    let site = VirtualServer::new("gridftp".into(), LbAlgo::Wlc, 1, Vec::new());
+    let site = site_of(LbAlgo::Wlc, 1, Vec::new());
     let _inside = site.admit().unwrap();
     let refused = site.admit().unwrap_err();
     assert!(refused.to_string().starts_with("max_sessions = 1 sessions are inside; "), "{refused}");
@@ -167,7 +174,7 @@ fn every_error_says_how_to_mend_it() {
 
 #[test]
 fn admission_ends_with_its_guard() {
-    let site = VirtualServer::new("gridftp".into(), LbAlgo::Wlc, 2, Vec::new());
+    let site = site_of(LbAlgo::Wlc, 2, Vec::new());
     let first = site.admit().unwrap();
     let _second = site.admit().unwrap();
     assert_eq!(site.admit().unwrap_err(), Refused { max_sessions: 2 });
@@ -223,7 +230,8 @@ fn race(sites: &[Arc<VirtualServer>], look: impl Fn() + Sync) {
                 start.wait();
                 for round in 0..SESSIONS {
                     let admission = site.admit();
-                    if let (Ok(admission), Ok(placement)) = (admission, site.place(CLIENT, &Tried::default()))
+                    if let (Ok(admission), Ok(placement)) =
+                        (admission, site.place(now(), CLIENT, &Tried::default()))
                     {
                         sessions.push((admission, placement));
                     }
@@ -243,7 +251,7 @@ fn race(sites: &[Arc<VirtualServer>], look: impl Fn() + Sync) {
 #[test]
 fn limits_hold_while_threads_race() {
     let servers = vec![real_server(1, 1, Some(3)), real_server(2, 2, Some(5)), real_server(3, 1, Some(1))];
-    let site = VirtualServer::new("gridftp".into(), LbAlgo::Wlc, 7, servers);
+    let site = site_of(LbAlgo::Wlc, 7, servers);
     race(std::slice::from_ref(&site), || {
         for server in site.real_servers() {
             assert!(server.active() <= server.max_connections().unwrap());
@@ -256,8 +264,7 @@ fn limits_hold_while_threads_race() {
 #[test]
 fn limits_hold_where_two_virtual_servers_share_a_real_server() {
     let servers = vec![real_server(1, 1, Some(3)), real_server(2, 1, Some(2))];
-    let sites =
-        ["one", "two"].map(|name| VirtualServer::new(name.into(), LbAlgo::Wlc, 10_000, servers.clone()));
+    let sites = [(); 2].map(|()| site_of(LbAlgo::Wlc, 10_000, servers.clone()));
     race(&sites, || {
         for server in &servers {
             assert!(server.active() <= server.max_connections().unwrap());
@@ -319,7 +326,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..300),
     ) {
         let servers: Vec<_> = (1..).zip(&servers).map(|(number, (weight, max))| real_server(number, *weight, *max)).collect();
-        let site = VirtualServer::new("gridftp".into(), LbAlgo::Wlc, 10_000, servers);
+        let site = site_of(LbAlgo::Wlc, 10_000, servers);
         let servers = site.real_servers();
         let mut sessions: Vec<Placement> = Vec::new();
         for step in steps {
@@ -330,7 +337,7 @@ proptest! {
                         server.weight() > 0 && !server.is_drained() && server.is_up() && !full
                     };
                     let fit: Vec<(u32, u32)> = servers.iter().filter(|server| fit(server)).map(|server| (server.weight(), server.active())).collect();
-                    match site.place(CLIENT, &Tried::default()) {
+                    match site.place(now(), CLIENT, &Tried::default()) {
                         Ok(placement) => {
                             let chosen = placement.real_server();
                             let (weight, active) = (chosen.weight(), chosen.active() - 1);

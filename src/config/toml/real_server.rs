@@ -5,7 +5,7 @@ use super::{KINDS, MAX_SESSIONS, located, port};
 use crate::config::address;
 use crate::config::consistency::RealServerPlaces;
 use crate::config::error::Findings;
-use crate::config::model::{Check, RealServer};
+use crate::config::model::{Check, MAX_WEIGHT, RealServer};
 use crate::config::naming::{NamedServer, Question};
 use crate::config::reader::{Field, Kind, Section};
 use crate::proto::proxy_protocol::Version;
@@ -26,6 +26,7 @@ pub(super) const REAL_SERVER: Kind = Kind {
         "data_ports",
         "checks_data_peer",
         "send_proxy_protocol",
+        "inhibit_on_failure",
         "tls",
         "check",
     ],
@@ -141,7 +142,7 @@ fn read_real_server(
         port: port(section, default.port),
         weight: section
             .field("weight")
-            .and_then(|field| field.number(&(0..=u32::from(u16::MAX))))
+            .and_then(|field| field.number(&(0..=MAX_WEIGHT)))
             .unwrap_or(default.weight),
         max_connections: section.field("max_connections").and_then(|field| field.number(&(1..=MAX_SESSIONS))),
         data_addresses: listed,
@@ -151,6 +152,10 @@ fn read_real_server(
             .and_then(|field| field.boolean())
             .unwrap_or(default.checks_data_peer),
         send_proxy_protocol: send_proxy_protocol.and_then(read_proxy_protocol),
+        inhibit_on_failure: section
+            .field("inhibit_on_failure")
+            .and_then(|field| field.boolean())
+            .unwrap_or(default.inhibit_on_failure),
         tls: tls
             .and_then(|field| field.section(&SERVER_TLS, &KINDS))
             .map(|section| read_server_tls(&section, findings)),

@@ -1,3 +1,4 @@
+mod availability;
 mod checks;
 mod limits;
 mod names;
@@ -6,9 +7,9 @@ mod values;
 mod whole_file;
 
 use super::*;
-use crate::balance::LbAlgo;
+use crate::balance::{EjectionPolicy, LbAlgo, Quorum};
 use crate::config::{
-    CheckKind, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors,
+    Availability, CheckKind, RealServer, ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors,
     descriptors_needed, report,
 };
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
@@ -93,6 +94,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         send_proxy_protocol: None,
         tls: None,
         check: None,
+        inhibit_on_failure: false,
     };
     let virtual_server = VirtualServer {
         name: "gridftp".into(),
@@ -113,6 +115,14 @@ fn a_minimal_file_gets_the_documented_defaults() {
         greeting_timeout: seconds(10),
         connect_timeout: seconds(3),
         check,
+        availability: Availability {
+            alpha: false,
+            quorum: Quorum { quorum: 1, hysteresis: 0 },
+            sorry_server: None,
+            offline_message: None,
+            slow_start: Duration::ZERO,
+            ejection: None,
+        },
         real_servers: ["192.0.2.11", "192.0.2.12", "192.0.2.13"].map(real_server).into(),
         named_servers: vec![],
     };
@@ -146,6 +156,13 @@ fn every_key_that_is_set_arrives() {
         idle_timeout = "2h"
         greeting_timeout = "3ms"
         connect_timeout = "4m"
+        alpha = true
+        quorum = 3
+        hysteresis = 2
+        sorry_server = "[2001:db8::99]:21"
+        offline_message = " Closed until noon. "
+        slow_start = "90s"
+        ejection = { failed_logins = 0, failed_transfers = 7, time = "10s", max_time = "1m", max_ejected = "34 %" }
         gsi = { mode = "passthrough" }
         tls = { certificate = "/c.pem", key = "/k.pem", implicit_port = 990, required = true }
         check = { type = "tcp", delay_loop = "5s", connect_timeout = "6s", max_time = "7s", retry = 0, delay_before_retry = "0s", rise = 2 }
@@ -160,6 +177,7 @@ fn every_key_that_is_set_arrives() {
         data_ports = "50000-50999"
         checks_data_peer = false
         send_proxy_protocol = "v1"
+        inhibit_on_failure = true
         tls = { mode = "implicit", trust_anchors = "/a.pem", name = "s1.example.org", verify = true }
         [[virtual_server.real_server]]
         address = "2001:db8::12"
@@ -217,7 +235,25 @@ fn every_key_that_is_set_arrives() {
             rise: 2,
         }
     );
+    assert_eq!(
+        server.availability,
+        Availability {
+            alpha: true,
+            quorum: Quorum { quorum: 3, hysteresis: 2 },
+            sorry_server: Some("[2001:db8::99]:21".parse().unwrap()),
+            offline_message: Some("Closed until noon.".into()),
+            slow_start: millis(90_000),
+            ejection: Some(EjectionPolicy {
+                failed_logins: 0,
+                failed_transfers: 7,
+                time: millis(10_000),
+                max_time: millis(60_000),
+                max_ejected: 34,
+            }),
+        }
+    );
     let real_server = &server.real_servers[0];
+    assert!(real_server.inhibit_on_failure);
     assert_eq!(real_server.name, "s1");
     assert_eq!(real_server.address.to_string(), "2001:db8::11");
     assert_eq!(real_server.port, 2816);

@@ -1,11 +1,12 @@
 //! `[[virtual_server]]` with its `gsi`, `tls` and `check` tables.
+use super::availability::read_availability;
 use super::check::read_check;
 use super::limits::read_limits;
 use super::real_server::read_real_servers;
 use super::tls::{DOOR_TLS, read_door_tls};
 use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, located_in, port};
 use crate::config::address;
-use crate::config::consistency::VirtualServerPlaces;
+use crate::config::consistency::{AvailabilityPlaces, VirtualServerPlaces};
 use crate::config::error::Findings;
 use crate::config::model::{Check, VirtualServer};
 use crate::config::reader::{Field, Kind, Section};
@@ -38,10 +39,17 @@ pub(super) const VIRTUAL_SERVER: Kind = Kind {
         "idle_timeout",
         "greeting_timeout",
         "connect_timeout",
+        "alpha",
+        "quorum",
+        "hysteresis",
+        "sorry_server",
+        "offline_message",
+        "slow_start",
         "gsi",
         "tls",
         "ban",
         "check",
+        "ejection",
         "real_server",
     ],
 };
@@ -125,6 +133,12 @@ pub(super) fn read_virtual_server(
         proxy_protocol_from: proxy_places,
         tls: tls_places,
         gsi: gsi.as_ref().map(|gsi| gsi.at),
+        availability: AvailabilityPlaces {
+            quorum: section.field("quorum").map(|field| field.at),
+            hysteresis: section.field("hysteresis").map(|field| field.at),
+            sorry_server: section.field("sorry_server").map(|field| field.at),
+            ejection: section.place_of("ejection"),
+        },
         real_servers: real_servers.places,
         named_servers: real_servers.named_places,
         real_servers_written: real_servers.written,
@@ -165,6 +179,7 @@ pub(super) fn read_virtual_server(
         greeting_timeout: duration(section, "greeting_timeout", SHORTEST, default.greeting_timeout),
         connect_timeout: duration(section, "connect_timeout", SHORTEST, default.connect_timeout),
         check,
+        availability: read_availability(section),
         real_servers: real_servers.addressed,
         named_servers: real_servers.named,
         name: default.name,

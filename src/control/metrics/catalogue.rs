@@ -55,6 +55,12 @@ pub const CATALOGUE: &[Family] = &[
     // Virtual servers.
     gauge("gridfront_sessions", OF_SERVICE, "Sessions that are inside."),
     gauge("gridfront_max_sessions", OF_SERVICE, "Sessions that may be inside."),
+    gauge("gridfront_quorum", OF_SERVICE, "1 while the weight that is up makes the quorum."),
+    counter(
+        "gridfront_sorry_server_sessions_total",
+        OF_SERVICE,
+        "Sessions that got the greeting of the sorry server.",
+    ),
     counter(
         "gridfront_sessions_refused_total",
         &["virtual_server", "reason"],
@@ -107,6 +113,8 @@ pub const CATALOGUE: &[Family] = &[
     gauge("gridfront_real_server_up", OF_SERVER, "1 while checks and sessions find it working."),
     gauge("gridfront_real_server_busy", OF_SERVER, "1 while it answers with 421 or 422."),
     gauge("gridfront_real_server_drained", OF_SERVER, "1 while it is taken out of service."),
+    gauge("gridfront_real_server_ejected", OF_SERVER, "1 while its checks pass and its sessions fail."),
+    counter("gridfront_real_server_ejections_total", OF_SERVER, "How often it was ejected."),
     gauge("gridfront_real_server_weight", OF_SERVER, "Its share of new sessions; with 0 it gets none."),
     gauge("gridfront_real_server_active_sessions", OF_SERVER, "Sessions that it holds."),
     counter("gridfront_real_server_sessions_total", OF_SERVER, "Sessions that got its greeting."),

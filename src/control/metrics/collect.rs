@@ -61,6 +61,10 @@ fn virtual_server(of: &Of, service: &Service) {
     of.load("gridfront_panics_total", &service.lasting.panics);
     of.gauge("gridfront_sessions", server.active().into());
     of.gauge("gridfront_max_sessions", server.max_sessions().into());
+    of.flag("gridfront_quorum", server.state().quorum.is_there());
+    let sorry_server = server.availability().sorry_server.as_ref();
+    let sorry_sessions = sorry_server.map_or(0, |sorry| sorry.stats.sessions.load(Relaxed));
+    of.counter("gridfront_sorry_server_sessions_total", sorry_sessions);
     for (why, count) in service.lasting.tally.refusals() {
         of.with(&[("reason", why.word())]).counter("gridfront_sessions_refused_total", count);
     }
@@ -93,6 +97,8 @@ fn real_server(of: &Of, server: &RealServer) {
     of.flag("gridfront_real_server_up", health.up);
     of.flag("gridfront_real_server_busy", health.up && health.busy);
     of.flag("gridfront_real_server_drained", server.is_drained());
+    of.flag("gridfront_real_server_ejected", server.ejection().is_some());
+    of.load("gridfront_real_server_ejections_total", &stats.ejections);
     of.gauge("gridfront_real_server_weight", server.effective_weight().into());
     of.gauge("gridfront_real_server_active_sessions", server.active().into());
     of.load("gridfront_real_server_sessions_total", &stats.sessions);

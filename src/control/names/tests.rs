@@ -4,6 +4,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::Model;
+use crate::proxy::now;
 use crate::resolver::stub::{Said, Stub};
 use crate::resolver::tests::file;
 
@@ -91,14 +92,12 @@ async fn servers_that_come_and_go_by_name_are_generations_of_one_door() {
     let (first, _) = Generation::first(&model().await, today).unwrap();
     let client = std::net::IpAddr::from([198, 51, 100, 7]);
     let place = |generation: &Generation| {
-        generation.services()[0].virtual_server.place(client, &Tried::default()).unwrap()
+        generation.services()[0].virtual_server.place(now(), client, &Tried::default()).unwrap()
     };
     let held = [place(&first), place(&first)];
     says(&[2, 3]);
-    let second = first
-        .next(&model().await, today)
-        .unwrap()
-        .take_over(crate::proxy::now(), &crate::proxy::SessionTable::new(crate::proxy::now()));
+    let second =
+        first.next(&model().await, today).unwrap().take_over(now(), &crate::proxy::SessionTable::new(now()));
     let servers = second.services()[0].virtual_server.real_servers();
     let shown: Vec<_> =
         servers.iter().map(|server| (server.address().ip().to_string(), server.active())).collect();

@@ -147,6 +147,10 @@ pub struct Session {
     command_after_cr: bool,
     /// The server's last reply said that it will close: 221, 421, 422.
     goodbye: bool,
+    /// A file that the client has looked for is there.
+    found_file: bool,
+    /// A file or a directory is not.
+    missed_path: bool,
     /// The client has sent QUIT.
     has_quit: bool,
     draining: bool,
@@ -202,6 +206,8 @@ impl Session {
             reply_in_pieces: false,
             command_after_cr: false,
             goodbye: false,
+            found_file: false,
+            missed_path: false,
             has_quit: false,
             draining: false,
             tunnel: None,
@@ -346,6 +352,18 @@ impl Session {
     #[must_use]
     pub fn ended(&self) -> Option<Ending> {
         self.ended
+    }
+
+    /// Whether the server's last reply said that it will close: to QUIT, or because it is full or goes down.
+    #[must_use]
+    pub fn has_server_parted(&self) -> bool {
+        self.goodbye
+    }
+
+    /// Whether the client has looked for files or directories, and the server has found none.
+    #[must_use]
+    pub fn has_found_nothing(&self) -> bool {
+        self.missed_path && !self.found_file
     }
 
     /// Set once bytes pass unread.

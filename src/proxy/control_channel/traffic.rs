@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead as _, ReadBuf};
 
+use super::super::availability::TransferVerdict;
 use super::super::backlog::Progress;
 use super::super::control_stream::ControlStream;
-use super::super::journal;
+use super::super::journal::{self, Facts};
 use super::super::now;
 use super::super::relay::Relays;
 use super::{ControlChannel, Scratch};
-use crate::balance::{Flow, LoginVerdict, Outcome};
+use crate::balance::{Deed, Flow, LoginVerdict, Outcome};
 use crate::proto::ftp::{Action, Ending, Login, Outbox, RelayRequest, ReplyCode, TransferRecord};
 use crate::sys;
 
@@ -257,6 +258,15 @@ impl ControlChannel {
         }
     }
 
+    fn worked(&mut self, deed: Deed) {
+        self.facts.conduct.worked(&self.service, &self.real_server, deed);
+    }
+
+    pub(super) fn failed(&mut self, deed: Deed, how: &str) {
+        let Facts { conduct, client, .. } = &mut *self.facts;
+        conduct.failed(now(), &self.service, &self.real_server, *client, deed, how);
+    }
+
     fn account(&mut self, action: Action) {
         let server = &self.real_server;
         let stats = &server.stats;
@@ -269,17 +279,26 @@ impl ControlChannel {
                 if self.session.login() == Login::User {
                     self.service.admittance.handle_login(self.facts.client.ip());
                 }
+                self.worked(Deed::Login);
             }
             Action::LoginFailed { .. } => {
                 stats.login_failures.fetch_add(1, Relaxed);
+                // A server that is full says 421.
+                if self.session.login() == Login::No && !self.session.has_server_parted() {
+                    self.failed(Deed::Login, "a refused login");
+                }
             }
             Action::Secured(handshake) => {
                 stats.count_gsi_login(handshake);
                 self.facts.gsi = Some(handshake);
                 self.service.admittance.handle_login(self.facts.client.ip());
+                self.worked(Deed::Login);
             }
             Action::SecurityFailed { .. } => {
                 stats.gsi_failures.fetch_add(1, Relaxed);
+                if !self.session.has_server_parted() {
+                    self.failed(Deed::Login, "a refused GSI handshake");
+                }
             }
             Action::Transfer(record) => {
                 let done = record.reply.is_some_and(ReplyCode::is_success);
@@ -287,6 +306,11 @@ impl ControlChannel {
                 counter.fetch_add(1, Relaxed);
                 stats.by_kind.count(Flow::of(record.verb), record.data_path, Outcome::of(record.reply));
                 self.facts.transfers += 1;
+                match TransferVerdict::of(&record, self.session.ended()) {
+                    TransferVerdict::Worked => self.worked(Deed::Transfer),
+                    TransferVerdict::Failed(how) => self.failed(Deed::Transfer, &how),
+                    TransferVerdict::Nothing => {}
+                }
                 self.account_transfer(record);
             }
             Action::CommandDenied => {

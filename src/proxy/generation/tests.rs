@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
-use crate::balance::{CheckOutcome, Tried};
+use crate::balance::{CheckOutcome, Deed, Tried};
 use crate::config::Model;
 use crate::proxy::now;
 
@@ -46,7 +46,7 @@ fn what_has_the_same_identity_keeps_its_counts_its_health_and_its_sessions() {
     let before = first(&virtual_server("v", "", &[("s1", "127.0.0.2", ""), ("s2", "127.0.0.3", "")]));
     let service = Arc::clone(&before.services()[0]);
     let admission = service.virtual_server.admit().unwrap();
-    let placement = service.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    let placement = service.virtual_server.place(now(), CLIENT, &Tried::default()).unwrap();
     assert_eq!(placement.real_server().name(), "s1");
     for _ in 0..4 {
         let _ = server(&before, "s2").handle_check(now(), CheckOutcome::Failed("refused".into()));
@@ -69,7 +69,7 @@ fn what_has_the_same_identity_keeps_its_counts_its_health_and_its_sessions() {
     assert_eq!((server(&after, "s2").is_up(), server(&after, "s2").weight()), (false, 5));
     assert_eq!(service.lasting.panics.load(Relaxed), 1);
     // s1 is full now and s2 is down.
-    let next = service.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    let next = service.virtual_server.place(now(), CLIENT, &Tried::default()).unwrap();
     assert_eq!(next.real_server().name(), "s3");
     drop((admission, placement));
     assert_eq!((service.virtual_server.active(), server(&after, "s1").active()), (0, 0));
@@ -79,7 +79,7 @@ fn what_has_the_same_identity_keeps_its_counts_its_health_and_its_sessions() {
 #[test]
 fn a_name_at_another_address_is_another_server() {
     let before = first(&virtual_server("v", "", &[("s1", "127.0.0.2", "")]));
-    let placement = before.services()[0].virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    let placement = before.services()[0].virtual_server.place(now(), CLIENT, &Tried::default()).unwrap();
     let after = next(&before, &virtual_server("v", "", &[("s1", "127.0.0.2", "port = 2812")]));
     assert_eq!(server(&after, "s1").active(), 0);
     assert_eq!(removed(&after), [("v".to_owned(), "s1".to_owned())]);
@@ -96,18 +96,18 @@ fn what_is_removed_gets_nothing_and_is_the_same_when_it_is_back() {
     let mut generation = first(&both);
     let old = Arc::clone(&generation.services()[0]);
     let admission = old.virtual_server.admit().unwrap();
-    let placement = old.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    let placement = old.virtual_server.place(now(), CLIENT, &Tried::default()).unwrap();
     assert_eq!(placement.real_server().name(), "s1");
     placement.real_server().stats.logins.store(3, Relaxed);
 
     generation = next(&generation, &one);
     // A session of before that still looks for a server.
-    let late = old.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    let late = old.virtual_server.place(now(), CLIENT, &Tried::default()).unwrap();
     assert_eq!(late.real_server().name(), "s2");
     generation = next(&generation, &other);
     assert_eq!(removed(&generation), [("v".into(), "s1".into()), ("v".into(), "s2".into())]);
     assert_eq!(generation.removed().services.len(), 1);
-    assert!(old.virtual_server.place(CLIENT, &Tried::default()).is_err());
+    assert!(old.virtual_server.place(now(), CLIENT, &Tried::default()).is_err());
 
     generation = next(&generation, &both);
     assert_eq!(removed(&generation), []);
@@ -138,7 +138,7 @@ fn a_generation_that_does_not_take_over_changes_nothing() {
     assert_eq!(server(&before, "s1").weight(), 1);
     assert!(!server(&before, "s2").is_removed());
     let held: Vec<_> = (0..4)
-        .map(|_| before.services()[0].virtual_server.place(CLIENT, &Tried::default()).unwrap())
+        .map(|_| before.services()[0].virtual_server.place(now(), CLIENT, &Tried::default()).unwrap())
         .collect();
     assert_eq!((server(&before, "s1").active(), server(&before, "s2").active()), (2, 2));
     drop(held);
@@ -162,7 +162,7 @@ fn what_is_known_of_clients_and_who_waits_outlive_a_configuration() {
     let (client, guesser) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
     let session = service.admittance.admit_client(client, now()).unwrap();
     let _ = service.admittance.handle_failed_login(guesser, now());
-    let placement = service.virtual_server.place(CLIENT, &Tried::default()).unwrap();
+    let placement = service.virtual_server.place(now(), CLIENT, &Tried::default()).unwrap();
     let queue = &service.admittance.known.queue;
     let woken = Arc::new(Woken(AtomicUsize::new(0)));
     let waker = Arc::clone(&woken).into();
@@ -182,7 +182,8 @@ fn what_is_known_of_clients_and_who_waits_outlive_a_configuration() {
     assert_eq!(service_after.admittance.known.queue.waiting(), 1);
     drop(placement);
     assert_eq!(woken.0.swap(0, Relaxed), 1, "a place of the generation before");
-    let placed = ["s1", "s2"].map(|_| service_after.virtual_server.place(CLIENT, &Tried::default()).unwrap());
+    let placed =
+        ["s1", "s2"].map(|_| service_after.virtual_server.place(now(), CLIENT, &Tried::default()).unwrap());
     drop(placed);
     assert_eq!(woken.0.load(Relaxed), 2, "and on the new server");
     drop((waiting, session, second));
@@ -194,4 +195,38 @@ impl std::task::Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Relaxed);
     }
+}
+
+#[test]
+fn ejections_and_slow_starts_outlive_a_configuration_and_those_that_it_adds_start_slowly() {
+    const KEYS: &str = "slow_start = \"60s\"\nejection = { failed_transfers = 1, time = \"10m\" }";
+    let two = [("s1", "127.0.0.2", ""), ("s2", "127.0.0.3", "")];
+    let before = first(&virtual_server("v", KEYS, &two));
+    let service = &before.services()[0];
+    let _ = service.virtual_server.observe(now());
+    let started = service.virtual_server.slow_start_percent(now(), &server(&before, "s2"));
+    assert_eq!(started, None, "those of the start are warm");
+    for name in ["s1", "s2"] {
+        service.virtual_server.handle_success(&server(&before, name), Deed::Transfer);
+    }
+    let vs = &service.virtual_server;
+    assert!(vs.handle_failure(now(), &server(&before, "s1"), CLIENT, Deed::Transfer, "reply 451").is_none());
+    vs.handle_success(&server(&before, "s2"), Deed::Transfer);
+    let ejected = vs.handle_failure(now(), &server(&before, "s1"), CLIENT, Deed::Transfer, "reply 451");
+    assert!(ejected.is_some());
+    let three = [two[0], two[1], ("s3", "127.0.0.4", "")];
+    let after = next(&before, &virtual_server("v", KEYS, &three));
+    assert_eq!(server(&after, "s1").ejection(), ejected);
+    let virtual_server = &after.services()[0].virtual_server;
+    let _ = virtual_server.observe(now());
+    assert_eq!(virtual_server.slow_start_percent(now(), &server(&after, "s3")), Some(0));
+    assert_eq!(virtual_server.slow_start_percent(now(), &server(&after, "s2")), None);
+}
+
+#[test]
+fn with_alpha_only_what_a_configuration_adds_has_to_be_proven() {
+    let one = [("s1", "127.0.0.2", "")];
+    let before = first(&virtual_server("v", "", &one));
+    let after = next(&before, &virtual_server("v", "alpha = true", &[one[0], ("s2", "127.0.0.3", "")]));
+    assert!(server(&after, "s1").is_up() && !server(&after, "s2").is_up());
 }

@@ -45,6 +45,10 @@ fn a_v4_mapped_client_is_the_v4_client() {
     assert_ne!(hash_address(v4.into()), hash_address(Ipv6Addr::from_bits(v4.to_bits().into()).into()));
 }
 
+fn waiting_time(hash: u64) -> u64 {
+    waiting_time_unless(hash, |_| false).expect("nothing is too much")
+}
+
 #[test]
 fn a_waiting_time_is_the_logarithm_to_a_millionth() {
     #[rustfmt::skip]
@@ -89,6 +93,29 @@ fn clients_spread_as_the_weights_say() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Giving a draw up early changes nobody's server.
+    #[test]
+    fn the_least_draw_by_weight_wins_and_of_equals_the_first(
+        weights in proptest::collection::vec(prop_oneof![1_u32..5, Just(u32::MAX), 1_u32..=u32::MAX], 1..20),
+        client in any::<u32>(),
+    ) {
+        let hash = SourceHash::new(&(0..weights.len()).map(server).collect::<Vec<_>>());
+        let client = IpAddr::from(Ipv4Addr::from(client));
+        let draws = hash.identities.iter().map(|identity| waiting_time(mix(hash_address(client) ^ identity)));
+        let by_weight = |one: &(u64, u32), other: &(u64, u32)| {
+            (u128::from(one.0) * u128::from(other.1)).cmp(&(u128::from(other.0) * u128::from(one.1)))
+        };
+        let least = draws.zip(weights.iter().copied()).enumerate().min_by(|one, other| by_weight(&one.1, &other.1));
+        prop_assert_eq!(choose(&hash, &weights, client), least.map(|(index, _)| index));
+    }
+
+    #[test]
+    fn a_draw_is_given_up_exactly_where_it_is_too_much(hash in any::<u64>(), off in -3_i64..=3) {
+        let draw = waiting_time(hash);
+        let most = draw.saturating_add_signed(off);
+        prop_assert_eq!(waiting_time_unless(hash, |least| least > most), (draw <= most).then_some(draw));
+    }
 
     #[test]
     fn removal_moves_only_the_clients_of_the_one_that_left(

@@ -38,7 +38,8 @@ fn unknown_keys_are_errors_with_a_suggestion() {
              lb_algo, data_path, relay_ports, announce_address, proxy_protocol_from, foreign_data_addresses, \
              trusted_networks, allow, deny, max_sessions, max_sessions_per_client, session_rate_per_client, \
              session_burst_per_client, ipv6_prefix, queue_length, queue_timeout, deny_commands, login_timeout, \
-             idle_timeout, greeting_timeout, connect_timeout, gsi, tls, ban, check, real_server",
+             idle_timeout, greeting_timeout, connect_timeout, alpha, quorum, hysteresis, sorry_server, \
+             offline_message, slow_start, gsi, tls, ban, check, ejection, real_server",
         ),
     ];
     for (text, expected) in table {

@@ -127,7 +127,7 @@ impl Session {
                     out,
                 )?;
             }
-            _ => self.pass(Kind::Other, line, out),
+            _ => self.pass(path_kind(line).unwrap_or(Kind::Other), line, out),
         }
         Ok(())
     }
@@ -188,6 +188,14 @@ fn passes_unread(verb: Verb) -> bool {
         Verb::Get | Verb::Put => false,
         verb => verb.is_transfer(),
     }
+}
+
+/// Commands by which clients see whether what they want is there, before they ask for it or in its place.
+fn path_kind(line: &[u8]) -> Option<Kind> {
+    const VERBS: [(&[u8], bool); 4] =
+        [(b"SIZE ", true), (b"MDTM ", true), (b"MLST ", true), (b"CWD ", false)];
+    let known = VERBS.iter().find(|(verb, _)| starts_with_ignoring_case(line, verb));
+    known.map(|&(_, file)| Kind::Path { file })
 }
 
 /// Names that let anybody in, by the custom of RFC 1635. What some server might take for the end of the name counts.

@@ -20,6 +20,10 @@ pub(super) struct Pending {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     Other,
+    /// SIZE, MDTM and MLST of a file, or CWD to a directory, which may be there when its files are not.
+    Path {
+        file: bool,
+    },
     User,
     Pass,
     Auth {
@@ -81,6 +85,7 @@ impl Kind {
         !matches!(
             self,
             Self::Other
+                | Self::Path { .. }
                 | Self::Adat
                 | Self::Feat
                 | Self::Delay(_)

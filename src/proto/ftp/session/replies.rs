@@ -93,6 +93,10 @@ impl Session {
             | Kind::LatePort
             | Kind::LateRest
             | Kind::LateSpas => {}
+            Kind::Path { file } => {
+                self.found_file |= file && code.is_success();
+                self.missed_path |= code.is_failure() && !is_farewell(code);
+            }
             // Not all say 221: Globus in a handshake says 211.
             Kind::Quit => self.goodbye |= code.is_success(),
             Kind::User | Kind::Pass => self.on_login(now, kind, code, out),
@@ -212,7 +216,8 @@ impl Session {
         }
         let wrong_password = kind == Kind::Pass && code.number() == 530;
         // Whoever is in as somebody may still be guessing another's.
-        let failed = self.login == Login::No && !code.is_success() && !code.is_intermediate();
+        let failed =
+            self.login == Login::No && !code.is_success() && !code.is_intermediate() && !is_farewell(code);
         if failed || wrong_password {
             out.actions.push(Action::LoginFailed { wrong_password });
         }

@@ -159,3 +159,32 @@ fn a_drained_session_ends_at_its_next_command_once_it_is_quiet() {
         .client_sees("226 done\r\n200 ok\r\n");
     open.client("PASV\r\n").server_sees("").client_sees(Ending::Draining.reply()).ended(Ending::Draining);
 }
+
+#[test]
+fn who_has_looked_for_files_and_found_none_is_known_by_the_table() {
+    #[rustfmt::skip]
+    let table: &[(&[(&str, &str)], bool)] = &[
+        (&[],                                                   false),
+        (&[("NOOP", "200 ok")],                                 false),
+        (&[("PWD", "550 no")],                                  false),
+        (&[("SIZE f", "213 5")],                                false),
+        (&[("SIZE f", "550 no such file")],                     true),
+        (&[("size f", "500 error")],                            true),
+        (&[("MLST f", "550-no\r\n550 end")],                    true),
+        (&[("MDTM f", "550 no")],                               true),
+        (&[("CWD d", "550 no")],                                true),
+        (&[("CWD d", "250 ok"), ("SIZE f", "550 no")],          true),
+        (&[("SIZE f", "550 no"), ("SIZE g", "213 5")],          false),
+        (&[("MLST f", "250-a\r\n Size=5; f\r\n250 end"), ("MLST g", "550 no")], false),
+        (&[("SIZE f", "421 full")],                             false),
+        (&[("SIZES f", "550 no")],                              false),
+    ];
+    for (exchanges, expected) in table {
+        let mut rig = rig();
+        rig.user();
+        for (command, reply) in *exchanges {
+            rig.exchange(command, reply);
+        }
+        assert_eq!(rig.session.has_found_nothing(), *expected, "{exchanges:?}");
+    }
+}

@@ -179,7 +179,43 @@ fn a_running_door_follows_its_names() {
     name_server.says(zone(&[2]));
     door.until_logged(&["real servers by name changed", "127.0.0.1", "removed"]);
     drop(ControlConnection::logged_in(door.address()));
-    assert_eq!(second.accepted(), 1, "{}", door.log());
+    assert_eq!(door.count("s.test", "total_sessions"), 1, "of the new one: {}", door.log());
+    assert!(second.accepted() > 0);
     let said = held.command("NOOP");
     assert!(said.starts_with("421 Service closing for maintenance"), "drained as by an operator: {said}");
+}
+
+#[test]
+fn a_reload_asks_for_other_names_and_keeps_what_is_known_of_the_others() {
+    let servers =
+        [1, 2].map(|last| StubServer::start_at(SocketAddr::from(([127, 0, 0, last], 0)), Connection::serve));
+    let [one, two] = servers.each_ref().map(|server| server.address().port());
+    let zone =
+        Zone::from([(("s.test.", RecordType::A), vec![a(1)]), (("t.test.", RecordType::A), vec![a(2)])]);
+    let name_server = NameServer::start(zone.clone());
+    let table = |name: &str, port: u16| {
+        format!("[[virtual_server.real_server]]\naddress = \"{name}\"\nport = {port}\n")
+    };
+    let door = door(name_server.address, &table("s.test", one));
+    let mut held = ControlConnection::logged_in(door.address());
+    let text = std::fs::read_to_string(door.configuration()).unwrap();
+    std::fs::write(door.configuration(), text + &table("t.test", two)).unwrap();
+    let output = door.command("reload").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains(&format!("real_server t.test (127.0.0.2:{two}) added")),
+        "{said}"
+    );
+    for _ in 0..2 {
+        drop(ControlConnection::logged_in(door.address()));
+    }
+    assert_eq!((door.count("t.test", "total_sessions"), door.count("s.test", "total_sessions")), (1, 2));
+    // Both are asked for from now on.
+    name_server.says(Zone::from([(("t.test.", RecordType::A), vec![a(2)])]));
+    door.until("a reason", |status| {
+        let names = status["names"].as_array().cloned().unwrap_or_default();
+        let reasons: Vec<bool> = names.iter().map(|name| name["reason"].is_string()).collect();
+        reasons == [true, false]
+    });
+    held.expect("NOOP", "200");
 }

@@ -175,3 +175,32 @@ fn sighup_reloads_and_limits_hold_for_everybody_from_then_on() {
     door.until("all have left", |status| status["sessions"] == 0);
     ControlConnection::logged_in(door.address());
 }
+
+#[test]
+fn whoever_waits_for_a_place_gets_one_by_the_new_configuration() {
+    let servers = [(); 2].map(|()| StubServer::start(Connection::serve));
+    let addresses = servers.each_ref().map(StubServer::address);
+    let mut setup = Setup::of(&addresses[..1]).virtual_server("queue_length = 10\nqueue_timeout = \"60s\"");
+    setup.real_servers[0].2 = "max_connections = 1".into();
+    let door = setup.start();
+    let held = ControlConnection::logged_in(door.address());
+    let mut waiting = [(); 2].map(|()| ControlConnection::open(door.address()));
+    door.until("two wait", |status| status["sessions"] == 3);
+    assert_eq!(waiting[0].line_within(Duration::from_millis(200)), None);
+    // A server more has room for one.
+    let mut more = setup.clone();
+    more.real_servers.push(("s2".into(), addresses[1], "max_connections = 1".into()));
+    reloaded(&door, &more);
+    assert_eq!(waiting[0].line(), "220 stub ready");
+    assert_eq!(door.count("s2", "sessions"), 1);
+    assert_eq!(waiting[1].line_within(Duration::from_millis(200)), None);
+    // The first server has gone, and what stays takes two.
+    let mut fewer = more.clone();
+    fewer.real_servers.remove(0);
+    fewer.real_servers[0].2 = "max_connections = 2".into();
+    reloaded(&door, &fewer);
+    assert_eq!(waiting[1].line(), "220 stub ready");
+    assert_eq!(door.count("s2", "sessions"), 2);
+    drop((held, waiting));
+    door.until_empty();
+}

@@ -1,6 +1,7 @@
 //! Real servers by name while the daemon runs: what the file says stays, and whenever its names stand for other servers, the
 //! configuration that this means now is applied as a reload of the file would be.
 
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,7 @@ const APPLY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 pub(super) struct Naming {
     told: watch::Sender<Names>,
     /// Is to take the place of the one that asks now.
-    next: Mutex<Option<NameWatch>>,
+    next: Mutex<Option<Option<NameWatch>>>,
     replaced: Notify,
 }
 
@@ -75,23 +76,25 @@ impl Naming {
     /// From now on this one asks, or nobody does.
     pub(super) fn ask(&self, watch: Option<NameWatch>) {
         let known = watch.as_ref().map_or_else(Names::default, |watch| watch.names().clone());
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = watch;
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
         self.told.send_replace(known);
         self.replaced.notify_one();
     }
 
     async fn run(&self) {
+        let mut asking: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(std::future::pending());
         loop {
-            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let asking = async {
-                match next {
-                    Some(watch) => watch.run(self.told.clone()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = asking => {}
-                () = self.replaced.notified() => {}
+                () = &mut asking => {}
+                () = self.replaced.notified() => {
+                    let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    asking = match next {
+                        // Said twice, taken once.
+                        None => continue,
+                        Some(None) => Box::pin(std::future::pending()),
+                        Some(Some(watch)) => Box::pin(watch.run(self.told.clone())),
+                    };
+                }
             }
         }
     }

@@ -252,6 +252,7 @@ impl Table<'_> {
 
     fn availability(&mut self, before: &Availability, after: &Availability) {
         let Availability { alpha, quorum, sorry_server, offline_message, slow_start, ejection } = before;
+        // It is for servers that are new then; those that are up are proven.
         self.key("alpha", alpha, &after.alpha);
         let Quorum { quorum, hysteresis } = quorum;
         self.key("quorum", quorum, &after.quorum.quorum);
@@ -265,7 +266,7 @@ impl Table<'_> {
             table.key("failed_transfers", failed_transfers, &after.failed_transfers);
             table.key("time", time, &after.time);
             table.key("max_time", max_time, &after.max_time);
-            table.key("max_ejected", max_ejected, &after.max_ejected);
+            table.key("max_ejected", &format!("{max_ejected}%"), &format!("{}%", after.max_ejected));
         });
     }
 

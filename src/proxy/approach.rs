@@ -129,7 +129,6 @@ pub(super) async fn approach(
     let mut tried = Tried::default();
     let mut shortage = None;
     loop {
-        service.observe(now());
         let placement = match seeker.place(&mut tried).await {
             Ok(placement) => placement,
             Err(none @ ApproachError::NoServer(_)) => {

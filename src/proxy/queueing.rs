@@ -62,6 +62,7 @@ impl<'a> PlaceSeeker<'a> {
                 self.service = in_force;
                 *tried = Tried::default();
             }
+            self.service.observe(now());
             let virtual_server = &self.service.virtual_server;
             let admittance = &self.service.admittance;
             let Some(limits) = admittance.queue_limits else {

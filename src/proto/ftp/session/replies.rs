@@ -216,8 +216,7 @@ impl Session {
         }
         let wrong_password = kind == Kind::Pass && code.number() == 530;
         // Whoever is in as somebody may still be guessing another's.
-        let failed =
-            self.login == Login::No && !code.is_success() && !code.is_intermediate() && !is_farewell(code);
+        let failed = self.login == Login::No && !code.is_success() && !code.is_intermediate();
         if failed || wrong_password {
             out.actions.push(Action::LoginFailed { wrong_password });
         }

@@ -42,6 +42,12 @@ pub(crate) fn processor(
     let series = fleet.round_trips(load, direct, "Round trip (NOOP), one connection")?;
     results.rows.push(Row::of(&series, Some(NO_DOOR)));
     results.series.push(series);
+    let (ungreeted, tried) = fleet.ungreeted_by_mod_proxy();
+    if tried > 0 {
+        results.notes.push(format!(
+            "mod_proxy closed {ungreeted} of these {tried} sessions before the greeting (`selecting backend server: Operation not permitted`: its processes share an SQLite file); another took the place of each, and their cost is in it. The others closed none, or the run would have ended"
+        ));
+    }
     Ok(())
 }
 
@@ -65,10 +71,10 @@ pub(crate) fn memory(site: &Site, products: &[Product], results: &mut Results) -
         balancer.settle()?;
         fresh.set(product.name(), Some(usage::memory(balancer.pid())?.resident as f64 / MEGABYTE));
         // What is allocated once is in the base.
-        client::run_sessions(balancer.address, 16, IDLE_PROCESSES, UNTYPED)?;
+        client::try_sessions(balancer.address, 16, IDLE_PROCESSES, UNTYPED)?;
         interrupt::wait(BEFORE_BASE)?;
         let base = usage::memory_of_family(balancer.pid())?.anonymous as f64;
-        let held = client::open_sessions(balancer.address, sessions)?;
+        let held = balancer.open_sessions(sessions)?;
         balancer.settle()?;
         let full = usage::memory_of_family(balancer.pid())?.anonymous as f64;
         drop(held);

@@ -29,7 +29,8 @@ pub(crate) const BEFORE: Duration = Duration::from_secs(8);
 pub(crate) const FAULT: Duration = Duration::from_secs(35);
 /// And the second success within 20 s.
 pub(crate) const AFTER: Duration = Duration::from_secs(25);
-/// A session that waited this much longer than usual, and longer than the machine by itself lets wait, was affected.
+/// A session that waited this much longer than usual was affected; twice what the machine by itself lets wait comes on
+/// top, for there are two hops.
 pub(crate) const NOTICEABLE: Duration = Duration::from_millis(250);
 
 /// What happens to a server.
@@ -195,7 +196,7 @@ fn cost(stream: &Stream, run: &Run, visits: &[Visit], noise: Duration) -> Cost {
         .collect();
     extra.sort_unstable();
     let affected = |visit: &&Visit| {
-        let waited = visit.begun < mended && visit.waited > usual + NOTICEABLE + noise;
+        let waited = visit.begun < mended && visit.waited > usual + NOTICEABLE + 2 * noise;
         visit.begun >= broken && (visit.end != End::Whole || waited)
     };
     let open: Vec<&Visit> = visits

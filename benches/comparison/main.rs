@@ -126,7 +126,7 @@ fn run(options: &Options) -> Outcome<()> {
     progress("done");
     how.push(format!("load average {} at the end, after {} s", load_average(), start.elapsed().as_secs()));
     println!("{}\n{}", results.table(), results.table_of_faults());
-    for note in results.missing.iter().chain(&how) {
+    for note in results.notes.iter().chain(&results.missing).chain(&how) {
         println!("{note}");
     }
     report::publish(options.output.as_deref(), options.quick, &results.document(&how))

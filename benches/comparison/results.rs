@@ -93,6 +93,7 @@ pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
     pub(crate) series: Vec<Series>,
     pub(crate) costs: Vec<Cost>,
+    pub(crate) notes: Vec<String>,
     /// What could not be measured, and why.
     pub(crate) missing: Vec<String>,
 }
@@ -148,6 +149,7 @@ impl Results {
         list(&mut text, how);
         let _ = write!(text, "\n## Table: the control channel, all peers\n\n{}\n", self.table());
         text += &report::method();
+        list(&mut text, &self.notes);
         let _ = write!(text, "\n## Table: what faults cost\n\n{}\n", self.table_of_faults());
         text += &reading_of_faults();
         text += "\n### Whom this is unfair to\n\n";
@@ -200,7 +202,7 @@ fn reading_of_faults() -> String {
         "A session begins every {} ms at each, logs in, is held for {} s, says NOOP and QUIT. The fault lasts {} s. `failed`: sessions\n\
          begun meanwhile that met an error, or no greeting in {} s, or did not end in order. Extra wait: from connect to the reply\n\
          to the login, of the others, beyond the median before the fault. `last affected`: from the fault to the beginning of the\n\
-         last session that failed, or waited {} ms longer and as much more as the machine by itself let clients wait (see above).\n\
+         last session that failed, or waited {} ms longer and twice as much more as the machine by itself let clients wait (above).\n\
          `used again`: from the server's return to the beginning of the first session that it served. Open sessions: those logged\n\
          in at the failing server when it failed; `told 421` in FTP, `cut` without a word, `silent` when the client gave up after\n\
          {} s.\n",

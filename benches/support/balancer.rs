@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::child::{Program, dying_with_the_bench};
+use super::client::Session;
 use super::{Outcome, client, mod_proxy, usage};
 
 /// What all are told to carry at most: the largest burst of a bench and a little more.
@@ -73,6 +74,7 @@ pub(crate) struct Site<'a> {
 /// A running balancer; it is killed when this is dropped.
 pub(crate) struct Balancer {
     pub(crate) address: SocketAddr,
+    product: Product,
     program: Program,
 }
 
@@ -122,11 +124,20 @@ impl Balancer {
         };
         command.stdout(output()?).stderr(output()?);
         let program = Program::start(&mut command, site.core, &log_file, || client::is_greeted(address))?;
-        Ok(Self { address, program })
+        Ok(Self { address, product, program })
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.program.pid()
+    }
+
+    /// Opens `count` sessions and leaves them logged in.
+    pub(crate) fn open_sessions(&self, count: usize) -> Outcome<Vec<Session>> {
+        match self.product {
+            // Of sessions that begin at the same moment it loses some: its processes choose servers in one SQLite file.
+            Product::ModProxy => client::open_sessions_singly(self.address, count),
+            _ => client::open_sessions(self.address, count),
+        }
     }
 
     /// Waits until it has done what it had to do; gives the CPU time in nanoseconds that it has used by then.

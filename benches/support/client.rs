@@ -36,6 +36,15 @@ pub(crate) struct Session {
     reply: Vec<u8>,
 }
 
+/// How far a session is.
+enum Progress {
+    Going,
+    /// It has gone through its script, and after QUIT also through the server's close.
+    Done,
+    /// It was closed before the first reply.
+    Ungreeted,
+}
+
 enum Received {
     Part,
     Reply([u8; 3]),
@@ -44,12 +53,31 @@ enum Received {
 
 /// Runs `count` whole sessions, from connect to the server's close, `at_once` of them open at any time.
 pub(crate) fn run_sessions(address: SocketAddr, at_once: usize, count: usize, script: Script) -> Outcome<()> {
-    drive(address, at_once, count, script).map(drop)
+    match try_sessions(address, at_once, count, script)? {
+        0 => Ok(()),
+        ungreeted => Err(format!("{ungreeted} sessions were not greeted").into()),
+    }
+}
+
+/// As [`run_sessions`]; tries again where a connection is closed before the greeting, and tells how often it was.
+pub(crate) fn try_sessions(
+    address: SocketAddr,
+    at_once: usize,
+    count: usize,
+    script: Script,
+) -> Outcome<usize> {
+    drive(address, at_once, count, script).map(|driven| driven.ungreeted)
 }
 
 /// Opens `count` sessions and leaves them logged in.
 pub(crate) fn open_sessions(address: SocketAddr, count: usize) -> Outcome<Vec<Session>> {
-    drive(address, 16, count, LOGIN)
+    let driven = drive(address, 16, count, LOGIN)?;
+    if driven.ungreeted > 0 { Err("a session was not greeted".into()) } else { Ok(driven.held) }
+}
+
+/// As [`open_sessions`], one login after the other.
+pub(crate) fn open_sessions_singly(address: SocketAddr, count: usize) -> Outcome<Vec<Session>> {
+    Ok(drive(address, 1, count, LOGIN)?.held)
 }
 
 /// Sends `count` NOOP commands in all, each session always waiting for one reply.
@@ -110,8 +138,16 @@ pub(crate) fn is_greeted(address: SocketAddr) -> bool {
     })
 }
 
-/// Takes each of `count` sessions through a script; sessions that did not say QUIT are handed back open.
-fn drive(address: SocketAddr, at_once: usize, count: usize, script: Script) -> Outcome<Vec<Session>> {
+/// What has become of sessions.
+struct Driven {
+    /// Those that did not say QUIT, open.
+    held: Vec<Session>,
+    /// How often a connection was closed before its greeting, and another one took its place.
+    ungreeted: usize,
+}
+
+/// Takes each of `count` sessions through a script.
+fn drive(address: SocketAddr, at_once: usize, count: usize, script: Script) -> Outcome<Driven> {
     let whole = quits(script);
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut running = Vec::with_capacity(at_once);
@@ -124,17 +160,26 @@ fn drive(address: SocketAddr, at_once: usize, count: usize, script: Script) -> O
     }
     let mut started = running.len();
     let mut ended = 0;
+    let mut ungreeted = 0;
     while ended < count {
         wait(&epoll, &mut events)?;
         for event in events.drain(..) {
             let slot = token(event);
             let Some(session) = running[slot].as_mut() else { continue };
-            if !session.advance()? {
-                continue;
+            match session.advance()? {
+                Progress::Going => continue,
+                Progress::Ungreeted if ungreeted == count => return Err("nobody greets".into()),
+                Progress::Ungreeted => {
+                    ungreeted += 1;
+                    started -= 1;
+                    running[slot] = None;
+                }
+                Progress::Done => {
+                    ended += 1;
+                    epoll::delete(&epoll, &session.stream)?;
+                    held.extend(running[slot].take().filter(|_| !whole));
+                }
             }
-            ended += 1;
-            epoll::delete(&epoll, &session.stream)?;
-            held.extend(running[slot].take().filter(|_| !whole));
             if started < count {
                 let session = Session::connect(address, script)?;
                 watch(&epoll, &session, slot)?;
@@ -143,7 +188,7 @@ fn drive(address: SocketAddr, at_once: usize, count: usize, script: Script) -> O
             }
         }
     }
-    Ok(held)
+    Ok(Driven { held, ungreeted })
 }
 
 impl Session {
@@ -154,12 +199,12 @@ impl Session {
         Ok(Self { stream, script, step: 0, reply: Vec::new() })
     }
 
-    /// Takes what has arrived one step further; true when the session has gone through its script, and after QUIT also
-    /// through the server's close.
-    fn advance(&mut self) -> Outcome<bool> {
+    /// Takes what has arrived one step further.
+    fn advance(&mut self) -> Outcome<Progress> {
         match self.receive()? {
-            Received::Part => Ok(false),
-            Received::End if self.step == self.script.len() => Ok(true),
+            Received::Part => Ok(Progress::Going),
+            Received::End if self.step == self.script.len() => Ok(Progress::Done),
+            Received::End if self.step == 0 => Ok(Progress::Ungreeted),
             Received::End => Err(format!("a session ended at step {}", self.step).into()),
             Received::Reply(code) => {
                 let Some((said, expected)) = self.script.get(self.step) else {
@@ -171,9 +216,11 @@ impl Session {
                 self.step += 1;
                 match self.script.get(self.step) {
                     Some((say, _)) => self.stream.write_all(say)?,
-                    None => return Ok(!quits(self.script)),
+                    // After QUIT the server closes.
+                    None if quits(self.script) => {}
+                    None => return Ok(Progress::Done),
                 }
-                Ok(false)
+                Ok(Progress::Going)
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Two instances of every system under test, and what is measured in rounds over all of them: CPU time per operation,
 //! and the time a round trip takes.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use super::Outcome;
@@ -25,6 +26,9 @@ pub(crate) struct Load {
 /// All of them running, all idle but the one that is measured.
 pub(crate) struct Fleet {
     members: Vec<(String, Product, Balancer)>,
+    /// Sessions tried through mod_proxy, and those of them that it closed before the greeting.
+    tried: Cell<usize>,
+    ungreeted: Cell<usize>,
 }
 
 impl Fleet {
@@ -43,12 +47,17 @@ impl Fleet {
                 members.push((name, *product, balancer));
             }
         }
-        Ok(Self { members })
+        Ok(Self { members, tried: Cell::new(0), ungreeted: Cell::new(0) })
     }
 
     /// The first instance of a product.
     pub(crate) fn first(&self, product: Product) -> Option<&Balancer> {
         self.members.iter().find(|member| member.1 == product).map(|member| &member.2)
+    }
+
+    /// How many of the sessions through mod_proxy were closed before the greeting, and how many there were.
+    pub(crate) fn ungreeted_by_mod_proxy(&self) -> (usize, usize) {
+        (self.ungreeted.get(), self.tried.get())
     }
 
     /// CPU per session: connect, a script, and the close.
@@ -61,9 +70,16 @@ impl Fleet {
     ) -> Outcome<Series> {
         let count = if at_once == 1 { load.sessions / 2 } else { load.sessions };
         self.series(title, "µs of CPU per session").run(load.bounds, |place| {
-            let balancer = &self.members[place].2;
-            let run = || client::run_sessions(balancer.address, at_once, count, script);
-            cpu_per_operation(balancer, count, run)
+            let (_, product, balancer) = &self.members[place];
+            cpu_per_operation(balancer, count, || match product {
+                Product::ModProxy => {
+                    let ungreeted = client::try_sessions(balancer.address, at_once, count, script)?;
+                    self.tried.set(self.tried.get() + count + ungreeted);
+                    self.ungreeted.set(self.ungreeted.get() + ungreeted);
+                    Ok(())
+                }
+                _ => client::run_sessions(balancer.address, at_once, count, script),
+            })
         })
     }
 
@@ -72,7 +88,7 @@ impl Fleet {
         let count = if connections == 1 { load.commands / 2 } else { load.commands };
         self.series(title, "µs of CPU per command").run(load.bounds, |place| {
             let balancer = &self.members[place].2;
-            let mut held = client::open_sessions(balancer.address, connections)?;
+            let mut held = balancer.open_sessions(connections)?;
             let cost = cpu_per_operation(balancer, count, || client::run_commands(&mut held, count))?;
             drop(held);
             balancer.settle()?;

@@ -57,6 +57,7 @@ fn status_shows_every_documented_key() {
     let real_server = json!({
         "name": "s1", "address": server.address().to_string(), "weight": 1, "state": "up",
         "configured_weight": 1, "effective_weight": 1, "drain": null,
+        "slow_start_percent": null, "ejected": null, "ejections": 0,
         "check": { "result": "passed", "found": "220 stub ready", "ago_s": null, "ms": null },
         "checks_passed": 1, "checks_failed": 0, "checks_busy": 0, "check_ms_mean": null,
         "since_s": null, "reason": null, "sessions": 1, "total_sessions": 1, "connect_failures": 0,
@@ -82,6 +83,9 @@ fn status_shows_every_documented_key() {
     expected["virtual_servers"][0]["admittance"] = json!({
         "refused": {}, "banned": 0, "bans": 0, "uncounted": 0, "denied_commands": 0, "queue": null,
     });
+    expected["virtual_servers"][0]["quorum"] =
+        json!({ "quorum": 1, "hysteresis": 0, "weight": 1, "there": true, "since_s": null });
+    expected["virtual_servers"][0]["sorry_server"] = Value::Null;
     assert_eq!(keys(&status), keys(&expected));
     assert_eq!(status["virtual_servers"][0]["real_servers"], expected["virtual_servers"][0]["real_servers"]);
     drop(session);

@@ -157,7 +157,10 @@ impl Fault {
                 Reload | BadReload | Drain(_) | Weight(..) | FewDescriptors(_) | FreezeDoor | DawdlingAdmins,
             )
             | (StuckLogReader, StuckLogReader)
-            | (Vanish, Vanish) => true,
+            | (Vanish, Vanish)
+            // A reload reads the certificate, too, and is refused with one that is none.
+            | (Reload, BadCertificate)
+            | (BadCertificate, Reload) => true,
             _ => false,
         }
     }

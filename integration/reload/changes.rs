@@ -184,8 +184,14 @@ fn whoever_waits_for_a_place_gets_one_by_the_new_configuration() {
     setup.real_servers[0].2 = "max_connections = 1".into();
     let door = setup.start();
     let held = ControlConnection::logged_in(door.address());
-    let mut waiting = [(); 2].map(|()| ControlConnection::open(door.address()));
-    door.until("two wait", |status| status["sessions"] == 3);
+    // One after the other: they may come to different threads.
+    let mut waiting = [1, 2].map(|number| {
+        let client = ControlConnection::open(door.address());
+        door.until("it waits", |status| {
+            status.pointer("/virtual_servers/0/admittance/queue/waiting") == Some(&number.into())
+        });
+        client
+    });
     assert_eq!(waiting[0].line_within(Duration::from_millis(200)), None);
     // A server more has room for one.
     let mut more = setup.clone();

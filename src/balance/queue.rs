@@ -186,11 +186,17 @@ impl Waiting<'_> {
     #[must_use]
     pub fn is_next(&self, is_particular: bool, waker: &Waker) -> bool {
         let mut line = self.queue.lock();
+        let mut lets_others_by = false;
         if let Some(waiter) = line.waiters.get_mut(&self.turn.0) {
+            lets_others_by = is_particular && !waiter.is_particular;
             waiter.is_particular = is_particular;
             if !waiter.waker.will_wake(waker) {
                 waiter.waker = waker.clone();
             }
+        }
+        if lets_others_by {
+            // Whoever stands behind it has looked already, and found it before.
+            line.wake_first();
         }
         let next = !line.is_behind(Some(self.turn));
         drop(line);

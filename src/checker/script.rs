@@ -33,6 +33,9 @@ const MAX_RUNNING: usize = 16;
 /// From SIGTERM to SIGKILL, as keepalived has it.
 const TERMINATION_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Most that is read of a script's output once it has ended, in bytes: what a pipe holds.
+const PIPE: usize = 64 * 1024;
+
 /// The search path of scripts, whatever the door was started with.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -138,8 +141,9 @@ async fn wait(running: Running, deadline: Instant, last_line: &mut LastLine) -> 
     if let Ok(status) = timeout_at(deadline, by_itself).await {
         group.release();
         let mut buffer = [0; 1024];
-        // What it wrote last; a child of its own may hold the pipe open.
-        while let Ok(count @ 1..) = output.try_read(&mut buffer) {
+        // What it wrote last; a child of its own may hold the pipe open, and go on to write.
+        for _ in 0..PIPE / buffer.len() {
+            let Ok(count @ 1..) = output.try_read(&mut buffer) else { break };
             last_line.take(&buffer[..count]);
         }
         return status.map_or(End::Late, End::Status);
@@ -148,7 +152,8 @@ async fn wait(running: Running, deadline: Instant, last_line: &mut LastLine) -> 
     let _ = timeout(TERMINATION_PATIENCE, child.wait()).await;
     // Also what it has started and left behind.
     drop(group);
-    let _ = child.wait().await;
+    // One that waits for a disk cannot even be killed; what it is good for is known all the same.
+    let _ = timeout(TERMINATION_PATIENCE, child.wait()).await;
     End::Late
 }
 

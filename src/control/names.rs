@@ -85,7 +85,7 @@ impl Naming {
         let mut asking: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(std::future::pending());
         loop {
             tokio::select! {
-                () = &mut asking => {}
+                biased;
                 () = self.replaced.notified() => {
                     let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
                     asking = match next {
@@ -95,6 +95,8 @@ impl Naming {
                         Some(Some(watch)) => Box::pin(watch.run(self.told.clone())),
                     };
                 }
+                // What it has still heard of names that nobody asks for any more comes to nothing.
+                () = &mut asking => {}
             }
         }
     }

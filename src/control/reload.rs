@@ -7,11 +7,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::certificates::today;
 use super::configuration_file::{examine_files, load};
@@ -25,6 +26,9 @@ use crate::sys;
 
 /// Changes that one log line names; whoever wants all of a larger rebuilding asks with `gridfront reload`.
 const MAX_LOGGED_CHANGES: usize = 50;
+
+/// How long the files of a configuration may take to be read: a file system that hangs must not keep every later reload.
+const FILES_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a reload has changed, or would.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -127,7 +131,7 @@ impl Reloader {
 
     /// How long a drain of the door may take, by the configuration in force.
     #[must_use]
-    pub fn drain_timeout(&self) -> std::time::Duration {
+    pub fn drain_timeout(&self) -> Duration {
         self.in_force().configuration.said.global.drain_timeout
     }
 
@@ -295,9 +299,13 @@ impl Reloader {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NotReloaded> + Send + 'static,
 ) -> Result<T, NotReloaded> {
-    spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(NotReloaded::because("a bug in gridfront: see the log, and report it".into()))
-    })
+    match timeout(FILES_WITHIN, spawn_blocking(work)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(NotReloaded::because("a bug in gridfront: see the log, and report it".into())),
+        Err(_) => Err(NotReloaded::because(format!(
+            "the files were not read within {FILES_WITHIN:?}; see whether their file system answers"
+        ))),
+    }
 }
 
 /// `none`, or so many that a line stays one.

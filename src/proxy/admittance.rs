@@ -46,7 +46,7 @@ pub(crate) struct Known {
 /// A session's places, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Places {
-    _site: Option<SiteAdmission>,
+    _site: SiteAdmission,
     _admission: Admission,
 }
 
@@ -129,7 +129,8 @@ impl Admittance {
 
     /// Takes a place among all sessions.
     pub(super) fn take_places(&self, virtual_server: &Arc<VirtualServer>) -> Result<Places, EntryRefusal> {
-        let site = self.max_site_sessions.map(|max| self.site.admit(max)).transpose()?;
+        // Counted without a limit, too: a reload may set one.
+        let site = self.site.admit(self.max_site_sessions.unwrap_or(u32::MAX))?;
         Ok(Places { _site: site, _admission: virtual_server.admit()? })
     }
 

@@ -144,6 +144,7 @@ pub(super) async fn approach(
                 if server.is_drained() {
                     // Since it was chosen. The client has heard nothing yet.
                     journal::passed_over(service, server, client, "drained meanwhile");
+                    registration.clear_server();
                     say_goodbye(stream, registration).await;
                     tried.insert(placement.index());
                     continue;

@@ -211,10 +211,11 @@ impl Successor {
         let back = back.into_iter().filter(|server| server.is_removed()).collect::<Vec<_>>();
         let gone = self.generation.removed.real_servers.iter().map(|(_, server)| server);
         let gone: Vec<Arc<RealServer>> = gone.filter(|server| !server.is_removed()).map(Arc::clone).collect();
+        // First: whoever waits for a place is woken by a removal, and is to find the servers that there are then.
+        let generation = self.put_in_force();
         for server in &gone {
             server.handle_removal(now);
         }
-        let generation = self.put_in_force();
         for server in gone.iter().chain(&back) {
             sessions.handle_drain_change(server);
         }

@@ -62,7 +62,10 @@ impl<'a> PlaceSeeker<'a> {
                 self.service = in_force;
                 *tried = Tried::default();
             }
-            self.service.observe(now());
+            // What is known of a virtual server is not for a generation to judge that is not in force.
+            if !self.service.admittance.is_superseded() {
+                self.service.observe(now());
+            }
             let virtual_server = &self.service.virtual_server;
             let admittance = &self.service.admittance;
             let Some(limits) = admittance.queue_limits else {

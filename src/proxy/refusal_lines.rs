@@ -40,7 +40,7 @@ impl RefusalLines {
             key = (IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)), kind, 0);
             // Looking for room costs a look at every line, so not each time.
             if lines.get(&key).is_none_or(is_old) {
-                lines.retain(|_, line| !is_old(line) || line.unsaid > 0);
+                lines.retain(|_, line| !is_old(line));
                 if lines.len() < MAX_APART {
                     key = (client, kind, detail);
                 }

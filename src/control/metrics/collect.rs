@@ -157,8 +157,7 @@ impl Of {
     fn histogram(&self, name: &'static str, durations: &Durations) {
         let histogram = histogram!(name, self.0.iter());
         for class in durations.classes() {
-            histogram
-                .record_many(class.mean.as_secs_f64(), usize::try_from(class.count).unwrap_or(usize::MAX));
+            histogram.record_many(class.mean, usize::try_from(class.count).unwrap_or(usize::MAX));
         }
     }
 }

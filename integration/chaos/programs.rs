@@ -118,7 +118,7 @@ impl Surroundings<'_> {
         let status = process.wait(deadline());
         let took = watch.elapsed();
         let calm = self.phase.calm_since(calm);
-        let said = || format!("{words:?}, {} bytes\n{}", file.len(), tail(&process.output(), 12));
+        let said = || format!("{words:?}, {} bytes\n{}", file.len(), tail(&process.output(), 24));
         let outcome = match status {
             None => {
                 let world = super::lock(self.world);
@@ -161,7 +161,8 @@ impl Surroundings<'_> {
                      set ssl:check-hostname no; {settings}open ftp://{}:{port}; {action}; exit",
                     self.address
                 );
-                return texts(&["lftp", "-c", &script]);
+                // With the conversation, for the diagnosis.
+                return texts(&["lftp", "-d", "-c", &script]);
             }
             Program::GlobusUrlCopy => {
                 let there = format!("ftp://{}:{port}{}", self.address, path_text(remote));

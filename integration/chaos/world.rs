@@ -216,7 +216,10 @@ impl World {
 
     fn sockets(&self, role: &str) -> String {
         let mut command = self.site.machine(role).command(None, "ss");
-        let output = command.args(["-tnopH", "state", "connected"]).output().expect("ss(8) runs");
+        let output = command
+            .args(["-tnopH", "state", "connected", "exclude", "time-wait"])
+            .output()
+            .expect("ss(8) runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -224,8 +227,9 @@ impl World {
     pub(super) fn diagnosis(&self) -> String {
         let sockets = |role| self.sockets(role);
         let status = self.door.status().map_or_else(|why| why, |status: Value| format!("{status:#}"));
+        let servers = REAL_SERVERS.map(|role| format!("--- sockets of {role}\n{}", sockets(role))).concat();
         format!(
-            "--- the door's sockets\n{}--- the clients' sockets\n{}--- status\n{status}\n--- log\n{}\n--- servers\n{}{}",
+            "--- the door's sockets\n{}--- the clients' sockets\n{}{servers}--- status\n{status}\n--- log\n{}\n--- servers\n{}{}",
             sockets("door"),
             sockets("client"),
             self.door.log_tail(),

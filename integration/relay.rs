@@ -201,7 +201,8 @@ fn an_upload_that_is_broken_off_is_told_as_such_whatever_the_server_makes_of_it(
         assert!(begun.starts_with("150") || begun.starts_with("125"), "{begun}");
         data.write_all(&content(size)).unwrap();
         reset(data);
-        let reply = session.line();
+        // Where the reset comes before it has accepted, pyftpdlib waits for another connection for 30 s.
+        let reply = session.line_within(Duration::from_secs(45)).unwrap_or_default();
         assert!(reply.starts_with('4') || reply.starts_with('5'), "{size}: {reply}");
     }
     let mut data = passive(&mut session);

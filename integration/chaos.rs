@@ -29,7 +29,7 @@ use ledger::Ledger;
 use phase::Phase;
 use plan::{Fault, Step};
 use programs::Surroundings;
-use simulated::Crowd;
+use simulated::{Crowd, STRANGER};
 use vital_signs::{Base, VitalSigns};
 use world::World;
 
@@ -123,6 +123,7 @@ fn run(seed: u64, length: Duration) -> Report {
     let door = world.site.machine("door").v4();
     let servers = grid::REAL_SERVERS.map(|role| (world.site.machine(role).v4(), grid::PORT).into());
     let (data, authority) = (world.site.data_directory(), World::authority_file(&world.site));
+    world.site.machine("client").set_address(STRANGER, true);
     let world = Arc::new(Mutex::new(world));
     let crowd = Crowd {
         door: IpAddr::from(door),

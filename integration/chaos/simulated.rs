@@ -5,13 +5,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::ledger::{Ledger, Outcome};
@@ -54,6 +54,9 @@ enum Conduct {
     /// Connects to ports of the relay that are none of its business.
     Stranger,
 }
+
+/// Where strangers come from: whoever has the clients' own address is no stranger to the door, and takes their ports.
+pub(super) const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 222);
 
 #[rustfmt::skip]
 const CONDUCTS: [(usize, Conduct, &str); 13] = [
@@ -213,7 +216,9 @@ impl Crowd {
             Conduct::Stranger => {
                 for _ in 0..20 {
                     let port = u16::try_from(numbers.within(52_000..53_001)).expect("a port");
-                    if let Ok(stream) = TcpStream::connect((self.door, port)).await {
+                    let socket = TcpSocket::new_v4().expect("a socket");
+                    socket.bind((STRANGER, 0).into()).expect("an address of this machine");
+                    if let Ok(stream) = socket.connect((self.door, port).into()).await {
                         drop(stream);
                     }
                 }

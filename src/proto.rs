@@ -2,4 +2,5 @@
 //!
 //! Nothing here opens a socket, reads a clock or touches a file.
 pub mod ftp;
+pub mod gsi;
 pub mod proxy_protocol;

@@ -1,0 +1,217 @@
+//! The two machines of `proto::gsi` between real programs: a client ends its session at the acceptor, the initiator logs in at a real
+//! server with what the client has delegated, and commands pass from one protected channel to the other.
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridfront::proto::gsi::adat::{self, AdatReply};
+use gridfront::proto::gsi::{
+    AcceptStep, Accepted, Acceptor, AcceptorConfig, Certificate, Channel, Credential, DistinguishedName,
+    ExpectedPeer, HostNames, Initiator, InitiatorConfig, Peer, PeerError, PrivateKey, RsaBits, Trust,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+
+use crate::support::certificates::{HostCertificates, USER};
+use crate::support::client;
+use crate::support::grid::{PORT, PROGRAMS, Security, Servers, Site, VIRTUAL_NAME, path_text};
+use crate::support::skip;
+
+/// A get takes half a second here.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One end of a control connection, line by line.
+struct Line {
+    reader: BufReader<TcpStream>,
+}
+
+impl Line {
+    fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Self { reader: BufReader::new(stream) }
+    }
+
+    /// The next line with its CR LF; empty at the end.
+    fn next(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.reader.read_until(b'\n', &mut line).unwrap();
+        line
+    }
+
+    /// The last line of the next reply in clear.
+    fn reply(&mut self) -> String {
+        loop {
+            let line = String::from_utf8(self.next()).unwrap();
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line;
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.reader.get_mut().write_all(bytes).unwrap();
+    }
+}
+
+/// The server's side up to 235, as a door does it.
+fn accept(client: &mut Line, config: &AcceptorConfig) -> Accepted {
+    client.send(b"220 test door\r\n");
+    assert_eq!(client.next().to_ascii_uppercase(), b"AUTH GSSAPI\r\n");
+    client.send(adat::AUTH_ACCEPTED);
+    let mut acceptor = Acceptor::new(config.clone(), UnixTime::now()).unwrap();
+    loop {
+        let token = adat::parse_command(&client.next()).unwrap();
+        let mut step = acceptor.step(&token, UnixTime::now()).unwrap();
+        if matches!(step, AcceptStep::KeyWanted) {
+            step = acceptor.provide_key(PrivateKey::generate(RsaBits::Rsa2048).unwrap()).unwrap();
+        }
+        match step {
+            AcceptStep::Reply(token) => client.send(&adat::reply(&token)),
+            AcceptStep::KeyWanted => unreachable!("a key was given"),
+            AcceptStep::Complete(accepted) => {
+                client.send(adat::AUTHENTICATED);
+                return *accepted;
+            }
+        }
+    }
+}
+
+/// The client's side up to 235.
+fn initiate(server: &mut Line, config: InitiatorConfig) -> Channel {
+    assert!(server.reply().starts_with("220 "));
+    server.send(b"AUTH GSSAPI\r\n");
+    assert!(server.reply().starts_with("334 "));
+    let (mut initiator, mut token) = Initiator::new(config, UnixTime::now()).unwrap();
+    loop {
+        server.send(&adat::command(&token));
+        let reply = server.reply();
+        match adat::parse_reply(reply.as_bytes()).unwrap() {
+            AdatReply::Continue(answer) => token = initiator.step(&answer, UnixTime::now()).unwrap(),
+            AdatReply::Complete(last) => {
+                return initiator.finish(last.as_deref(), UnixTime::now()).unwrap().channel;
+            }
+            AdatReply::Refused => panic!("the server refuses: {reply}"),
+        }
+    }
+}
+
+/// Sends a command under protection; all lines of its next reply.
+fn ask(server: &mut Line, channel: &mut Channel, command: &[u8]) -> Vec<Vec<u8>> {
+    let mut wrapped = Vec::new();
+    channel.wrap_command(command, &mut wrapped).unwrap();
+    server.send(&wrapped);
+    hear(server, channel)
+}
+
+fn hear(server: &mut Line, channel: &mut Channel) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    loop {
+        let line = server.next();
+        let mut plain = Vec::new();
+        channel.unwrap_reply(&line, &mut plain).unwrap();
+        lines.push(plain);
+        if line.starts_with(b"632 ") {
+            return lines;
+        }
+    }
+}
+
+fn credential(certificates: &Path, key: &Path) -> Credential {
+    let chain = CertificateDer::pem_file_iter(certificates).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    Credential::new(chain, PrivateKey::from_der(&key).unwrap()).unwrap()
+}
+
+#[derive(Debug)]
+struct Everybody;
+
+impl Trust for Everybody {
+    fn verify(&self, chain: &[CertificateDer<'static>], _: UnixTime) -> Result<Peer, PeerError> {
+        let leaf = Certificate::from_der(&chain[0])?;
+        let end_entity = chain.iter().map(|der| Certificate::from_der(der).unwrap());
+        let end_entity = end_entity.clone().find(|one| one.proxy_cert_info().is_none()).unwrap();
+        let sent = chain.iter().filter(|der| !Certificate::from_der(der).unwrap().is_self_issued());
+        Ok(Peer::new(end_entity.subject_name(), leaf, sent.cloned().collect(), None))
+    }
+}
+
+/// A door for one session: everything passes, in order, until the client says QUIT.
+fn carry(client: TcpStream, server: TcpStream, site: &Site) -> DistinguishedName {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let trust: Arc<dyn Trust> = Arc::new(Everybody);
+    let host = credential(&site.directory().join("ca/host.pem"), &site.directory().join("ca/host.key"));
+    let config = AcceptorConfig::new(Arc::clone(&provider), &host, Arc::clone(&trust));
+    let (mut client, mut server) = (Line::new(client), Line::new(server));
+    let accepted = accept(&mut client, &config);
+    let mut inner = accepted.channel;
+    let config = InitiatorConfig {
+        provider,
+        credential: accepted.delegated.unwrap().credential,
+        trust,
+        expected: ExpectedPeer::Host(HostNames { names: vec!["s1.grid.test".to_owned()], address: None }),
+        delegates: true,
+    };
+    let mut outer = initiate(&mut server, config);
+    loop {
+        let line = client.next();
+        if line.is_empty() {
+            return accepted.peer.identity().clone();
+        }
+        let mut command = Vec::new();
+        inner.unwrap_command(&line, &mut command).unwrap();
+        println!("C {}", String::from_utf8_lossy(&command).trim_end());
+        let mut lines = ask(&mut server, &mut outer, &command);
+        loop {
+            let mut wrapped = Vec::new();
+            for (at, line) in lines.iter().enumerate() {
+                println!("S {}", String::from_utf8_lossy(line).trim_end());
+                inner.wrap_reply_line(line, at + 1 == lines.len(), &mut wrapped).unwrap();
+            }
+            client.send(&wrapped);
+            if lines[0][0] != b'1' {
+                break;
+            }
+            lines = hear(&mut server, &mut outer);
+        }
+    }
+}
+
+#[test]
+fn globus_url_copy_is_authenticated_here_and_logged_in_at_a_real_server_as_itself() {
+    let programs: Vec<&str> = PROGRAMS.iter().copied().chain(["globus-url-copy"]).collect();
+    if !skip::unless_present("GSI machines", &programs) {
+        return;
+    }
+    let site = Site::start(Security::Gsi(HostCertificates::Shared), Servers::Three);
+    let payload: Vec<u8> = (0..300_000_u32).map(|number| number.to_be_bytes()[3]).collect();
+    std::fs::write(site.data_directory().join("file"), &payload).unwrap();
+    let door = site.machine("door");
+    let address = SocketAddr::from((door.v4(), PORT));
+    let server = SocketAddr::from((site.machine("s1").v4(), PORT));
+    for version in ["TLS1_3_VERSION", "TLS1_2_VERSION"] {
+        let target = site.client_directory().join(version);
+        let listener = door.enter(|| TcpListener::bind(address).unwrap());
+        let identity = std::thread::scope(|scope| {
+            let session = scope.spawn(|| {
+                let (client, _) = listener.accept().unwrap();
+                let server = door.enter(|| TcpStream::connect(server).unwrap());
+                carry(client, server, &site)
+            });
+            let url = format!("gsiftp://{VIRTUAL_NAME}:{PORT}{}/file", path_text(&site.data_directory()));
+            let words = [
+                "globus-url-copy".to_owned(),
+                "-dbg".to_owned(),
+                url,
+                format!("file://{}", path_text(&target)),
+            ];
+            let environment = [("GLOBUS_GSSAPI_MAX_TLS_PROTOCOL", version)];
+            let finished = client::run(&site, site.machine("client"), &words, &environment, LIMIT);
+            assert!(finished.success(), "{}\n{}", finished.output, site.logs());
+            session.join().unwrap()
+        });
+        assert_eq!(identity.as_str(), USER);
+        assert!(std::fs::read(&target).unwrap() == payload, "{version}: the file is another one");
+    }
+}

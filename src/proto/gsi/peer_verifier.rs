@@ -1,0 +1,161 @@
+//! What rustls asks of the other end's certificates: their path as the grid has it, and the handshake's signature.
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use super::certificate::Certificate;
+use super::peer::{ExpectedPeer, Peer, PeerError, Trust};
+use super::signature;
+
+/// The verifier of one handshake, which keeps what it found.
+pub(super) struct PeerVerifier {
+    trust: Arc<dyn Trust>,
+    expected: ExpectedPeer,
+    algorithms: WebPkiSupportedAlgorithms,
+    found: OnceLock<Result<Peer, PeerError>>,
+}
+
+impl PeerVerifier {
+    pub(super) fn new(
+        trust: Arc<dyn Trust>,
+        expected: ExpectedPeer,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Self {
+        Self { trust, expected, algorithms, found: OnceLock::new() }
+    }
+
+    /// What came of it, once a chain was shown.
+    pub(super) fn found(&self) -> Option<&Result<Peer, PeerError>> {
+        self.found.get()
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let chain: Vec<CertificateDer<'static>> =
+            std::iter::once(leaf).chain(others).map(|der| der.clone().into_owned()).collect();
+        let found = self.trust.verify(&chain, now).and_then(|peer| {
+            self.expected.check(peer.leaf(), peer.identity())?;
+            Ok(peer)
+        });
+        let is_trusted = found.is_ok();
+        // rustls asks once; were it to ask again for another chain, that one is not the one that was judged.
+        if self.found.set(found).is_err() || !is_trusted {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(())
+    }
+
+    fn public_key(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Error> {
+        let certificate = Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+        Ok(certificate.spki().to_vec())
+    }
+
+    fn tls12(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        signature::verify_tls12(&Self::public_key(certificate)?, message, signed, &self.algorithms)?;
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn tls13(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        signature::verify_tls13(&Self::public_key(certificate)?, message, signed, &self.algorithms)?;
+        Ok(HandshakeSignatureValid::assertion())
+    }
+}
+
+impl fmt::Debug for PeerVerifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PeerVerifier").field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    /// None are named, as at Globus servers: clients send the one credential that they have.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify(leaf, others, now).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.tls12(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.tls13(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    /// The name is judged by what is expected, not by the one that rustls was given for SNI.
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(leaf, others, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.tls12(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.tls13(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -12,7 +12,7 @@ use super::channel::Channel;
 use super::credential::Credential;
 use super::delegation::{DELEGATES, DELEGATES_NOT, ReceiveError, receive, write_request};
 use super::handshake::{AcceptorConfig, Handshake, HandshakeError};
-use super::peer::{Peer, PeerError};
+use super::path::{PathError, Reason, VerifiedPath};
 use super::private_key::PrivateKey;
 
 /// What keeps the exchange going where TLS has nothing to send: Globus clients take a reply without a token for an error.
@@ -35,7 +35,7 @@ pub struct Accepted {
     /// What protects the commands and replies.
     pub channel: Channel,
     /// Who it is.
-    pub peer: Peer,
+    pub peer: VerifiedPath,
     /// The credential for acting in the client's name, or why there is none.
     pub delegated: Result<Delegated, NoDelegation>,
 }
@@ -47,7 +47,7 @@ pub struct Delegated {
     pub credential: Credential,
     /// How many further proxies may follow below it; `None` is any number. A real server that gets the user's rights from the door is
     /// one: with 0 there it cannot use them, and data connections that are to be authenticated will fail.
-    pub remaining_path_length: Option<u32>,
+    pub remaining_proxies: Option<u32>,
 }
 
 /// Why a client that has authenticated has handed over no credential.
@@ -58,7 +58,7 @@ pub enum NoDelegation {
     Declined,
     /// Its proxy must not sign another one.
     #[error("the client's proxy must not be delegated: {0}")]
-    PathLength(PeerError),
+    PathLength(PathError),
 }
 
 /// Why an exchange has failed. It cannot be gone on with; the client is told [`refusal`](super::adat::refusal), and may begin anew.
@@ -91,9 +91,9 @@ pub struct Acceptor {
 #[derive(Debug)]
 enum State {
     Handshake(Handshake),
-    Flag(Handshake, Peer),
-    KeyWanted(Handshake, Peer),
-    Certificate(Handshake, Peer, PrivateKey),
+    Flag(Handshake, VerifiedPath),
+    KeyWanted(Handshake, VerifiedPath),
+    Certificate(Handshake, VerifiedPath, PrivateKey),
     Over,
 }
 
@@ -167,7 +167,7 @@ impl Acceptor {
     fn read_flag(
         &mut self,
         mut handshake: Handshake,
-        peer: Peer,
+        peer: VerifiedPath,
         token: &[u8],
         now: UnixTime,
     ) -> Result<AcceptStep, AcceptError> {
@@ -185,7 +185,7 @@ impl Acceptor {
     fn take_certificate(
         &mut self,
         mut handshake: Handshake,
-        peer: Peer,
+        peer: VerifiedPath,
         key: PrivateKey,
         token: &[u8],
         now: UnixTime,
@@ -196,10 +196,10 @@ impl Acceptor {
         }
         let delegated = match receive(&answer, key, &peer, self.config.trust(), now) {
             Ok((credential, path)) => {
-                Ok(Delegated { credential, remaining_path_length: path.remaining_path_length() })
+                Ok(Delegated { credential, remaining_proxies: path.remaining_proxies() })
             }
             // A real server lets such a user in, who then has no authenticated data connections.
-            Err(ReceiveError::Refused(error)) if peer.remaining_path_length() == Some(0) => {
+            Err(ReceiveError::Refused(error)) if error.reason == Reason::PathLengthExceeded => {
                 Err(NoDelegation::PathLength(error))
             }
             Err(error) => return Err(AcceptError::Delegation(error)),
@@ -208,7 +208,11 @@ impl Acceptor {
     }
 }
 
-fn complete(handshake: Handshake, peer: Peer, delegated: Result<Delegated, NoDelegation>) -> AcceptStep {
+fn complete(
+    handshake: Handshake,
+    peer: VerifiedPath,
+    delegated: Result<Delegated, NoDelegation>,
+) -> AcceptStep {
     let channel = Channel::new(handshake.into_stream());
     AcceptStep::Complete(Box::new(Accepted { channel, peer, delegated }))
 }

@@ -166,3 +166,15 @@ fn wrapped_reply(line: &[u8]) -> Option<&[u8]> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+impl Channel {
+    /// A command without what [`Self::wrap_command`] adds.
+    pub(super) fn wrap_as_it_is(&mut self, text: &[u8]) -> Vec<u8> {
+        let mut token = Vec::new();
+        self.stream.write(text, &mut token).unwrap();
+        let mut line = b"ENC ".to_vec();
+        encode_into(&token, &mut line);
+        line
+    }
+}

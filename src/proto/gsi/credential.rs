@@ -5,10 +5,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 use super::certificate::{Certificate, MalformedCertificate};
+use super::path::MAX_CHAIN;
 use super::private_key::PrivateKey;
-
-/// Most certificates in a credential: a user's, and a proxy for each step that it was handed on.
-pub const MAX_CHAIN: usize = 32;
 
 /// Why a chain and a key are no credential.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -15,6 +15,8 @@ mod request;
 
 pub use issue::IssueError;
 pub(super) use issue::issue;
+#[cfg(test)]
+pub(super) use issue::sign_proxy;
 pub use receive::ReceiveError;
 pub(super) use receive::receive;
 pub use request::RequestError;

@@ -11,10 +11,12 @@ use rustls::{
 };
 
 use super::credential::Credential;
-use super::peer::{ExpectedPeer, Peer, PeerError, Trust};
+use super::path::VerifiedPath;
+use super::peer::{ExpectedPeer, PeerError};
 use super::peer_verifier::PeerVerifier;
 use super::session_clock::SessionClock;
 use super::token_stream::TokenStream;
+use super::trust::TrustStore;
 
 /// TLS 1.2 and 1.3, as Globus offers and accepts.
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -50,7 +52,7 @@ pub enum HandshakeError {
 pub struct AcceptorConfig {
     provider: Arc<CryptoProvider>,
     certified: Arc<CertifiedKey>,
-    trust: Arc<dyn Trust>,
+    trust: Arc<TrustStore>,
 }
 
 /// How a real server is logged in at.
@@ -61,7 +63,7 @@ pub struct InitiatorConfig {
     /// Who logs in.
     pub credential: Credential,
     /// Which authorities are trusted.
-    pub trust: Arc<dyn Trust>,
+    pub trust: Arc<TrustStore>,
     /// Who the server has to be.
     pub expected: ExpectedPeer,
     /// Whether the server gets a limited proxy of `credential`.
@@ -70,12 +72,12 @@ pub struct InitiatorConfig {
 
 impl AcceptorConfig {
     /// Answers with `credential` those whom `trust` accepts.
-    pub fn new(provider: Arc<CryptoProvider>, credential: &Credential, trust: Arc<dyn Trust>) -> Self {
+    pub fn new(provider: Arc<CryptoProvider>, credential: &Credential, trust: Arc<TrustStore>) -> Self {
         Self { provider, certified: credential.certified_key(), trust }
     }
 
-    pub(super) fn trust(&self) -> &dyn Trust {
-        &*self.trust
+    pub(super) fn trust(&self) -> &TrustStore {
+        &self.trust
     }
 }
 
@@ -157,8 +159,8 @@ impl Handshake {
         !self.stream.is_handshaking()
     }
 
-    /// The other end, once the handshake is complete.
-    pub(super) fn peer(&self) -> Result<Peer, HandshakeError> {
+    /// The other end's certificates, once the handshake is complete.
+    pub(super) fn peer(&self) -> Result<VerifiedPath, HandshakeError> {
         match self.verifier.found() {
             Some(Ok(peer)) if self.is_complete() => Ok(peer.clone()),
             Some(Err(error)) => Err(HandshakeError::Peer(error.clone())),

@@ -7,7 +7,7 @@ use rustls::pki_types::UnixTime;
 use super::channel::Channel;
 use super::delegation::{DELEGATES, DELEGATES_NOT, IssueError, PublicKeyRequest, RequestError, issue};
 use super::handshake::{Handshake, HandshakeError, InitiatorConfig};
-use super::peer::Peer;
+use super::path::VerifiedPath;
 
 /// A session with a real server.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Established {
     /// What protects the commands and replies.
     pub channel: Channel,
     /// The server.
-    pub peer: Peer,
+    pub peer: VerifiedPath,
 }
 
 /// Why an exchange has failed; it cannot be gone on with.
@@ -49,11 +49,11 @@ pub struct Initiator {
 enum State {
     Handshake(Handshake),
     /// Our last token of the handshake is out; the server's next says nothing.
-    Confirmation(Handshake, Peer),
+    Confirmation(Handshake, VerifiedPath),
     /// `D` is out.
-    Request(Handshake, Peer),
+    Request(Handshake, VerifiedPath),
     /// Everything is out; the server says 235.
-    End(Handshake, Peer),
+    End(Handshake, VerifiedPath),
     Over,
 }
 
@@ -107,8 +107,7 @@ impl Initiator {
                 if request.is_empty() {
                     return Err(HandshakeError::Truncated.into());
                 }
-                let algorithms = &self.config.provider.signature_verification_algorithms;
-                let request = PublicKeyRequest::from_der(&request, algorithms)?;
+                let request = PublicKeyRequest::from_der(&request)?;
                 let certificate = issue(&self.config.credential, &request, now)?;
                 let reply = handshake.write(&certificate)?;
                 self.state = State::End(handshake, peer);
@@ -134,7 +133,7 @@ impl Initiator {
         Ok(Established { channel: Channel::new(handshake.into_stream()), peer })
     }
 
-    fn say_flag(&mut self, mut handshake: Handshake, peer: Peer) -> Result<Vec<u8>, InitiateError> {
+    fn say_flag(&mut self, mut handshake: Handshake, peer: VerifiedPath) -> Result<Vec<u8>, InitiateError> {
         if self.config.delegates {
             let reply = handshake.write(&[DELEGATES])?;
             self.state = State::Request(handshake, peer);

@@ -9,20 +9,22 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::certificate::Certificate;
-use super::peer::{ExpectedPeer, Peer, PeerError, Trust};
-use super::signature;
+use super::path::VerifiedPath;
+use super::peer::{ExpectedPeer, PeerError};
+use super::tls_signature;
+use super::trust::TrustStore;
 
 /// The verifier of one handshake, which keeps what it found.
 pub(super) struct PeerVerifier {
-    trust: Arc<dyn Trust>,
+    trust: Arc<TrustStore>,
     expected: ExpectedPeer,
     algorithms: WebPkiSupportedAlgorithms,
-    found: OnceLock<Result<Peer, PeerError>>,
+    found: OnceLock<Result<VerifiedPath, PeerError>>,
 }
 
 impl PeerVerifier {
     pub(super) fn new(
-        trust: Arc<dyn Trust>,
+        trust: Arc<TrustStore>,
         expected: ExpectedPeer,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
@@ -30,7 +32,7 @@ impl PeerVerifier {
     }
 
     /// What came of it, once a chain was shown.
-    pub(super) fn found(&self) -> Option<&Result<Peer, PeerError>> {
+    pub(super) fn found(&self) -> Option<&Result<VerifiedPath, PeerError>> {
         self.found.get()
     }
 
@@ -40,12 +42,8 @@ impl PeerVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let chain: Vec<CertificateDer<'static>> =
-            std::iter::once(leaf).chain(others).map(|der| der.clone().into_owned()).collect();
-        let found = self.trust.verify(&chain, now).and_then(|peer| {
-            self.expected.check(peer.leaf(), peer.identity())?;
-            Ok(peer)
-        });
+        let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(others).cloned().collect();
+        let found = self.expected.verify(&chain, &self.trust, now);
         let is_trusted = found.is_ok();
         // rustls asks once; were it to ask again for another chain, that one is not the one that was judged.
         if self.found.set(found).is_err() || !is_trusted {
@@ -65,7 +63,7 @@ impl PeerVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signature::verify_tls12(&Self::public_key(certificate)?, message, signed, &self.algorithms)?;
+        tls_signature::verify_tls12(&Self::public_key(certificate)?, message, signed, &self.algorithms)?;
         Ok(HandshakeSignatureValid::assertion())
     }
 
@@ -75,7 +73,7 @@ impl PeerVerifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signature::verify_tls13(&Self::public_key(certificate)?, message, signed, &self.algorithms)?;
+        tls_signature::verify_tls13(&Self::public_key(certificate)?, message, signed, &self.algorithms)?;
         Ok(HandshakeSignatureValid::assertion())
     }
 }

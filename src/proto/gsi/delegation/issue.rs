@@ -54,10 +54,23 @@ pub(in super::super) fn issue(
     if now > leaf.validity().not_after {
         return Err(IssueError::Expired);
     }
+    let limited = ProxyCertInfo::new(PolicyLanguage::Limited, None);
+    sign_proxy(signer, &request.spki, form, &limited, now)
+}
+
+/// A proxy below `signer` for any key; whether it may sign that one is not asked.
+pub(in super::super) fn sign_proxy(
+    signer: &Credential,
+    spki: &[u8],
+    form: ProxyForm,
+    info: &ProxyCertInfo,
+    now: UnixTime,
+) -> Result<Vec<u8>, IssueError> {
+    let leaf = signer.leaf();
     let digest = Digest::of(leaf.signature_algorithm());
     // What it will be signed with is in what is signed.
     let algorithm = signer.key().sign(&[], digest).ok_or(IssueError::CannotSign)?.algorithm;
-    let serial = serial_of(&request.spki);
+    let serial = serial_of(spki);
     let subject =
         with_common_name(leaf.subject(), &serial.to_string()).map_err(|_| IssueError::CannotSign)?;
     let not_before = Duration::from_secs(now.as_secs()).saturating_sub(BACKDATED);
@@ -72,8 +85,8 @@ pub(in super::super) fn issue(
             leaf.subject().to_vec(),
             element(0x30, &validity),
             subject,
-            request.spki.clone(),
-            element(0xa3, &element(0x30, &extensions(leaf, form))),
+            spki.to_vec(),
+            element(0xa3, &element(0x30, &extensions(leaf, form, info))),
         ]
         .concat(),
     );
@@ -102,9 +115,8 @@ fn serial_of(spki: &[u8]) -> u32 {
     u32::from_be_bytes(first) >> 1
 }
 
-fn extensions(leaf: &Certificate, form: ProxyForm) -> Vec<u8> {
-    let info = ProxyCertInfo::new(PolicyLanguage::Limited, None).to_der(form);
-    let mut extensions = critical(form.oid().as_bytes(), &info);
+fn extensions(leaf: &Certificate, form: ProxyForm, info: &ProxyCertInfo) -> Vec<u8> {
+    let mut extensions = critical(form.oid().as_bytes(), &info.to_der(form));
     if let Some(usage) = leaf.key_usage() {
         extensions.extend(critical(oid::KEY_USAGE.as_bytes(), &usage.of_proxies_below().to_der()));
     }

@@ -5,8 +5,9 @@ use x509_cert::der::Tag;
 use super::super::certificate::{Certificate, MalformedCertificate};
 use super::super::credential::{Credential, CredentialError};
 use super::super::der::Elements;
-use super::super::peer::{Peer, PeerError, Trust};
+use super::super::path::{PathError, VerifiedPath, verify};
 use super::super::private_key::PrivateKey;
+use super::super::trust::TrustStore;
 
 /// Why what a peer answered to our request is no credential.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -25,7 +26,7 @@ pub enum ReceiveError {
     NotBelowPeer,
     /// Its path is not valid: not signed by the peer, expired, of a kind that may not follow.
     #[error("the delegated certificate is not accepted: {0}")]
-    Refused(PeerError),
+    Refused(PathError),
     /// Too many certificates.
     #[error("the delegated credential is not accepted: {0}")]
     Credential(CredentialError),
@@ -36,10 +37,10 @@ pub enum ReceiveError {
 pub(in super::super) fn receive(
     answer: &[u8],
     key: PrivateKey,
-    peer: &Peer,
-    trust: &dyn Trust,
+    peer: &VerifiedPath,
+    trust: &TrustStore,
     now: UnixTime,
-) -> Result<(Credential, Peer), ReceiveError> {
+) -> Result<(Credential, VerifiedPath), ReceiveError> {
     let leaf = first_certificate(answer)?;
     let read = Certificate::from_der(leaf).map_err(ReceiveError::Malformed)?;
     if read.spki() != key.spki() {
@@ -49,10 +50,10 @@ pub(in super::super) fn receive(
         return Err(ReceiveError::NotBelowPeer);
     }
     let mut chain = vec![CertificateDer::from(leaf.to_vec())];
-    chain.extend_from_slice(peer.chain());
-    let delegated = trust.verify(&chain, now).map_err(ReceiveError::Refused)?;
+    chain.extend(peer.certificates().iter().map(|above| CertificateDer::from(above.der().to_vec())));
+    let delegated = verify(&chain, trust, now).map_err(ReceiveError::Refused)?;
     // The path went up through the certificate whose key the peer has shown to have, and no other of that name.
-    if delegated.chain().get(1) != peer.chain().first() {
+    if delegated.certificates().get(1) != Some(peer.leaf()) {
         return Err(ReceiveError::NotBelowPeer);
     }
     let credential = Credential::new(chain, key).map_err(ReceiveError::Credential)?;

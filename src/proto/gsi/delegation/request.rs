@@ -1,24 +1,24 @@
 //! Certificate requests, PKCS #10 (RFC 2986).
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use x509_cert::der::Tag;
 
 use super::super::der::{Element, Wrong, element};
 use super::super::name::with_common_name;
+use super::super::path::Reason;
 use super::super::private_key::{Digest, PrivateKey};
-use super::super::signature::is_signed_by;
+use super::super::signature::{check_key, verify};
 
 /// What Globus writes where there is no name: whoever signs chooses the subject.
 const NO_NAME: &str = "NULL SUBJECT NAME ENTRY";
 
 /// Why a request is not to be signed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RequestError {
     /// Not a PKCS #10 request.
     #[error("the certificate request cannot be read: {0}")]
     Malformed(&'static str),
-    /// Not signed by the key that it is for, or in a way that is not accepted: RSA below 2048 bits, SHA-1.
-    #[error("the certificate request is not signed by its own key, or the key or the digest is too weak")]
-    NotItsKey,
+    /// Not signed by the key that it is for, or with a key or an algorithm that is not accepted.
+    #[error("the certificate request: {0}")]
+    Refused(Reason),
 }
 
 /// A request that proved that whoever sent it has the key.
@@ -40,14 +40,10 @@ pub(in super::super) fn write(key: &PrivateKey) -> Option<Vec<u8>> {
 
 impl PublicKeyRequest {
     /// Reads a request and has it prove that its sender has the key. Its name and attributes do not matter: the signer chooses.
-    pub(in super::super) fn from_der(
-        der: &[u8],
-        supported: &WebPkiSupportedAlgorithms,
-    ) -> Result<Self, RequestError> {
+    pub(in super::super) fn from_der(der: &[u8]) -> Result<Self, RequestError> {
         let parts = read(der).map_err(RequestError::Malformed)?;
-        if !is_signed_by(parts.spki, parts.algorithm, parts.info, parts.signature, supported) {
-            return Err(RequestError::NotItsKey);
-        }
+        check_key(parts.spki).map_err(RequestError::Refused)?;
+        verify(parts.spki, parts.algorithm, parts.info, parts.signature).map_err(RequestError::Refused)?;
         Ok(Self { spki: parts.spki.to_vec() })
     }
 }

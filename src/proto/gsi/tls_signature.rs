@@ -1,26 +1,8 @@
-//! Signatures under public keys that webpki would not look at inside a proxy certificate.
+//! Signatures of handshakes, by public keys that webpki would not look at inside a proxy certificate.
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::{CertificateError, DigitallySignedStruct, Error};
 use webpki::RawPublicKeyEntity;
-
-/// Whether `signature` over `message` is by the key of `spki`, made as the content of an AlgorithmIdentifier says.
-pub(super) fn is_signed_by(
-    spki: &[u8],
-    algorithm: &[u8],
-    message: &[u8],
-    signature: &[u8],
-    supported: &WebPkiSupportedAlgorithms,
-) -> bool {
-    let spki = SubjectPublicKeyInfoDer::from(spki);
-    let Ok(key) = RawPublicKeyEntity::try_from(&spki) else { return false };
-    // One identifier of ECDSA stands for several curves.
-    supported
-        .all
-        .iter()
-        .filter(|candidate| candidate.signature_alg_id().as_ref() == algorithm)
-        .any(|candidate| key.verify_signature(*candidate, message, signature).is_ok())
-}
 
 /// A signature of a TLS 1.2 handshake.
 pub(super) fn verify_tls12(

@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("balance", &["proto"]),
     ("config", &["balance", "proto"]),
     ("sys", &["proto"]),
-    ("tls", &["config"]),
+    ("tls", &["config", "proto"]),
     ("proxy", &["tls", "sys", "config", "balance", "proto"]),
     ("checker", &["tls", "sys", "config", "balance", "proto"]),
     ("resolver", &["config"]),

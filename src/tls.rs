@@ -4,12 +4,14 @@
 //!   certificate, key ─▶ credential ─▶ acceptor ─▶ control and data connections of clients
 //!                         validity       ▲ look: another certificate in the files
 //!   trust anchors ──────────────────▶ connector ─▶ control and data connections to a real server
+//!   trust directory of a grid site ─▶ trust_directory ─▶ whom GSI believes
 //! ```
 //!
 //! All cryptography is aws-lc-rs, asked for by name: rustls' process-wide choice belongs to whoever links another.
 mod acceptor;
 mod connector;
 mod credential;
+mod trust_directory;
 mod validity;
 
 use std::sync::{Arc, LazyLock};
@@ -19,6 +21,7 @@ use rustls::crypto::CryptoProvider;
 pub use acceptor::{Acceptor, Notice, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
+pub use trust_directory::{TrustDirectory, TrustNotice};
 
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =

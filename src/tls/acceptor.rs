@@ -48,7 +48,7 @@ struct Watched {
 
 /// What of a file changes when it is written or replaced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: (u64, u64),
     length: u64,
     modified: (i64, i64),
@@ -235,7 +235,7 @@ fn stamps(files: &config::Tls) -> [Option<Stamp>; 2] {
     [stamp(&files.certificate), stamp(&files.key)]
 }
 
-fn stamp(file: &Path) -> Option<Stamp> {
+pub(super) fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(file).ok()?;
     Some(Stamp {
         inode: (metadata.dev(), metadata.ino()),

@@ -439,7 +439,7 @@ pub(super) fn time(element: Element<'_>) -> Result<UnixTime, Wrong> {
 }
 
 /// Where `part` stands in `der`, which it was cut from.
-fn place_of(der: &[u8], part: &[u8]) -> Range<usize> {
+pub(super) fn place_of(der: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr() as usize - der.as_ptr() as usize;
     debug_assert!(start + part.len() <= der.len(), "a part of these bytes");
     start..start + part.len()

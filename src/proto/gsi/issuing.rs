@@ -174,10 +174,7 @@ impl Request {
             let list: Vec<u8> = self
                 .extensions
                 .iter()
-                .flat_map(|(kind, critical, value)| {
-                    let critical: &[u8] = if *critical { &[1, 1, 0xff] } else { &[] };
-                    element(0x30, &[&oid(kind), critical, &element(4, value)].concat())
-                })
+                .flat_map(|(kind, critical, value)| element_of_extension(kind, *critical, value))
                 .collect();
             content.extend(element(0xa3, &element(0x30, &list)));
         }
@@ -213,4 +210,73 @@ pub(crate) fn name(common_name: &str) -> Vec<u8> {
 
 pub(crate) fn inherit_all() -> ProxyCertInfo {
     ProxyCertInfo::new(PolicyLanguage::InheritAll, None)
+}
+
+/// The PEM of some DER.
+pub(crate) fn pem(label: &str, der: &[u8]) -> Vec<u8> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in der.chunks(48) {
+        for group in line.chunks(3) {
+            let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+                << (8 * (3 - group.len()));
+            for place in 0..4 {
+                let digit = ALPHABET[(bits >> (18 - 6 * place) & 63) as usize];
+                text.push(if place > group.len() { '=' } else { char::from(digit) });
+            }
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text.into_bytes()
+}
+
+/// What a revocation list is made of.
+#[derive(Clone)]
+pub(crate) struct Revocations {
+    pub(crate) version: u8,
+    pub(crate) issuer: Vec<u8>,
+    pub(crate) this_update: u64,
+    pub(crate) next_update: Option<u64>,
+    pub(crate) serials: Vec<Vec<u8>>,
+    pub(crate) extensions: Vec<u8>,
+}
+
+impl Revocations {
+    pub(crate) fn new(issuer: &[u8], serials: &[&[u8]]) -> Self {
+        Self {
+            version: 2,
+            issuer: issuer.to_vec(),
+            this_update: NOW - HOUR,
+            next_update: Some(NOW + HOUR),
+            serials: serials.iter().map(|serial| serial.to_vec()).collect(),
+            extensions: Vec::new(),
+        }
+    }
+
+    pub(crate) fn sign(&self, key: &Key) -> Vec<u8> {
+        let mut content = if self.version == 2 { vec![2, 1, 1] } else { Vec::new() };
+        content.extend(key.algorithm());
+        content.extend(&self.issuer);
+        content.extend(time(self.this_update));
+        content.extend(self.next_update.map(time).unwrap_or_default());
+        if !self.serials.is_empty() {
+            let entries: Vec<u8> = self
+                .serials
+                .iter()
+                .flat_map(|serial| element(0x30, &[element(2, serial), time(NOW - HOUR)].concat()))
+                .collect();
+            content.extend(element(0x30, &entries));
+        }
+        if !self.extensions.is_empty() {
+            content.extend(element(0xa0, &element(0x30, &self.extensions)));
+        }
+        signed(&element(0x30, &content), key)
+    }
+}
+
+/// An Extension.
+pub(crate) fn element_of_extension(kind: &str, critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical: &[u8] = if critical { &[1, 1, 0xff] } else { &[] };
+    element(0x30, &[&oid(kind), critical, &element(4, value)].concat())
 }

@@ -172,6 +172,7 @@ impl Table<'_> {
             announce_address,
             proxy_protocol_from,
             tls,
+            gsi,
             foreign_data_addresses,
             trusted_networks,
             max_sessions,
@@ -203,6 +204,9 @@ impl Table<'_> {
         self.key("connect_timeout", connect_timeout, &after.connect_timeout);
         self.optional("tls", (tls.as_ref(), after.tls.as_ref()), |table, before, after| {
             table.tls(before, after);
+        });
+        self.optional("gsi", (gsi.as_ref(), after.gsi.as_ref()), |table, before, after| {
+            table.gsi(before, after);
         });
         self.inner("check").check(check, &after.check);
         self.each(
@@ -336,6 +340,8 @@ impl Table<'_> {
             checks_data_peer,
             send_proxy_protocol,
             tls,
+            gsi_name,
+            gsi_subject,
             check,
             inhibit_on_failure,
         } = before;
@@ -346,6 +352,8 @@ impl Table<'_> {
         self.key("data_ports", data_ports, &after.data_ports);
         self.key("checks_data_peer", checks_data_peer, &after.checks_data_peer);
         self.key("send_proxy_protocol", send_proxy_protocol, &after.send_proxy_protocol);
+        self.key("gsi_name", gsi_name, &after.gsi_name);
+        self.key("gsi_subject", gsi_subject, &after.gsi_subject);
         self.key("inhibit_on_failure", inhibit_on_failure, &after.inhibit_on_failure);
         self.optional("tls", (tls.as_ref(), after.tls.as_ref()), |table, before, after| {
             table.server_tls(before, after);
@@ -353,6 +361,13 @@ impl Table<'_> {
         self.optional("check", (check.as_ref(), after.check.as_ref()), |table, before, after| {
             table.check(before, after);
         });
+    }
+
+    fn gsi(&mut self, before: &Gsi, after: &Gsi) {
+        let Gsi { certificate, key, trust_anchors } = before;
+        self.key("certificate", certificate, &after.certificate);
+        self.key("key", key, &after.key);
+        self.key("trust_anchors", trust_anchors, &after.trust_anchors);
     }
 
     fn server_tls(&mut self, before: &ServerTls, after: &ServerTls) {

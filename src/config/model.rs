@@ -66,6 +66,8 @@ pub struct VirtualServer {
     pub proxy_protocol_from: Vec<ipnet::IpNet>,
     /// The door's own TLS, for clients with AUTH TLS.
     pub tls: Option<Tls>,
+    /// GSI that ends at the door; bytes of AUTH GSSAPI pass unread where it is not set.
+    pub gsi: Option<Gsi>,
     /// Which addresses a session may name in PORT, EPRT and SPOR.
     pub foreign_data_addresses: ForeignDataAddresses,
     /// Networks that every session may name in PORT, EPRT and SPOR.
@@ -129,6 +131,17 @@ pub struct Tls {
     pub required: bool,
 }
 
+/// GSI that ends at the door: `[virtual_server.gsi]` with `mode = "terminate"`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gsi {
+    /// The host's certificate and its chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The directory of authorities, signing policies and revocation lists.
+    pub trust_anchors: PathBuf,
+}
+
 /// TLS between door and real server, control and data: `tls` of a real server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerTls {
@@ -177,6 +190,10 @@ pub struct RealServer {
     pub send_proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS to it.
     pub tls: Option<ServerTls>,
+    /// The host name in its GSI certificate, where that is neither its own nor the virtual server's.
+    pub gsi_name: Option<String>,
+    /// The subject of its GSI certificate as a whole, in the slash form.
+    pub gsi_subject: Option<String>,
     /// How its own health is found out, where that is not as for the others.
     pub check: Option<Check>,
     /// Whether its failure gives it weight 0 in place of taking it out.

@@ -28,6 +28,8 @@ pub(super) const REAL_SERVER: Kind = Kind {
         "send_proxy_protocol",
         "inhibit_on_failure",
         "tls",
+        "gsi_name",
+        "gsi_subject",
         "check",
     ],
 };
@@ -159,6 +161,8 @@ fn read_real_server(
         tls: tls
             .and_then(|field| field.section(&SERVER_TLS, &KINDS))
             .map(|section| read_server_tls(&section, findings)),
+        gsi_name: section.field("gsi_name").and_then(|field| field.parsed(host_name)),
+        gsi_subject: section.field("gsi_subject").and_then(|field| field.parsed(subject)),
         check: section
             .field("check")
             .and_then(|field| field.section(&SERVER_CHECK, &KINDS))
@@ -175,6 +179,16 @@ fn read_real_server(
         tls: tls.map(|field| field.at),
     };
     (server, places)
+}
+
+fn subject(text: &str) -> Result<String, address::Refusal> {
+    if text.starts_with('/') && text.contains('=') {
+        return Ok(text.to_owned());
+    }
+    Err((
+        format!("`{}` is no subject of a certificate", shown(text)),
+        "write it as `openssl x509 -subject -nameopt compat` shows it: /DC=org/…/CN=…".into(),
+    ))
 }
 
 fn read_proxy_protocol(field: Field<'_>) -> Option<Version> {

@@ -70,7 +70,7 @@ pub(super) fn read_server_tls(section: &Section<'_>, findings: &Findings) -> Ser
 }
 
 /// A file. A relative name would mean another one in a shell than in a service.
-fn absolute_path(text: &str) -> Result<PathBuf, Refusal> {
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, Refusal> {
     if text.starts_with('/') && !text.contains('\0') {
         return Ok(PathBuf::from(text));
     }

@@ -77,6 +77,11 @@ pub(super) const CHECK: Kind = Kind {
     ],
 };
 
+/// Where sites have them (GSI C, "sysconfig").
+const HOST_CERTIFICATE: &str = "/etc/grid-security/hostcert.pem";
+const HOST_KEY: &str = "/etc/grid-security/hostkey.pem";
+const TRUST_ANCHORS: &str = "/etc/grid-security/certificates";
+
 /// Of a virtual server without one; enough for a file that has only one.
 const DEFAULT_NAME: &str = "gridftp";
 
@@ -105,9 +110,7 @@ pub(super) fn read_virtual_server(
         .map_or_else(Check::default, |check| read_check(&check, &default.check, findings));
     let real_servers = read_real_servers(section, &check, findings);
     let gsi = section.field("gsi").and_then(|field| field.section(&GSI, &KINDS));
-    if let Some(gsi) = &gsi {
-        read_gsi(gsi, findings);
-    }
+    let termination = gsi.as_ref().and_then(|gsi| read_gsi(gsi, findings));
     let (tls, tls_places) = section
         .field("tls")
         .and_then(|field| field.section(&DOOR_TLS, &KINDS))
@@ -161,6 +164,7 @@ pub(super) fn read_virtual_server(
         announce_address,
         proxy_protocol_from,
         tls,
+        gsi: termination,
         foreign_data_addresses: section
             .field("foreign_data_addresses")
             .and_then(|field| field.word(&["deny", "third-party", "allow"], &[]))
@@ -187,9 +191,16 @@ pub(super) fn read_virtual_server(
     (virtual_server, places)
 }
 
-fn read_gsi(section: &Section<'_>, findings: &Findings) {
-    if let Some(field) = section.field("mode") {
-        field.word::<String>(&["passthrough"], &["terminate"]);
+fn read_gsi(section: &Section<'_>, findings: &Findings) -> Option<Gsi> {
+    let mode = section.field("mode").and_then(|field| field.word::<String>(&["passthrough", "terminate"], &[]));
+    if mode.as_deref() == Some("terminate") {
+        let path = |key, default: &str| {
+            let field = section.field(key);
+            field.map_or_else(|| Some(PathBuf::from(default)), |field| field.parsed(absolute_path))
+        };
+        let certificate = path("certificate", HOST_CERTIFICATE);
+        let (key, trust_anchors) = (path("key", HOST_KEY), path("trust_anchors", TRUST_ANCHORS));
+        return Some(Gsi { certificate: certificate?, key: key?, trust_anchors: trust_anchors? });
     }
     let unused = ["certificate", "key", "trust_anchors"].map(|key| section.field(key));
     for field in unused.iter().flatten() {
@@ -199,7 +210,8 @@ fn read_gsi(section: &Section<'_>, findings: &Findings) {
         findings.warning(
             first,
             "certificate, key and trust anchors are not used in `mode = \"passthrough\"`",
-            "remove them, the real servers have their own",
+            "remove them, the real servers have their own; or write `mode = \"terminate\"`",
         );
     }
+    None
 }

@@ -1,0 +1,51 @@
+//! Lines of a control connection on which no session is yet.
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::proto::gsi::adat;
+
+/// Longest line before a session: one that carries a token.
+const MAX_LINE: usize = adat::MAX_TOKEN.div_ceil(3) * 4 + 64;
+/// What is read at once, in bytes.
+const READ_SIZE: usize = 4096;
+
+/// What has arrived and was not used.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    bytes: Vec<u8>,
+    /// Up to here no line ends.
+    searched: usize,
+}
+
+impl Lines {
+    pub(super) fn new(before: Vec<u8>) -> Self {
+        Self { bytes: before, searched: 0 }
+    }
+
+    /// The next line with its end; `None` where the peer has closed.
+    pub(super) async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.bytes[self.searched..]) {
+                let rest = self.bytes.split_off(self.searched + end + 1);
+                self.searched = 0;
+                return Ok(Some(std::mem::replace(&mut self.bytes, rest)));
+            }
+            self.searched = self.bytes.len();
+            if self.bytes.len() > MAX_LINE {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line has no end"));
+            }
+            self.bytes.reserve(READ_SIZE);
+            if stream.read_buf(&mut self.bytes).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    pub(super) fn into_rest(self) -> Vec<u8> {
+        self.bytes
+    }
+}

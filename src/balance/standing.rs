@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::ejection::{Clients, Conduct, Deed, Ejected, EjectionPolicy};
+use super::ejection::{Conduct, Deed, Ejected, EjectionPolicy};
 use super::slow_start::{WARM, Warmth, warmth};
 
 /// See the module's text.
@@ -127,7 +127,7 @@ impl Standing {
         now: Instant,
         policy: &EjectionPolicy,
         deed: Deed,
-        client: (IpAddr, Clients),
+        client: IpAddr,
         how: &str,
     ) -> Option<String> {
         self.with_conduct(|conduct| conduct.failed(now, policy, deed, client, how))

@@ -212,7 +212,8 @@ fn ejections_and_slow_starts_outlive_a_configuration_and_those_that_it_adds_star
     let vs = &service.virtual_server;
     assert!(vs.handle_failure(now(), &server(&before, "s1"), CLIENT, Deed::Transfer, "reply 451").is_none());
     vs.handle_success(&server(&before, "s2"), Deed::Transfer);
-    let ejected = vs.handle_failure(now(), &server(&before, "s1"), CLIENT, Deed::Transfer, "reply 451");
+    let another = IpAddr::from([192, 0, 2, 201]);
+    let ejected = vs.handle_failure(now(), &server(&before, "s1"), another, Deed::Transfer, "reply 451");
     assert!(ejected.is_some());
     let three = [two[0], two[1], ("s3", "127.0.0.4", "")];
     let after = next(&before, &virtual_server("v", KEYS, &three));

@@ -91,7 +91,7 @@ impl VirtualServer {
     pub fn observe(&self, now: Instant) -> Vec<AvailabilityChange> {
         let mut changes = Vec::new();
         for server in self.real_servers() {
-            if server.standing.observe(now, server.may_have_sessions(), self.availability.slow_start) {
+            if server.standing.observe(now, || server.may_have_sessions(), self.availability.slow_start) {
                 server.offer_places();
                 changes.push(AvailabilityChange::Returned(Arc::clone(server)));
             }

@@ -239,7 +239,7 @@ impl Status {
         uptime: u64,
         now: Instant,
     ) -> Self {
-        let removed = in_force.generation.removed();
+        let removed = in_force.generation.removed(now);
         let everything = || in_force.services().iter().chain(&removed.services);
         let of = |(number, service): (usize, &Arc<Service>)| {
             let mut status = VirtualServerStatus::of(service, &removed, now);

@@ -8,13 +8,16 @@
 //!
 //! Identity is a name: a virtual server's, and within it a real server's with its address and port. What has the same
 //! identity keeps counts, health and what operators have said of it; what has gone is remembered until its last session
-//! has ended, and is the same again if it comes back before.
+//! has ended, and longer where something was said of it ([`Removed`]), and is the same again if it comes back before.
+mod removed;
+
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::availability::availability;
+use super::now;
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;
@@ -23,6 +26,7 @@ use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
 use crate::config;
 use crate::proto::ftp::OwnPorts;
 use crate::tls::{Acceptor, Connector, CredentialProblem, Reread};
+pub(crate) use removed::Removed;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -33,14 +37,6 @@ pub struct Generation {
     own_ports: Arc<OwnPorts>,
     transfer_log: Arc<TransferLog>,
     sessions: Arc<SiteSessions>,
-}
-
-/// What no configuration names any more, but sessions still use.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Removed {
-    pub(crate) services: Vec<Arc<Service>>,
-    /// With the names of their virtual servers, which may be there still.
-    pub(crate) real_servers: Vec<(String, Arc<RealServer>)>,
 }
 
 /// A generation that can take over, and what comes with it.
@@ -103,10 +99,16 @@ impl Generation {
         &self.services
     }
 
-    /// What sessions use that is in no configuration any more.
-    pub(crate) fn removed(&self) -> Removed {
+    /// What is in no configuration any more, and sessions use or an operator has steered.
+    pub(crate) fn removed(&self, now: Instant) -> Removed {
+        let mut removed = self.remembered(now);
+        removed.forget_unsteered();
+        removed
+    }
+
+    fn remembered(&self, now: Instant) -> Removed {
         let mut removed = self.removed.clone();
-        removed.forget_unused();
+        removed.forget_unused(now);
         removed
     }
 
@@ -127,7 +129,7 @@ impl Generation {
         let mut successor = Successor {
             generation: Self {
                 services: Vec::with_capacity(everything.len()),
-                removed: self.removed(),
+                removed: self.remembered(now()),
                 live_ports: Arc::clone(&self.live_ports),
                 own_ports: Arc::clone(&self.own_ports),
                 transfer_log: Arc::clone(&self.transfer_log),
@@ -187,7 +189,7 @@ impl Successor {
                     "{place}: weight {weight}, as an operator chose it, gives way to the file's"
                 ));
             }
-            if server.is_drained() && !server.is_removed() {
+            if server.has_ordered_drain() {
                 said.push(format!("{place}: stays drained until `gridfront undrain`"));
             }
         }
@@ -354,13 +356,6 @@ impl Successor {
         });
         removed.services.extend(before.services.iter().map(Arc::clone));
         removed.services.retain(|service| successor_of(service.virtual_server.name()).is_none());
-    }
-}
-
-impl Removed {
-    fn forget_unused(&mut self) {
-        self.services.retain(|service| service.virtual_server.active() > 0);
-        self.real_servers.retain(|(_, server)| server.active() > 0);
     }
 }
 

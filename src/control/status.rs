@@ -270,7 +270,7 @@ impl Status {
 impl VirtualServerStatus {
     fn of(service: &Service, removed: &Removed, now: Instant) -> Self {
         let server = &service.virtual_server;
-        let gone = removed.real_servers.iter().filter(|(of, _)| of == server.name()).map(|(_, real)| real);
+        let gone = removed.all_servers().filter(|(of, _)| of == server.name()).map(|(_, real)| real);
         // Of a virtual server that has gone itself they are all among these.
         let present = server
             .real_servers()
@@ -294,6 +294,7 @@ impl VirtualServerStatus {
                 .availability()
                 .sorry_server
                 .as_ref()
+                .filter(|sorry| !sorry.is_removed())
                 .map(|sorry| RealServerStatus::of(sorry, now)),
             removed: false,
         }

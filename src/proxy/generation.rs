@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::availability::availability;
+use super::availability::{SORRY_SERVER, availability, sorry_server_spec};
 use super::now;
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
@@ -149,7 +149,8 @@ impl Generation {
             let service = successor.build(config, self.find(&config.name), &site, today)?;
             successor.generation.services.push(Arc::new(service));
         }
-        successor.see_off(self);
+        let Generation { services, removed, .. } = &mut successor.generation;
+        removed.see_off(self, services);
         Ok(successor)
     }
 
@@ -193,11 +194,12 @@ impl Successor {
                 said.push(format!("{place}: stays drained until `gridfront undrain`"));
             }
         }
-        for (virtual_server, server) in &self.generation.removed.real_servers {
+        for (virtual_server, server) in self.generation.removed.all_servers() {
             let (name, sessions) = (server.name(), server.active());
             if sessions > 0 && !server.is_removed() {
+                let kind = if name == SORRY_SERVER { "" } else { "real_server " };
                 said.push(format!(
-                    "virtual_server {virtual_server}: real_server {name}: {sessions} sessions are drained"
+                    "virtual_server {virtual_server}: {kind}{name}: {sessions} sessions are drained"
                 ));
             }
         }
@@ -211,7 +213,7 @@ impl Successor {
         let back: Vec<Arc<RealServer>> =
             self.settings.iter().map(|settings| Arc::clone(&settings.server)).collect();
         let back = back.into_iter().filter(|server| server.is_removed()).collect::<Vec<_>>();
-        let gone = self.generation.removed.real_servers.iter().map(|(_, server)| server);
+        let gone = self.generation.removed.all_servers().map(|(_, server)| server);
         let gone: Vec<Arc<RealServer>> = gone.filter(|server| !server.is_removed()).map(Arc::clone).collect();
         // First: whoever waits for a place is woken by a removal, and is to find the servers that there are then.
         let generation = self.put_in_force();
@@ -263,7 +265,10 @@ impl Successor {
         };
         let servers =
             config.real_servers.iter().map(|server| self.real_server(config, server, before)).collect();
-        let availability = availability(config);
+        let mut availability = availability(config);
+        if let Some(sorry) = &mut availability.sorry_server {
+            self.take_back_sorry_server(&config.name, sorry);
+        }
         let (virtual_server, lasting) = match before {
             None => (
                 VirtualServer::new(
@@ -337,25 +342,17 @@ impl Successor {
         }
     }
 
-    /// Remembers what of the generation before is not in this one.
-    fn see_off(&mut self, before: &Generation) {
-        let Generation { services, removed, .. } = &mut self.generation;
-        let successor_of = |name: &str| services.iter().find(|service| service.virtual_server.name() == name);
-        for service in before.services.iter().chain(&before.removed.services) {
-            let name = service.virtual_server.name();
-            for server in service.virtual_server.real_servers() {
-                if !removed.real_servers.iter().any(|(_, known)| Arc::ptr_eq(known, server)) {
-                    removed.real_servers.push((name.to_owned(), Arc::clone(server)));
-                }
-            }
-        }
-        removed.real_servers.retain(|(of, server)| {
-            !successor_of(of).is_some_and(|service| {
-                service.virtual_server.real_servers().iter().any(|known| Arc::ptr_eq(known, server))
-            })
-        });
-        removed.services.extend(before.services.iter().map(Arc::clone));
-        removed.services.retain(|service| successor_of(service.virtual_server.name()).is_none());
+    /// Instead of a new one the one that was removed and holds sessions still, so that they are not told to leave.
+    fn take_back_sorry_server(&mut self, virtual_server: &str, sorry: &mut Arc<RealServer>) {
+        let removed = &self.generation.removed.sorry_servers;
+        let same = |(of, known): &&(String, Arc<RealServer>)| {
+            of == virtual_server && known.address() == sorry.address()
+        };
+        let Some((_, known)) = removed.iter().find(same) else { return };
+        let known = Arc::clone(known);
+        *sorry = Arc::clone(&known);
+        let spec = sorry_server_spec(known.address());
+        self.settings.push(Settings { virtual_server: virtual_server.into(), server: known, spec });
     }
 }
 

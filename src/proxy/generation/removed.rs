@@ -2,6 +2,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Generation;
 use crate::balance::RealServer;
 use crate::proxy::service::Service;
 
@@ -19,12 +20,46 @@ pub(crate) struct Removed {
     pub(crate) services: Vec<Arc<Service>>,
     /// With the names of their virtual servers, which may be there still; those that have gone last are behind.
     pub(crate) real_servers: Vec<(String, Arc<RealServer>)>,
+    /// The same of sorry servers.
+    pub(crate) sorry_servers: Vec<(String, Arc<RealServer>)>,
 }
 
 impl Removed {
-    /// What must not be forgotten by `now`.
+    /// Real servers and sorry servers.
+    pub(crate) fn all_servers(&self) -> impl Iterator<Item = &(String, Arc<RealServer>)> {
+        self.real_servers.iter().chain(&self.sorry_servers)
+    }
+
+    /// Remembers what of the generation before is not among those that follow.
+    pub(super) fn see_off(&mut self, before: &Generation, services: &[Arc<Service>]) {
+        let successor_of = |name: &str| services.iter().find(|service| service.virtual_server.name() == name);
+        for service in before.services.iter().chain(&before.removed.services) {
+            let name = service.virtual_server.name();
+            for server in service.virtual_server.real_servers() {
+                add(&mut self.real_servers, name, server);
+            }
+            if let Some(sorry) = &service.virtual_server.availability().sorry_server {
+                add(&mut self.sorry_servers, name, sorry);
+            }
+        }
+        self.real_servers.retain(|(of, server)| {
+            !successor_of(of).is_some_and(|service| {
+                service.virtual_server.real_servers().iter().any(|known| Arc::ptr_eq(known, server))
+            })
+        });
+        self.sorry_servers.retain(|(of, server)| {
+            let sorry = successor_of(of)
+                .and_then(|service| service.virtual_server.availability().sorry_server.as_ref());
+            !sorry.is_some_and(|known| Arc::ptr_eq(known, server))
+        });
+        self.services.extend(before.services.iter().map(Arc::clone));
+        self.services.retain(|service| successor_of(service.virtual_server.name()).is_none());
+    }
+
+    /// Forgets what need not be remembered at `now`.
     pub(super) fn forget_unused(&mut self, now: Instant) {
         self.services.retain(|service| service.virtual_server.active() > 0);
+        self.sorry_servers.retain(|(_, server)| server.active() > 0);
         self.real_servers.retain(|(_, server)| server.active() > 0 || is_remembered(server, now));
         let idle = self.real_servers.iter().filter(|(_, server)| server.active() == 0).count();
         let mut too_many = idle.saturating_sub(MAX_REMEMBERED);
@@ -38,6 +73,12 @@ impl Removed {
     /// Leaves out what is none of an operator's business: servers without sessions of which nobody has said anything.
     pub(super) fn forget_unsteered(&mut self) {
         self.real_servers.retain(|(_, server)| server.active() > 0 || server.is_steered());
+    }
+}
+
+fn add(servers: &mut Vec<(String, Arc<RealServer>)>, virtual_server: &str, server: &Arc<RealServer>) {
+    if !servers.iter().any(|(_, known)| Arc::ptr_eq(known, server)) {
+        servers.push((virtual_server.to_owned(), Arc::clone(server)));
     }
 }
 

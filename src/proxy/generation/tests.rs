@@ -292,3 +292,42 @@ fn what_was_said_of_servers_that_have_gone_is_remembered_within_bounds() {
     let names: Vec<&str> = many.real_servers.iter().map(|(_, server)| server.name()).collect();
     assert_eq!((names.len(), names[0], names[1023]), (1024, "s6", "s1029"), "the first to go are forgotten");
 }
+
+#[test]
+fn the_sessions_of_a_sorry_server_that_goes_or_changes_are_drained() {
+    let text = |keys: &str| virtual_server("v", keys, &[("s1", "127.0.0.2", "weight = 0")]);
+    let with = |address: &str| text(&format!("sorry_server = \"{address}\""));
+    let sorry_sessions = |generation: &Generation| {
+        let removed = generation.removed(now()).sorry_servers;
+        removed
+            .iter()
+            .map(|(_, server)| (server.address().ip().to_string(), server.active()))
+            .collect::<Vec<_>>()
+    };
+    let other = virtual_server("w", "port = 2812", &[("s9", "127.0.0.9", "")]);
+    for gone in [text(""), with("127.0.0.4"), other] {
+        let before = first(&with("127.0.0.3"));
+        let service = Arc::clone(&before.services()[0]);
+        let _admission = service.virtual_server.admit().unwrap();
+        let placement = service.virtual_server.place(now(), CLIENT, &Tried::default()).unwrap();
+        let sessions = Arc::new(SessionTable::new(now()));
+        let registration = sessions.register();
+        registration.set_server(placement.real_server());
+        let successor = before.next(&model(&gone), SystemTime::UNIX_EPOCH).unwrap();
+        let told = "virtual_server v: sorry_server: 1 sessions are drained".to_owned();
+        assert!(successor.circumstances().contains(&told), "{:?}", successor.circumstances());
+        let after = successor.take_over(now(), &sessions);
+        assert!(registration.take_server_change() && placement.real_server().drain().is_some(), "{gone}");
+        assert_eq!(sorry_sessions(&after), [("127.0.0.3".to_owned(), 1)]);
+        // A session that looks for a server by the old configuration does not find it.
+        assert!(service.virtual_server.place(now(), CLIENT, &Tried::default()).is_err());
+
+        let back = after.next(&model(&with("127.0.0.3")), SystemTime::UNIX_EPOCH).unwrap();
+        let back = back.take_over(now(), &sessions);
+        assert!(registration.take_server_change() && placement.real_server().drain().is_none(), "it is back");
+        let sorry = back.services()[0].virtual_server.availability().sorry_server.clone().unwrap();
+        assert!(Arc::ptr_eq(&sorry, placement.real_server()));
+        drop(placement);
+        assert_eq!(sorry_sessions(&back), []);
+    }
+}

@@ -190,7 +190,7 @@ impl Successor {
                     "{place}: weight {weight}, as an operator chose it, gives way to the file's"
                 ));
             }
-            if server.has_ordered_drain() {
+            if server.has_ordered_drain() && spec.name != SORRY_SERVER {
                 said.push(format!("{place}: stays drained until `gridfront undrain`"));
             }
         }
@@ -228,6 +228,10 @@ impl Successor {
 
     fn put_in_force(self) -> Generation {
         for Settings { server, spec, .. } in &self.settings {
+            if spec.name == SORRY_SERVER && server.is_removed() {
+                // Somebody may have set a deadline while it was removed; in service it cannot be drained.
+                server.handle_undrain();
+            }
             server.reconfigure(spec);
         }
         for (_, acceptor, certificate) in self.certificates {

@@ -139,10 +139,11 @@ impl Begin {
     }
 }
 
-fn command(probe: &Probe, script: &Script) -> Command {
+fn command(probe: &Probe, script: &Script, examined: &Path) -> Command {
     let server = &probe.server;
-    let mut command = Command::new(&script.program);
+    let mut command = Command::new(examined);
     command
+        .arg0(&script.program)
         .args(&script.arguments)
         .env_clear()
         .env("PATH", SEARCH_PATH)
@@ -159,8 +160,8 @@ fn command(probe: &Probe, script: &Script) -> Command {
 
 fn launch(probe: &Probe, script: &Script, place: Place) -> Result<Running, CannotRun> {
     let program = script.program.as_path();
-    security::examine(program)?;
-    let mut command = command(probe, script);
+    let examined = security::examine(program)?;
+    let mut command = command(probe, script, &examined);
     let start = |source| CannotRun::Start { program: program.into(), source };
     // One pipe for both, so that the last line is the last that was written.
     let (reader, writer) = std::io::pipe().map_err(start)?;
@@ -177,9 +178,16 @@ async fn wait(running: Running, deadline: Instant, last_line: &mut LastLine) -> 
     let by_itself = async {
         let mut open = true;
         let mut buffer = [0; 1024];
+        let mut ended = std::pin::pin!(async {
+            // What it leaves behind in its group would be one more at every check. A daemon has a session of its own.
+            if group.leader_has_ended().await {
+                group.kill();
+            }
+            child.wait().await
+        });
         loop {
             tokio::select! {
-                status = child.wait() => return status,
+                status = &mut ended => return status,
                 read = output.read(&mut buffer), if open => match read {
                     Ok(count @ 1..) => last_line.take(&buffer[..count]),
                     _ => open = false,
@@ -190,7 +198,7 @@ async fn wait(running: Running, deadline: Instant, last_line: &mut LastLine) -> 
     if let Ok(status) = timeout_at(deadline, by_itself).await {
         group.release();
         let mut buffer = [0; 1024];
-        // What it wrote last; a child of its own may hold the pipe open, and go on to write.
+        // What it wrote last; a daemon that it has started may hold the pipe open, and go on to write.
         for _ in 0..PIPE / buffer.len() {
             let Ok(count @ 1..) = output.try_read(&mut buffer) else { break };
             last_line.take(&buffer[..count]);

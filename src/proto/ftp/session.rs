@@ -294,9 +294,9 @@ impl Session {
 
     /// What became of a [`RelayRequest`](super::RelayRequest). What waited for it goes on with the next call of
     /// [`Session::handle_client`].
-    pub fn handle_relay(&mut self, id: RelayId, answer: RelayAnswer) {
+    pub fn handle_relay(&mut self, now: Instant, id: RelayId, answer: RelayAnswer) {
         if self.ended.is_none() {
-            self.on_relay_answer(id, answer);
+            self.on_relay_answer(now, id, answer);
         }
     }
 
@@ -389,6 +389,14 @@ impl Session {
     #[must_use]
     pub fn asked_since(&self) -> Option<Instant> {
         self.data.as_ref().filter(|data| data.asks_server()).map(|data| data.since)
+    }
+
+    /// Since when the real server has known that the upload it is to answer next has lost its data connection. As above, no
+    /// reply can be given in its place.
+    #[must_use]
+    pub fn broken_since(&self) -> Option<Instant> {
+        let transfer = self.transfers.front()?;
+        transfer.broken_since.map(|since| since.max(transfer.since))
     }
 
     /// Whether nothing would be lost by ending the session now.

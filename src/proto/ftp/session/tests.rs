@@ -190,7 +190,7 @@ impl Rig {
     }
 
     fn driver(&mut self, id: u32, answer: RelayAnswer) -> &mut Self {
-        self.session.handle_relay(RelayId(id), answer);
+        self.session.handle_relay(self.now, RelayId(id), answer);
         self.resume()
     }
 

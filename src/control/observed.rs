@@ -75,6 +75,7 @@ impl Observed {
             usage,
             started: self.start_date,
             draining: self.is_draining(),
+            reloads: self.reloader.record(),
             control_connections: self.sessions.len(),
             log_lines_lost: self.loss.lines(),
             transfer_log_lines_lost: services

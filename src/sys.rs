@@ -15,3 +15,4 @@ pub mod process_group;
 pub mod processors;
 pub mod service_manager;
 pub mod socket;
+pub mod thread;

@@ -11,6 +11,7 @@
 mod acceptor;
 mod connector;
 mod credential;
+mod gsi_acceptor;
 mod trust_directory;
 mod validity;
 
@@ -21,6 +22,7 @@ use rustls::crypto::CryptoProvider;
 pub use acceptor::{Acceptor, Notice, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
+pub use gsi_acceptor::{GsiAcceptor, GsiNotice, calendar};
 pub use trust_directory::{TrustDirectory, TrustNotice};
 
 fn provider() -> Arc<CryptoProvider> {

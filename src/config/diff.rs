@@ -12,7 +12,7 @@ use std::fmt;
 
 use self::shown::Shown;
 use super::model::{
-    Account, Admittance, Availability, Check, CheckKind, Global, Model, QueueLimits, RealServer, SampleFile,
+    Account, Admittance, Availability, Check, CheckKind, Global, Gsi, Model, QueueLimits, RealServer, SampleFile,
     Script, ServerTls, Tls, VirtualServer,
 };
 use super::naming::NamedServer;

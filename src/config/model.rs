@@ -305,6 +305,7 @@ impl VirtualServer {
             announce_address: Vec::new(),
             proxy_protocol_from: Vec::new(),
             tls: None,
+            gsi: None,
             foreign_data_addresses: ForeignDataAddresses::default(),
             trusted_networks: Vec::new(),
             max_sessions: 10_000,
@@ -348,6 +349,8 @@ impl RealServer {
             checks_data_peer: false,
             send_proxy_protocol: None,
             tls: None,
+            gsi_name: None,
+            gsi_subject: None,
             check: None,
             inhibit_on_failure: false,
         }

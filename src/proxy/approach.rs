@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use super::admittance::RefusalReason;
 use super::arrival::Arrival;
 use super::control_stream::ControlStream;
+use super::gsi::{self, ServerLoginError, Termination, User};
 use super::listener::Entrance;
 use super::queueing::PlaceSeeker;
 use super::service::Service;
@@ -65,6 +66,9 @@ pub(super) enum ApproachError {
     /// The client has hung up while it waited.
     #[error("the client left the queue")]
     Left,
+    /// No real server lets the user in with GSI, the last for this reason.
+    #[error("no real server lets the user in: {0}")]
+    NotLoggedIn(String),
 }
 
 impl ApproachError {
@@ -88,6 +92,8 @@ impl ApproachError {
                 "421 Service not available: the front door is out of resources; please try again later.\r\n"
             }
             Self::Draining => Ending::Draining.reply(),
+            // What it was is said to who is protected.
+            Self::NotLoggedIn(_) => "530 Login incorrect.\r\n",
             Self::Left => "",
         }
     }
@@ -102,6 +108,7 @@ impl RefusalReason for ApproachError {
             Self::QueueFull(_) => Refusal::QueueFull,
             Self::QueueTimeout(_) => Refusal::QueueTimeout,
             Self::Left => Refusal::LeftQueue,
+            Self::NotLoggedIn(_) => Refusal::NotLoggedIn,
         }
     }
 }
@@ -111,6 +118,8 @@ enum AttemptError {
     /// 421 or 422, with its words.
     Busy(String),
     Failed(String),
+    /// GSI came to no login.
+    NotLoggedIn(String),
     Local(io::Error),
 }
 
@@ -122,23 +131,25 @@ pub(super) async fn approach(
     arrival: &Arrival,
     stream: &ControlStream,
     registration: &Registration,
+    user: Option<&User>,
 ) -> Result<Approached, ApproachError> {
     let client = arrival.client;
     let mut seeker =
         PlaceSeeker::new(Arc::clone(service), entrance, stream, client.ip().to_canonical(), registration);
     let mut tried = Tried::default();
-    let mut shortage = None;
+    let (mut shortage, mut not_logged_in) = (None, None);
     loop {
         let placement = match seeker.place(&mut tried).await {
             Ok(placement) => placement,
             Err(none @ ApproachError::NoServer(_)) => {
-                return Err(shortage.map_or(none, ApproachError::Local));
+                let reason = not_logged_in.map(ApproachError::NotLoggedIn);
+                return Err(reason.or(shortage.map(ApproachError::Local)).unwrap_or(none));
             }
             Err(refusal) => return Err(refusal),
         };
         service.clone_from(&seeker.service);
         let server = placement.real_server();
-        match attempt(service, &placement, arrival, registration).await {
+        match attempt(service, &placement, arrival, registration, user).await {
             Ok(Greeted { stream, leg, greeting, rest }) => {
                 registration.set_server(server);
                 if server.is_drained() {
@@ -166,6 +177,12 @@ pub(super) async fn approach(
                 journal::passed_over(service, server, client, &words);
                 server.handle_busy(words);
             }
+            // Whether that is the user's fault or the server's own is not known: what it does with others tells.
+            Err(AttemptError::NotLoggedIn(reason)) => {
+                server.stats.gsi_failures.fetch_add(1, Relaxed);
+                journal::passed_over(service, server, client, &reason);
+                not_logged_in = Some(format!("{}: {reason}", server.name()));
+            }
             Err(AttemptError::Failed(reason)) => {
                 server.stats.connect_failures.fetch_add(1, Relaxed);
                 journal::passed_over(service, server, client, &reason);
@@ -189,6 +206,7 @@ async fn attempt(
     placement: &Placement,
     arrival: &Arrival,
     registration: &Registration,
+    user: Option<&User>,
 ) -> Result<Greeted, AttemptError> {
     let (server, limits) = (placement.real_server(), &service.timeouts);
     let mut stream = match within(registration, limits.connect, TcpStream::connect(server.address())).await {
@@ -228,10 +246,31 @@ async fn attempt(
         }
         Ok(Greeted { stream, leg, greeting, rest })
     };
-    match within(registration, limits.greeting, greeted).await {
-        Some(result) => result,
-        None => Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
-    }
+    let greeted = match within(registration, limits.greeting, greeted).await {
+        Some(result) => result?,
+        None => return Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
+    };
+    let (Some(termination), Some(user)) = (&service.gsi, user) else { return Ok(greeted) };
+    let place = placement.index();
+    let logged_in = within(registration, limits.login, log_in(greeted, termination, place, user));
+    let limit = || AttemptError::NotLoggedIn(format!("no GSI login within {:?}", limits.login));
+    logged_in.await.unwrap_or_else(|| Err(limit()))
+}
+
+/// Puts the connection under the protection of GSI, as the user.
+async fn log_in(
+    greeted: Greeted,
+    termination: &Termination,
+    place: usize,
+    user: &User,
+) -> Result<Greeted, AttemptError> {
+    let Greeted { mut stream, leg, rest, .. } = greeted;
+    let plain = stream.take_plain().filter(|_| rest.is_empty());
+    let plain = plain.ok_or_else(|| AttemptError::NotLoggedIn("it said more than its greeting".into()))?;
+    let protected = gsi::log_in(plain, termination, place, user).await;
+    let protected = protected.map_err(|error: ServerLoginError| AttemptError::NotLoggedIn(error.to_string()))?;
+    // The door has greeted already.
+    Ok(Greeted { stream: protected.into(), leg, greeting: Vec::new(), rest })
 }
 
 /// Real servers were seen to hang from connections that are closed without QUIT. One that takes no line now is left

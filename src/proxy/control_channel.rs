@@ -30,6 +30,7 @@ use super::arrival::Arrival;
 use super::availability::Conduct;
 use super::backlog::{Backlog, Progress};
 use super::control_stream::ControlStream;
+use super::gsi::User;
 use super::journal::{self, Facts};
 use super::now;
 use super::relay::{Lingering, Relays};
@@ -144,6 +145,7 @@ impl ControlChannel {
                 door: leg,
                 user: None,
                 gsi: None,
+                identity: None,
                 tls,
                 transfers: 0,
                 denied: 0,
@@ -165,6 +167,16 @@ impl ControlChannel {
             client_is_done: false,
             starts_tls: false,
         }
+    }
+
+    /// The session of a client that has come in by GSI: who it is, and what it has said since.
+    pub(super) fn of_user(mut self, user: User, unread: Vec<u8>) -> Self {
+        self.session = self.session.with_gsi();
+        self.real_server.stats.count_gsi_login(user.handshake);
+        self.facts.gsi = Some(user.handshake);
+        self.facts.identity = Some(user.identity.as_str().into());
+        self.unread = unread.into();
+        self
     }
 
     /// Brings the session forward until both peers have to be waited for, or it is over.

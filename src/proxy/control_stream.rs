@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{Accept, TlsStream};
 
+use super::protected::Protected;
 use crate::tls::{Acceptor, SessionConnector};
 
 /// See the module's text. What TLS needs is on the heap, for most sessions have none; two variants take no more room than
@@ -26,6 +27,8 @@ pub(super) enum Secure {
         /// Towards a real server, for its data connections.
         connector: Option<Arc<SessionConnector>>,
     },
+    /// GSI protects each line.
+    Gsi(Protected),
     /// Between two of the others, or after a handshake that failed.
     Nowhere,
 }
@@ -75,6 +78,17 @@ impl ControlStream {
         Ok(())
     }
 
+    /// Takes a connection out on which nothing was begun yet; it comes back as [`ControlStream::from`] a protected one.
+    pub(super) fn take_plain(&mut self) -> Option<TcpStream> {
+        match std::mem::replace(self, Self::Secure(Box::new(Secure::Nowhere))) {
+            Self::Plain(stream) => Some(stream),
+            secure @ Self::Secure(_) => {
+                *self = secure;
+                None
+            }
+        }
+    }
+
     pub(super) fn is_in_handshake(&self) -> bool {
         matches!(self, Self::Secure(secure) if matches!(**secure, Secure::Handshake(_)))
     }
@@ -96,6 +110,7 @@ impl ControlStream {
             Self::Secure(secure) => match &**secure {
                 Secure::Handshake(accept) => accept.get_ref().map(|preceded| &preceded.stream),
                 Secure::Tls { stream, .. } => Some(&stream.get_ref().0.stream),
+                Secure::Gsi(protected) => Some(protected.tcp()),
                 Secure::Nowhere => None,
             },
         }
@@ -123,6 +138,12 @@ impl ControlStream {
             // A peer that takes nothing now is not waited for.
             let _ = Pin::new(self).poll_shutdown(cx);
         }
+    }
+}
+
+impl From<Protected> for ControlStream {
+    fn from(protected: Protected) -> Self {
+        Self::Secure(Box::new(Secure::Gsi(protected)))
     }
 }
 
@@ -184,6 +205,7 @@ impl AsyncRead for Secure {
                 Some(preceded) => Pin::new(&mut preceded.stream).poll_read(cx, buffer),
                 None => Poll::Ready(Ok(())),
             },
+            Self::Gsi(protected) => Pin::new(protected).poll_read(cx, buffer),
             Self::Nowhere => Poll::Ready(Ok(())),
         }
     }
@@ -195,6 +217,7 @@ impl AsyncWrite for Secure {
             Self::Tls { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
             // Whoever brings the handshake forward will see its end.
             Self::Handshake(_) => Poll::Pending,
+            Self::Gsi(protected) => Pin::new(protected).poll_write(cx, bytes),
             Self::Nowhere => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -202,6 +225,7 @@ impl AsyncWrite for Secure {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tls { stream, .. } => Pin::new(stream).poll_flush(cx),
+            Self::Gsi(protected) => Pin::new(protected).poll_flush(cx),
             Self::Handshake(_) | Self::Nowhere => Poll::Ready(Ok(())),
         }
     }
@@ -209,6 +233,7 @@ impl AsyncWrite for Secure {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tls { stream, .. } => Pin::new(stream).poll_shutdown(cx),
+            Self::Gsi(protected) => Pin::new(protected).poll_shutdown(cx),
             Self::Handshake(accept) => match accept.get_mut() {
                 Some(preceded) => Pin::new(&mut preceded.stream).poll_shutdown(cx),
                 None => Poll::Ready(Ok(())),

@@ -18,6 +18,7 @@ use std::time::{Instant, SystemTime};
 
 use super::availability::{SORRY_SERVER, availability, sorry_server_spec};
 use super::now;
+use super::gsi::{Termination, Workshop};
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;
@@ -25,7 +26,7 @@ use super::transfer_log::TransferLog;
 use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
 use crate::config;
 use crate::proto::ftp::OwnPorts;
-use crate::tls::{Acceptor, Connector, CredentialProblem, Reread};
+use crate::tls::{Acceptor, Connector, CredentialProblem, GsiAcceptor, Reread};
 pub(crate) use removed::Removed;
 
 /// See the module's text.
@@ -37,6 +38,7 @@ pub struct Generation {
     own_ports: Arc<OwnPorts>,
     transfer_log: Arc<TransferLog>,
     sessions: Arc<SiteSessions>,
+    workshop: Arc<Workshop>,
 }
 
 /// A generation that can take over, and what comes with it.
@@ -134,6 +136,7 @@ impl Generation {
                 own_ports: Arc::clone(&self.own_ports),
                 transfer_log: Arc::clone(&self.transfer_log),
                 sessions: Arc::clone(&self.sessions),
+                workshop: Arc::clone(&self.workshop),
             },
             warnings: Vec::new(),
             settings: Vec::new(),
@@ -265,6 +268,7 @@ impl Successor {
                     Some(self.acceptor(&config.name, tls, before, today)?)
                 }
             },
+            gsi: config.gsi.as_ref().map(|gsi| self.termination(config, gsi, today)).transpose()?,
             connectors: connectors(config, before)?,
         };
         let servers =
@@ -313,6 +317,18 @@ impl Successor {
         let (acceptor, warnings) = Acceptor::open(tls, today)?;
         self.warnings.extend(warnings);
         Ok(Arc::new(acceptor))
+    }
+
+    /// Opened anew each time, for it keeps nothing that clients could come back to.
+    fn termination(
+        &mut self,
+        config: &config::VirtualServer,
+        gsi: &config::Gsi,
+        today: SystemTime,
+    ) -> Result<Termination, CredentialProblem> {
+        let (acceptor, warnings) = GsiAcceptor::open(gsi, today)?;
+        self.warnings.extend(warnings);
+        Ok(Termination::new(config, Arc::new(acceptor), &self.generation.workshop))
     }
 
     fn real_server(

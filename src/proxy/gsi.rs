@@ -12,14 +12,18 @@ mod reception;
 mod server_login;
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::UnixTime;
 
 pub(super) use crypto_pool::CryptoPool;
 pub(crate) use key_pool::KeyPool;
 pub(super) use reception::{Reception, ReceptionError, receive};
 pub(super) use server_login::{ServerLoginError, log_in};
 
-use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer};
-use crate::tls::GsiAcceptor;
+use crate::config;
+use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer, HostNames};
+use crate::tls::{self, GsiAcceptor};
 
 /// What a virtual server that ends GSI needs.
 #[derive(Debug)]
@@ -28,6 +32,27 @@ pub(crate) struct Termination {
     pub(crate) workshop: Arc<Workshop>,
     /// Who the real servers have to be, in their order.
     pub(super) expected: Vec<ExpectedPeer>,
+}
+
+impl Termination {
+    pub(super) fn new(
+        config: &config::VirtualServer,
+        acceptor: Arc<GsiAcceptor>,
+        workshop: &Arc<Workshop>,
+    ) -> Self {
+        workshop.open();
+        // With one certificate for all, a real server shows the name of the virtual one.
+        let virtual_names = acceptor.host_names();
+        let expected = config.real_servers.iter().map(|server| match (&server.gsi_subject, &server.gsi_name) {
+            (Some(subject), _) => ExpectedPeer::Identity(subject.clone()),
+            (None, Some(name)) => ExpectedPeer::Host(HostNames { names: vec![name.clone()], address: None }),
+            (None, None) => {
+                let names = [&[server.name.clone()], &virtual_names[..]].concat();
+                ExpectedPeer::Host(HostNames { names, address: Some(server.address) })
+            }
+        });
+        Self { expected: expected.collect(), acceptor, workshop: Arc::clone(workshop) }
+    }
 }
 
 /// The threads that do what is hard for a processor, one set for all virtual servers. They begin when they are needed first.
@@ -66,10 +91,18 @@ impl Workshop {
     }
 }
 
+/// The date, by which certificates hold.
+fn date() -> UnixTime {
+    #[expect(clippy::disallowed_methods, reason = "the edge: the machines of GSI take the date as an argument")]
+    tls::calendar(SystemTime::now())
+}
+
 /// A client that has authenticated to the door.
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) identity: DistinguishedName,
     /// The right to act in its name.
     pub(super) delegated: Delegated,
+    /// From AUTH to 235.
+    pub(super) handshake: Duration,
 }

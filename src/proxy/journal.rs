@@ -29,6 +29,8 @@ pub(super) struct Facts {
     pub(super) door: SocketAddr,
     pub(super) user: Option<Box<str>>,
     pub(super) gsi: Option<Duration>,
+    /// Whose GSI session the door has ended.
+    pub(super) identity: Option<Box<str>>,
     /// The version, where it ends at the door.
     pub(super) tls: Option<TlsVersion>,
     pub(super) transfers: u32,
@@ -58,6 +60,7 @@ pub(super) fn session_ended(
                 real_server = server.name(),
                 door = %Shown(facts.door),
                 user = facts.user.as_deref(),
+                dn = facts.identity.as_deref(),
                 gsi_ms = facts.gsi.map(millis),
                 tls = facts.tls.map(TlsVersion::word),
                 commands,
@@ -92,6 +95,7 @@ pub(super) fn transfer(
         real_server = server.name(),
         door = %Shown(facts.door),
         user = facts.user.as_deref(),
+        dn = facts.identity.as_deref(),
         command = record.verb.name(),
         path = &*record.path,
         data_path = %record.data_path,
@@ -133,6 +137,12 @@ pub(super) fn banned(service: &Service, client: IpNet, rule: &BanRule) {
         time_s = rule.time.as_secs(),
         "client banned; `gridfront unban` lets it in again"
     );
+}
+
+/// A client that wanted in by GSI.
+pub(super) fn not_received(service: &Service, client: SocketAddr, reason: &dyn fmt::Display) {
+    let reason = reason.to_string();
+    info!(client = %Shown(client), virtual_server = service.virtual_server.name(), reason, "GSI login refused");
 }
 
 /// A client with which no TLS came about.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::proto::gsi::{Channel, ChannelEnd, ProtectedLines};
+use crate::proto::gsi::{Channel, ChannelEnd, ChannelError, ProtectedLines};
 
 /// What is read at once, in bytes. On the stack: an idle session owns no buffer.
 const READ_SIZE: usize = 8 * 1024;
@@ -21,6 +21,8 @@ pub(super) struct Protected {
     plain: Vec<u8>,
     /// Wrapped, and not taken by the network yet.
     wire: Vec<u8>,
+    /// Why nothing more can be read; it is told behind what came before.
+    broken: Option<ChannelError>,
 }
 
 impl Protected {
@@ -32,7 +34,7 @@ impl Protected {
         before: &[u8],
     ) -> io::Result<Self> {
         let mut protected =
-            Self { stream, lines: ProtectedLines::new(channel, end), plain: Vec::new(), wire: Vec::new() };
+            Self { stream, lines: ProtectedLines::new(channel, end), plain: Vec::new(), wire: Vec::new(), broken: None };
         protected.lines.receive(before, &mut protected.plain).map_err(invalid)?;
         Ok(protected)
     }
@@ -59,7 +61,7 @@ impl Protected {
 }
 
 /// The error that whoever reads or writes sees; what it is about is said by its source.
-fn invalid(error: crate::proto::gsi::ChannelError) -> io::Error {
+fn invalid(error: ChannelError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
@@ -69,8 +71,11 @@ impl AsyncRead for Protected {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, lines, plain, .. } = self.get_mut();
+        let Self { stream, lines, plain, broken, .. } = self.get_mut();
         while plain.is_empty() {
+            if let Some(error) = broken {
+                return Poll::Ready(Err(invalid(error.clone())));
+            }
             let mut bytes = [MaybeUninit::uninit(); READ_SIZE];
             let mut arrived = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut arrived))?;
@@ -78,11 +83,7 @@ impl AsyncRead for Protected {
                 // Nobody says goodbye inside of the protection.
                 return Poll::Ready(Ok(()));
             }
-            let result = lines.receive(arrived.filled(), plain);
-            // What came in order is heard first; the channel says the same again when it is asked.
-            if plain.is_empty() {
-                result.map_err(invalid)?;
-            }
+            *broken = lines.receive(arrived.filled(), plain).err();
         }
         let taken = plain.len().min(buffer.remaining());
         buffer.put_slice(&plain[..taken]);

@@ -17,6 +17,7 @@ use super::approach::{ApproachError, approach, within};
 use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
 use super::control_stream::ControlStream;
+use super::gsi::{self, Reception, ReceptionError};
 use super::listener::Entrance;
 use super::relay::Lingering;
 use super::service::Service;
@@ -130,14 +131,38 @@ async fn begin(
         if entrance == Entrance::ImplicitTls {
             secure(&service, &mut client, &registration).await.map_err(Refusal::Handshake)?;
         }
-        Ok(approach(&mut service, entrance, &arrival, &client, &registration).await?)
+        let mut user = None;
+        let mut unread = Vec::new();
+        if let (Some(termination), Entrance::Clear) = (&service.gsi, entrance) {
+            let Some(plain) = client.take_plain() else { return Err(Refusal::Gsi(ReceptionError::Left)) };
+            let received = gsi::receive(plain, termination);
+            let received = within(&registration, service.timeouts.login, received).await;
+            let received = received.unwrap_or(Err(ReceptionError::TooSlow(service.timeouts.login)));
+            let Reception { client: protected, user: known, unread: said } = received?;
+            client = protected.into();
+            (user, unread) = (Some(known), said);
+        }
+        let approached =
+            approach(&mut service, entrance, &arrival, &client, &registration, user.as_ref()).await?;
+        Ok((approached, user, unread))
     })
     .await
     .unwrap_or(Err(Refusal::Approach(ApproachError::Draining)));
     registration.has_begun();
     match approached {
-        Ok(approached) => {
-            Some(ControlChannel::new(service, client, arrival, counted, approached, registration, started))
+        Ok((approached, user, unread)) => {
+            let mut channel =
+                ControlChannel::new(service, client, arrival, counted, approached, registration, started);
+            if let Some(user) = user {
+                channel = channel.of_user(user, unread);
+            }
+            Some(channel)
+        }
+        Err(Refusal::Gsi(ReceptionError::Left)) => None,
+        Err(Refusal::Gsi(refusal)) => {
+            service.lasting.tally.refused(tally::Refusal::Gsi);
+            journal::not_received(&service, arrival.client, &refusal);
+            None
         }
         Err(Refusal::Arrival(ArrivalError::Nothing)) => None,
         Err(Refusal::Arrival(refusal)) => {
@@ -171,7 +196,12 @@ async fn begin(
                 return None;
             }
             // A client that is gone already needs no reply, and one that stays for ever gets no more.
-            let _ = timeout(CLOSING_FOR, say_last(&mut client, refusal.reply(&service))).await;
+            let reply = refusal.reply(&service);
+            let reply = match &refusal {
+                ApproachError::NotLoggedIn(reason) => not_logged_in(reason),
+                _ => reply.to_owned(),
+            };
+            let _ = timeout(CLOSING_FOR, say_last(&mut client, &reply)).await;
             None
         }
     }
@@ -185,6 +215,14 @@ enum Refusal {
     /// No TLS came about.
     Handshake(String),
     Approach(ApproachError),
+    /// Nobody came in by GSI.
+    Gsi(ReceptionError),
+}
+
+impl From<ReceptionError> for Refusal {
+    fn from(error: ReceptionError) -> Self {
+        Self::Gsi(error)
+    }
 }
 
 impl From<ArrivalError> for Refusal {
@@ -232,6 +270,12 @@ async fn secure(
         Some(result) => result.map_err(|error| error.to_string()),
         None => Err(format!("not complete within {limit:?}")),
     }
+}
+
+/// As Globus servers write it.
+fn not_logged_in(reason: &str) -> String {
+    let reason = reason.replace(|c: char| c.is_control(), " ");
+    format!("530-Login incorrect. : {reason}\r\n530 End.\r\n")
 }
 
 /// Says it and waits until the client closes, for the reason that `control_channel` gives.

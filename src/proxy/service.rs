@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::admittance::Admittance;
 use super::availability::offline_reply;
 use super::generation::{Generation, Site};
+use super::gsi::Termination;
 use super::listener::Entrance;
 use crate::balance::VirtualServer;
 use crate::config;
@@ -34,6 +35,8 @@ pub struct Service {
     pub(super) implicit_addresses: Vec<SocketAddr>,
     /// The door's own TLS.
     pub(crate) acceptor: Option<Arc<Acceptor>>,
+    /// The door's own GSI.
+    pub(crate) gsi: Option<Termination>,
     /// TLS to real servers, in the order of the virtual server's.
     pub(crate) connectors: Vec<Option<Arc<Connector>>>,
     /// As configured.
@@ -57,6 +60,7 @@ pub struct Service {
 #[derive(Debug)]
 pub(super) struct ServiceTls {
     pub(super) acceptor: Option<Arc<Acceptor>>,
+    pub(super) gsi: Option<Termination>,
     pub(super) connectors: Vec<Option<Arc<Connector>>>,
 }
 
@@ -117,6 +121,7 @@ impl Service {
             addresses: own_addresses(config, Some(config.port)).collect(),
             implicit_addresses: own_addresses(config, implicit_port(config)).collect(),
             acceptor: tls.acceptor,
+            gsi: tls.gsi,
             connectors: tls.connectors,
             data_path: config.data_path,
             policy: Arc::new(SessionPolicy {

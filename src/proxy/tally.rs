@@ -58,6 +58,10 @@ pub(crate) enum Refusal {
     ProxyHeader,
     /// The TLS handshake before the greeting.
     Handshake,
+    /// GSI with the client came to nothing.
+    Gsi,
+    /// No real server lets the user in with GSI.
+    NotLoggedIn,
 }
 
 /// The commands of one thread, by class. On cache lines of its own, so that counting waits for nobody.
@@ -66,7 +70,7 @@ pub(crate) enum Refusal {
 struct Shard([AtomicU64; CommandClass::ALL.len()]);
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Denied,
         Self::Banned,
         Self::ClientSessions,
@@ -85,6 +89,8 @@ impl Refusal {
         Self::Draining,
         Self::ProxyHeader,
         Self::Handshake,
+        Self::Gsi,
+        Self::NotLoggedIn,
     ];
 
     /// A few words for metrics.
@@ -108,6 +114,8 @@ impl Refusal {
             Self::Draining => "draining",
             Self::ProxyHeader => "PROXY protocol header",
             Self::Handshake => "TLS handshake failed",
+            Self::Gsi => "GSI login failed",
+            Self::NotLoggedIn => "GSI login refused by every server",
         }
     }
 }

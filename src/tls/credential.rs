@@ -110,7 +110,7 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(chain)
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, CredentialProblem> {
+pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, CredentialProblem> {
     let bytes = read(file)?;
     let encrypted = || bytes.windows(b"ENCRYPTED".len()).any(|window| window == b"ENCRYPTED");
     match rustls_pemfile::private_key(&mut &bytes[..]) {
@@ -144,7 +144,7 @@ fn read(file: &Path) -> Result<Vec<u8>, CredentialProblem> {
 }
 
 /// Whether it is for more eyes than it should be; a file that cannot be asked is found by reading it.
-fn is_open(key: &Path) -> bool {
+pub(super) fn is_open(key: &Path) -> bool {
     std::fs::metadata(key).is_ok_and(|metadata| metadata.mode() & READABLE_BY_OTHERS != 0)
 }
 

@@ -1,10 +1,10 @@
 //! `[[virtual_server.real_server]]`.
 use super::check::{SERVER_CHECK, read_check};
-use super::tls::{SERVER_TLS, read_server_tls};
+use super::tls::{SERVER_TLS, certificate_name, read_server_tls};
 use super::{KINDS, MAX_SESSIONS, located, port};
 use crate::config::address;
 use crate::config::consistency::RealServerPlaces;
-use crate::config::error::Findings;
+use crate::config::error::{Findings, shown};
 use crate::config::model::{Check, MAX_WEIGHT, RealServer};
 use crate::config::naming::{NamedServer, Question};
 use crate::config::reader::{Field, Kind, Section};
@@ -161,7 +161,7 @@ fn read_real_server(
         tls: tls
             .and_then(|field| field.section(&SERVER_TLS, &KINDS))
             .map(|section| read_server_tls(&section, findings)),
-        gsi_name: section.field("gsi_name").and_then(|field| field.parsed(host_name)),
+        gsi_name: section.field("gsi_name").and_then(|field| field.parsed(certificate_name)),
         gsi_subject: section.field("gsi_subject").and_then(|field| field.parsed(subject)),
         check: section
             .field("check")

@@ -78,7 +78,7 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, Refusal> {
 }
 
 /// What a certificate can be issued to: a DNS name or an IP address.
-fn certificate_name(text: &str) -> Result<String, Refusal> {
+pub(super) fn certificate_name(text: &str) -> Result<String, Refusal> {
     let is_label = |label: &str| {
         (1..=MAX_LABEL_LEN).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))

@@ -3,13 +3,14 @@ use super::availability::read_availability;
 use super::check::read_check;
 use super::limits::read_limits;
 use super::real_server::read_real_servers;
-use super::tls::{DOOR_TLS, read_door_tls};
+use super::tls::{DOOR_TLS, absolute_path, read_door_tls};
 use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, located_in, port};
 use crate::config::address;
 use crate::config::consistency::{AvailabilityPlaces, VirtualServerPlaces};
 use crate::config::error::Findings;
-use crate::config::model::{Check, VirtualServer};
+use crate::config::model::{Check, Gsi, VirtualServer};
 use crate::config::reader::{Field, Kind, Section};
+use std::path::PathBuf;
 
 pub(super) const VIRTUAL_SERVER: Kind = Kind {
     header: "[[virtual_server]]",

@@ -18,6 +18,9 @@ const MAX_WRAPPED_TOKEN: usize = MAX_WRAPPED_TEXT + (MAX_WRAPPED_TEXT / (16 * 10
 /// The same as base64.
 const MAX_ENCODED: usize = MAX_WRAPPED_TOKEN.div_ceil(3) * 4;
 
+/// The longest line: base64, a verb or a code before it, and its end.
+pub(super) const MAX_WRAPPED_LINE: usize = MAX_ENCODED + 16;
+
 /// Commands that carry another one.
 const COMMANDS: [&[u8]; 3] = [b"ENC", b"MIC", b"CONF"];
 

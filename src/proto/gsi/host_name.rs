@@ -34,8 +34,20 @@ pub struct HostNames {
 }
 
 impl HostNames {
+    /// The hosts that a certificate names, as it names them; nothing where its names cannot be read.
+    pub fn of(certificate: &Certificate) -> Vec<String> {
+        Self::default().hosts(certificate).unwrap_or_default().unwrap_or_default()
+    }
+
     /// Checks the alternative names; where they name no host, the common name, with or without a service such as `host/` before it.
     pub(super) fn check(&self, certificate: &Certificate) -> Result<(), NameMismatch> {
+        let Some(hosts) = self.hosts(certificate)? else { return Ok(()) };
+        let is_meant = |host: &String| self.names.iter().any(|name| matches(host, name));
+        if hosts.iter().any(is_meant) { Ok(()) } else { Err(self.mismatch(&hosts)) }
+    }
+
+    /// The names of hosts; `None` where the address is among the alternative names, which settles it.
+    fn hosts(&self, certificate: &Certificate) -> Result<Option<Vec<String>>, NameMismatch> {
         let mut hosts = Vec::new();
         if let Some(extension) = certificate.extension(&oid::SUBJECT_ALTERNATIVE_NAME) {
             let mut rest = match Element::only(extension.value, Tag::Sequence, "it is no SEQUENCE") {
@@ -48,7 +60,7 @@ impl HostNames {
                 } else if name.tag == context_primitive(IP_ADDRESS)
                     && self.address.is_some_and(|address| is_address(address, name.content))
                 {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }
@@ -58,8 +70,7 @@ impl HostNames {
                 hosts.push(text.rsplit('/').next().unwrap_or(&text).to_owned());
             }
         }
-        let is_meant = |host: &String| self.names.iter().any(|name| matches(host, name));
-        if hosts.iter().any(is_meant) { Ok(()) } else { Err(self.mismatch(&hosts)) }
+        Ok(Some(hosts))
     }
 
     fn mismatch(&self, hosts: &[String]) -> NameMismatch {

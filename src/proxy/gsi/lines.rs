@@ -19,9 +19,6 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(before: Vec<u8>) -> Self {
-        Self { bytes: before, searched: 0 }
-    }
 
     /// The next line with its end; `None` where the peer has closed.
     pub(super) async fn next(

@@ -8,11 +8,10 @@ use tokio::net::TcpStream;
 use super::super::now;
 use super::super::protected::Protected;
 use super::lines::Lines;
-use super::{Termination, User};
+use super::{Termination, User, date};
 use crate::proto::ftp::{Command, Verb};
 use crate::proto::gsi::adat::{self, AdatError};
 use crate::proto::gsi::{AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, NoDelegation};
-use crate::tls;
 
 /// Commands before a login; whoever says more is no client.
 const MAX_COMMANDS: u32 = 100;
@@ -31,8 +30,6 @@ pub(in crate::proxy) struct Reception {
     pub(in crate::proxy) user: User,
     /// Its USER, and what came behind it.
     pub(in crate::proxy) unread: Vec<u8>,
-    /// From AUTH to 235.
-    pub(in crate::proxy) handshake: Duration,
 }
 
 /// Why nobody came in. The client has been told.
@@ -48,6 +45,8 @@ pub(in crate::proxy) enum ReceptionError {
     NoCredential { identity: String, reason: NoDelegation },
     #[error("too many commands before a login")]
     TooMany,
+    #[error("no login within login_timeout = {0:?}")]
+    TooSlow(Duration),
     #[error("the connection has failed: {0}")]
     Lost(#[from] io::Error),
     #[error("the door's crypto threads do not answer")]
@@ -74,7 +73,7 @@ pub(in crate::proxy) async fn receive(
                 stream.write_all(NO_SUCH_MECHANISM).await?;
             }
             Verb::Auth => {
-                let acceptor = Acceptor::new(termination.acceptor.acceptor(), tls::now());
+                let acceptor = Acceptor::new(termination.acceptor.acceptor(), date());
                 let acceptor = acceptor.map_err(|error| ReceptionError::Refused(error.to_string()))?;
                 exchange = Some((acceptor, now()));
                 stream.write_all(adat::AUTH_ACCEPTED).await?;
@@ -121,7 +120,7 @@ async fn step(
     };
     let crypto = termination.workshop.crypto();
     let run = move || {
-        let step = acceptor.step(&token, tls::now());
+        let step = acceptor.step(&token, date());
         (acceptor, step)
     };
     let (mut acceptor, mut step) = crypto.run(run).await.ok_or(ReceptionError::NoCrypto)?;
@@ -161,9 +160,9 @@ async fn admit(
                         return Err(ReceptionError::NoCredential { identity, reason });
                     }
                 };
-                let user = User { identity: peer.identity(), delegated };
+                let user = User { identity: peer.identity(), delegated, handshake };
                 let unread = [line, lines.into_rest()].concat();
-                return Ok(Reception { client, user, unread, handshake });
+                return Ok(Reception { client, user, unread });
             }
             Verb::Quit => {
                 client.write_all(GOODBYE).await?;

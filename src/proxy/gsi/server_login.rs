@@ -7,11 +7,10 @@ use tokio::net::TcpStream;
 
 use super::super::protected::Protected;
 use super::lines::Lines;
-use super::{Termination, User};
+use super::{Termination, User, date};
 use crate::proto::ftp::{ReplyCode, ReplyFramer, ReplyLine};
 use crate::proto::gsi::adat::{self, AdatError, AdatReply};
-use crate::proto::gsi::{ChannelEnd, Established, InitiateError, Initiator};
-use crate::tls;
+use crate::proto::gsi::{ChannelEnd, Established, ExpectedPeer, HostNames, InitiateError, Initiator};
 
 /// Lines of a reply that are kept; what a server says beyond is not repeated.
 const MAX_REPLY_LINES: usize = 16;
@@ -48,10 +47,11 @@ pub(in crate::proxy) async fn log_in(
     if code.number() != 334 {
         return Err(ServerLoginError::NoGsi(text.join(" ")));
     }
-    let expected = termination.expected.get(place).cloned();
+    // The sorry server has none.
+    let expected = termination.expected.get(place).cloned().unwrap_or(ExpectedPeer::Host(HostNames::default()));
     let config = termination.acceptor.initiator(&user.delegated, expected);
     let crypto = termination.workshop.crypto();
-    let begun = crypto.run(move || Initiator::new(config, tls::now())).await;
+    let begun = crypto.run(move || Initiator::new(config, date())).await;
     let (mut initiator, mut token) = begun.ok_or(ServerLoginError::NoCrypto)??;
     loop {
         stream.write_all(&adat::command(&token)).await?;
@@ -60,7 +60,7 @@ pub(in crate::proxy) async fn log_in(
         match adat::parse_reply(last)? {
             AdatReply::Continue(received) => {
                 let step = move || {
-                    let step = initiator.step(&received, tls::now());
+                    let step = initiator.step(&received, date());
                     (initiator, step)
                 };
                 let (same, step) = crypto.run(step).await.ok_or(ServerLoginError::NoCrypto)?;
@@ -68,7 +68,7 @@ pub(in crate::proxy) async fn log_in(
                 token = step?;
             }
             AdatReply::Complete(received) => {
-                let Established { channel, .. } = initiator.finish(received.as_deref(), tls::now())?;
+                let Established { channel, .. } = initiator.finish(received.as_deref(), date())?;
                 let rest = lines.into_rest();
                 return Ok(Protected::new(stream, channel, ChannelEnd::Client, &rest)?);
             }

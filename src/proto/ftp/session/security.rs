@@ -19,6 +19,8 @@ pub(super) enum Protection {
         /// PBSZ has come, or need not.
         is_sized: bool,
     },
+    /// By GSI, which ends at the door: what is protected besides is agreed upon with the real server.
+    Gsi,
 }
 
 /// The mechanisms of AUTH that mean TLS: RFC 4217 section 17 and the draft that clients were written to before it.
@@ -39,6 +41,14 @@ impl Session {
         self
     }
 
+    /// The same on a connection that GSI protects on both sides of the door.
+    #[must_use]
+    pub fn with_gsi(mut self) -> Self {
+        self.protection = Protection::Gsi;
+        self.is_globus = true;
+        self
+    }
+
     /// The handshake that [`Action::StartTls`] asked for has come to its end.
     pub fn handle_secured(&mut self, _now: Instant) {
         // With TLS-P and SSL nothing more has to be agreed upon.
@@ -48,11 +58,18 @@ impl Session {
     /// Whether TLS commands of the client's end here, because the door is its TLS server, or because the server's TLS
     /// is with the door.
     pub(super) fn owns_tls(&self) -> bool {
+        self.protection != Protection::Gsi && self.has_tls()
+    }
+
+    fn has_tls(&self) -> bool {
         self.policy.tls != TlsPolicy::Off || self.server.constraint == Some(DataConstraint::Tls)
     }
 
     /// Acts on a command that is about security; `None` for all others.
     pub(super) fn security(&mut self, command: &Command<'_>, out: &mut Outbox) -> Option<Taken> {
+        if self.protection == Protection::Gsi {
+            return self.gsi_security(command.verb, out);
+        }
         if !self.owns_tls() {
             return None;
         }
@@ -69,6 +86,17 @@ impl Session {
             Verb::Prot => return Some(self.prot(command.arguments(), out)),
             Verb::Ccc => "533 The control connection stays as it is.",
             Verb::Cpsv => "502 CPSV is not available here; use PASV or EPSV.",
+            _ => return None,
+        };
+        Some(self.answer(text, out))
+    }
+
+    /// A second handshake inside of the first, or none at all, would leave the door without its knowledge of either.
+    fn gsi_security(&mut self, verb: Verb, out: &mut Outbox) -> Option<Taken> {
+        let text = match verb {
+            Verb::Auth | Verb::Adat => "503 The connection is protected already.",
+            Verb::Ccc => "533 The control connection stays as it is.",
+            Verb::Rein => "502 REIN is not available under GSI; connect again.",
             _ => return None,
         };
         Some(self.answer(text, out))

@@ -1,0 +1,137 @@
+//! The door's side of GSI: its host credential and whom it trusts, for clients and towards real servers.
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use rustls::pki_types::UnixTime;
+
+use super::acceptor::{Stamp, stamp};
+use super::credential::{CredentialProblem, certificates, is_open, private_key, problem};
+use super::provider;
+use super::trust_directory::{TrustDirectory, TrustNotice};
+use super::validity::Validity;
+use crate::config;
+use crate::proto::gsi::{
+    AcceptorConfig, Credential, Delegated, ExpectedPeer, HostNames, InitiatorConfig, PrivateKey, TrustProblem,
+};
+
+/// The date as GSI reads it.
+#[must_use]
+pub fn calendar(now: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct GsiAcceptor {
+    files: config::Gsi,
+    credential: ArcSwap<Credential>,
+    trust: TrustDirectory,
+    stamps: Mutex<[Option<Stamp>; 2]>,
+}
+
+/// What [`GsiAcceptor::look`] has found.
+#[derive(Debug)]
+pub enum GsiNotice {
+    /// There is another host certificate, and it is in force.
+    Replaced,
+    /// What is in the files now cannot be used; what was in force stays.
+    Refused(CredentialProblem),
+    /// Of the directory of authorities.
+    Trust(TrustNotice),
+}
+
+impl GsiAcceptor {
+    /// Reads the host credential and the directory of authorities; what is likely not meant comes beside.
+    ///
+    /// # Errors
+    ///
+    /// What makes them useless.
+    pub fn open(
+        files: &config::Gsi,
+        now: SystemTime,
+    ) -> Result<(Self, Vec<CredentialProblem>), CredentialProblem> {
+        let stamps = stamps(files);
+        let (credential, mut warnings) = read(files, now)?;
+        let (trust, problems) = TrustDirectory::open(&files.trust_anchors, now)?;
+        warnings.extend(problems.iter().map(|problem| of_directory(&files.trust_anchors, problem)));
+        let credential = ArcSwap::from_pointee(credential);
+        Ok((Self { files: files.clone(), credential, trust, stamps: Mutex::new(stamps) }, warnings))
+    }
+
+    /// For one client.
+    pub fn acceptor(&self) -> AcceptorConfig {
+        AcceptorConfig::new(provider(), &self.credential.load(), self.trust.store())
+    }
+
+    /// For one login at a real server. A credential that must not be delegated any further is not.
+    pub fn initiator(&self, user: &Delegated, expected: ExpectedPeer) -> InitiatorConfig {
+        InitiatorConfig {
+            provider: provider(),
+            credential: user.credential.clone(),
+            trust: self.trust.store(),
+            expected,
+            delegates: user.remaining_proxies != Some(0),
+        }
+    }
+
+    /// The hosts that its certificate is for: the names that clients use.
+    pub fn host_names(&self) -> Vec<String> {
+        HostNames::of(self.credential.load().leaf())
+    }
+
+    /// Takes another host certificate, or other authorities, if there are. Blocks on files; to be called from time to time.
+    pub fn look(&self, now: SystemTime) -> Vec<GsiNotice> {
+        let mut notices = Vec::new();
+        let mut known = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.files);
+        if *known != stamps {
+            *known = stamps;
+            match read(&self.files, now) {
+                Ok((credential, _)) => {
+                    self.credential.store(Arc::new(credential));
+                    notices.push(GsiNotice::Replaced);
+                }
+                Err(problem) => notices.push(GsiNotice::Refused(problem)),
+            }
+        }
+        notices.extend(self.trust.look(now).map(GsiNotice::Trust));
+        notices
+    }
+}
+
+/// A problem with one file of the directory.
+pub(super) fn of_directory(directory: &Path, found: &TrustProblem) -> CredentialProblem {
+    problem(directory, found.to_string(), "install that authority anew; the others are in force")
+}
+
+fn stamps(files: &config::Gsi) -> [Option<Stamp>; 2] {
+    [stamp(&files.certificate), stamp(&files.key)]
+}
+
+fn read(
+    files: &config::Gsi,
+    now: SystemTime,
+) -> Result<(Credential, Vec<CredentialProblem>), CredentialProblem> {
+    let chain = certificates(&files.certificate)?;
+    let validity = Validity::of(&chain).map_err(|reason| {
+        problem(&files.certificate, format!("cannot be understood: {reason}"), "see what `openssl x509 -text -in` makes of it")
+    })?;
+    let key = PrivateKey::from_der(&private_key(&files.key)?)
+        .map_err(|error| problem(&files.key, error.to_string(), "use the key with which the certificate was requested"))?;
+    let credential = Credential::new(chain, key).map_err(|error| {
+        problem(&files.certificate, error.to_string(), "put the host's certificate first in its file, with its own key beside it")
+    })?;
+    let mut warnings = Vec::new();
+    if is_open(&files.key) {
+        let what = "everybody on this host can read the private key".to_owned();
+        warnings.push(problem(&files.key, what, "take that away: chmod o-r"));
+    }
+    let standing = validity.standing(now);
+    if !matches!(standing, super::validity::Standing::Fine) {
+        let mend = "renew it; a new one in the file is taken without a restart";
+        warnings.push(problem(&files.certificate, validity.words(standing), mend));
+    }
+    Ok((credential, warnings))
+}

@@ -52,11 +52,11 @@ impl HostNames {
                 }
             }
         }
-        if hosts.is_empty() {
-            if let Some(common_name) = trailing_common_name(certificate.subject()) {
-                let text = String::from_utf8_lossy(common_name);
-                hosts.push(text.rsplit('/').next().unwrap_or(&text).to_owned());
-            }
+        if hosts.is_empty()
+            && let Some(common_name) = trailing_common_name(certificate.subject())
+        {
+            let text = String::from_utf8_lossy(common_name);
+            hosts.push(text.rsplit('/').next().unwrap_or(&text).to_owned());
         }
         let is_meant = |host: &String| self.names.iter().any(|name| matches(host, name));
         if hosts.iter().any(is_meant) { Ok(()) } else { Err(self.mismatch(&hosts)) }

@@ -21,6 +21,7 @@ const TARGETS: &[(&str, Check)] = &[
     ("session", checks::session),
     ("proxy_protocol", checks::proxy_protocol),
     ("config", checks::config),
+    ("adat", checks::adat),
 ];
 
 #[test]

@@ -8,19 +8,24 @@ use std::time::Duration;
 
 use gridfront::proto::gsi::adat::{self, AdatReply};
 use gridfront::proto::gsi::{
-    AcceptStep, Accepted, Acceptor, AcceptorConfig, Certificate, Channel, Credential, DistinguishedName,
-    ExpectedPeer, HostNames, Initiator, InitiatorConfig, Peer, PeerError, PrivateKey, RsaBits, Trust,
+    AcceptStep, Accepted, Acceptor, AcceptorConfig, Channel, Credential, DistinguishedName, ExpectedPeer,
+    HostNames, Initiator, InitiatorConfig, PrivateKey, RsaBits, TrustFile, TrustStore,
 };
+use rustls::ProtocolVersion;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::support::certificates::{HostCertificates, USER};
 use crate::support::client;
-use crate::support::grid::{PORT, PROGRAMS, Security, Servers, Site, VIRTUAL_NAME, path_text};
-use crate::support::skip;
+use crate::support::grid::{PORT, PROGRAMS, Security, Servers, Site, VIRTUAL_NAME, name_of, path_text};
+use crate::support::process::Process;
+use crate::support::{server, skip};
 
 /// A get takes half a second here.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where the server listens that has no TLS 1.3.
+const OLD_PORT: u16 = 2831;
 
 /// One end of a control connection, line by line.
 struct Line {
@@ -56,11 +61,11 @@ impl Line {
 }
 
 /// The server's side up to 235, as a door does it.
-fn accept(client: &mut Line, config: &AcceptorConfig) -> Accepted {
+fn accept(client: &mut Line, config: &AcceptorConfig, trust: Arc<TrustStore>) -> Accepted {
     client.send(b"220 test door\r\n");
     assert_eq!(client.next().to_ascii_uppercase(), b"AUTH GSSAPI\r\n");
     client.send(adat::AUTH_ACCEPTED);
-    let mut acceptor = Acceptor::new(config.clone(), UnixTime::now()).unwrap();
+    let mut acceptor = Acceptor::new(config, trust, UnixTime::now()).unwrap();
     loop {
         let token = adat::parse_command(&client.next()).unwrap();
         let mut step = acceptor.step(&token, UnixTime::now()).unwrap();
@@ -124,40 +129,42 @@ fn credential(certificates: &Path, key: &Path) -> Credential {
     Credential::new(chain, PrivateKey::from_der(&key).unwrap()).unwrap()
 }
 
-#[derive(Debug)]
-struct Everybody;
-
-impl Trust for Everybody {
-    fn verify(&self, chain: &[CertificateDer<'static>], _: UnixTime) -> Result<Peer, PeerError> {
-        let leaf = Certificate::from_der(&chain[0])?;
-        let end_entity = chain.iter().map(|der| Certificate::from_der(der).unwrap());
-        let end_entity = end_entity.clone().find(|one| one.proxy_cert_info().is_none()).unwrap();
-        let sent = chain.iter().filter(|der| !Certificate::from_der(der).unwrap().is_self_issued());
-        Ok(Peer::new(end_entity.subject_name(), leaf, sent.cloned().collect(), None))
-    }
+/// The trust anchors of the site.
+fn trust(site: &Site) -> Arc<TrustStore> {
+    let directory = site.authority().unwrap().anchors();
+    let files: Vec<(String, Vec<u8>)> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
+        .collect();
+    let (store, problems) =
+        TrustStore::from_files(files.iter().map(|(name, text)| TrustFile { name, content: Ok(text) }));
+    assert!(problems.is_empty(), "{problems:?}");
+    Arc::new(store)
 }
 
 /// A door for one session: everything passes, in order, until the client says QUIT.
-fn carry(client: TcpStream, server: TcpStream, site: &Site) -> DistinguishedName {
+fn carry(client: TcpStream, server: TcpStream, site: &Site) -> (DistinguishedName, [ProtocolVersion; 2]) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let trust: Arc<dyn Trust> = Arc::new(Everybody);
+    let trust = trust(site);
     let host = credential(&site.directory().join("ca/host.pem"), &site.directory().join("ca/host.key"));
-    let config = AcceptorConfig::new(Arc::clone(&provider), &host, Arc::clone(&trust));
+    let config = AcceptorConfig::new(Arc::clone(&provider), &host);
     let (mut client, mut server) = (Line::new(client), Line::new(server));
-    let accepted = accept(&mut client, &config);
+    let accepted = accept(&mut client, &config, Arc::clone(&trust));
     let mut inner = accepted.channel;
     let config = InitiatorConfig {
         provider,
         credential: accepted.delegated.unwrap().credential,
         trust,
-        expected: ExpectedPeer::Host(HostNames { names: vec!["s1.grid.test".to_owned()], address: None }),
+        expected: ExpectedPeer::Host(HostNames { names: vec![VIRTUAL_NAME.to_owned()], address: None }),
         delegates: true,
     };
     let mut outer = initiate(&mut server, config);
     loop {
         let line = client.next();
         if line.is_empty() {
-            return accepted.peer.identity().clone();
+            let versions = [&inner, &outer].map(|channel| channel.protection().0.unwrap());
+            return (accepted.peer.identity(), versions);
         }
         let mut command = Vec::new();
         inner.unwrap_command(&line, &mut command).unwrap();
@@ -178,6 +185,29 @@ fn carry(client: TcpStream, server: TcpStream, site: &Site) -> DistinguishedName
     }
 }
 
+/// A real server that speaks no TLS newer than 1.2, on `s2`.
+fn old_server(site: &Site) -> Process {
+    let root = path_text(site.directory());
+    let configuration = site.scratch("old-server");
+    let text = format!("port {OLD_PORT}\nhome_dir \"{root}/data\"\nallow_disabled_login 1\n");
+    std::fs::write(&configuration, text).unwrap();
+    let machine = site.machine("s2");
+    let mut command = machine.command(Some(&site.hosts_file()), "globus-gridftp-server");
+    command
+        .args(["-c", &path_text(&configuration)])
+        .env_remove("X509_USER_PROXY")
+        .env("GSI_AUTHZ_CONF", "/dev/null")
+        .env("GRIDMAP", site.directory().join("etc/grid-mapfile"))
+        .env("GLOBUS_HOSTNAME", name_of("s2"))
+        .env("GLOBUS_GSSAPI_MAX_TLS_PROTOCOL", "TLS1_2_VERSION")
+        .env("X509_CERT_DIR", site.authority().unwrap().anchors())
+        .env("X509_USER_CERT", site.directory().join("ca/host.pem"))
+        .env("X509_USER_KEY", site.directory().join("ca/host.key"));
+    let process = Process::spawn(command, &site.scratch("output"));
+    server::greets(machine, OLD_PORT).unwrap();
+    process
+}
+
 #[test]
 fn globus_url_copy_is_authenticated_here_and_logged_in_at_a_real_server_as_itself() {
     let programs: Vec<&str> = PROGRAMS.iter().copied().chain(["globus-url-copy"]).collect();
@@ -185,33 +215,37 @@ fn globus_url_copy_is_authenticated_here_and_logged_in_at_a_real_server_as_itsel
         return;
     }
     let site = Site::start(Security::Gsi(HostCertificates::Shared), Servers::Three);
+    let _old_server = old_server(&site);
     let payload: Vec<u8> = (0..300_000_u32).map(|number| number.to_be_bytes()[3]).collect();
     std::fs::write(site.data_directory().join("file"), &payload).unwrap();
     let door = site.machine("door");
     let address = SocketAddr::from((door.v4(), PORT));
-    let server = SocketAddr::from((site.machine("s1").v4(), PORT));
-    for version in ["TLS1_3_VERSION", "TLS1_2_VERSION"] {
+    #[rustfmt::skip]
+    let table = [
+        ("TLS1_3_VERSION", "s1", PORT,     [ProtocolVersion::TLSv1_3; 2]),
+        ("TLS1_2_VERSION", "s2", OLD_PORT, [ProtocolVersion::TLSv1_2; 2]),
+    ];
+    for (version, server, port, expected) in table {
         let target = site.client_directory().join(version);
         let listener = door.enter(|| TcpListener::bind(address).unwrap());
-        let identity = std::thread::scope(|scope| {
+        let server = SocketAddr::from((site.machine(server).v4(), port));
+        let (identity, versions) = std::thread::scope(|scope| {
             let session = scope.spawn(|| {
                 let (client, _) = listener.accept().unwrap();
                 let server = door.enter(|| TcpStream::connect(server).unwrap());
                 carry(client, server, &site)
             });
             let url = format!("gsiftp://{VIRTUAL_NAME}:{PORT}{}/file", path_text(&site.data_directory()));
-            let words = [
-                "globus-url-copy".to_owned(),
-                "-dbg".to_owned(),
-                url,
-                format!("file://{}", path_text(&target)),
-            ];
+            let target = format!("file://{}", path_text(&target));
+            // Data connections are authenticated, which takes the delegated credential at the server.
+            let words = ["globus-url-copy".to_owned(), "-dcpriv".to_owned(), url, target];
             let environment = [("GLOBUS_GSSAPI_MAX_TLS_PROTOCOL", version)];
             let finished = client::run(&site, site.machine("client"), &words, &environment, LIMIT);
             assert!(finished.success(), "{}\n{}", finished.output, site.logs());
             session.join().unwrap()
         });
         assert_eq!(identity.as_str(), USER);
+        assert_eq!(versions, expected, "of the client's leg and the server's");
         assert!(std::fs::read(&target).unwrap() == payload, "{version}: the file is another one");
     }
 }

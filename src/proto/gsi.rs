@@ -23,7 +23,7 @@ mod handshake;
 mod host_name;
 mod initiator;
 #[cfg(test)]
-mod issuing;
+pub(crate) mod issuing;
 mod name;
 mod path;
 mod peer;

@@ -6,6 +6,8 @@
 //! ```
 //! It does no I/O and may be moved between threads from step to step. All steps but that of the flag cost between half a millisecond
 //! and two of a core's time: a signature, or the verification of a chain.
+use std::sync::Arc;
+
 use rustls::pki_types::UnixTime;
 
 use super::channel::Channel;
@@ -14,6 +16,7 @@ use super::delegation::{DELEGATES, DELEGATES_NOT, ReceiveError, receive, write_r
 use super::handshake::{AcceptorConfig, Handshake, HandshakeError};
 use super::path::{PathError, Reason, VerifiedPath};
 use super::private_key::PrivateKey;
+use super::trust::TrustStore;
 
 /// What keeps the exchange going where TLS has nothing to send: Globus clients take a reply without a token for an error.
 const KEEP_GOING: &[u8] = &[0];
@@ -84,7 +87,7 @@ pub enum AcceptError {
 /// One exchange.
 #[derive(Debug)]
 pub struct Acceptor {
-    config: AcceptorConfig,
+    trust: Arc<TrustStore>,
     state: State,
 }
 
@@ -98,13 +101,13 @@ enum State {
 }
 
 impl Acceptor {
-    /// Waits for the first token. `now` and the times of all steps are those of the calendar.
+    /// Waits for the first token of a client whom `trust` has to vouch for. `now` and the times of all steps are those of the calendar.
     ///
     /// # Errors
     /// When the configured ciphers fit no version of TLS.
-    pub fn new(config: AcceptorConfig, now: UnixTime) -> Result<Self, AcceptError> {
-        let handshake = Handshake::accept(&config, now)?;
-        Ok(Self { config, state: State::Handshake(handshake) })
+    pub fn new(config: &AcceptorConfig, trust: Arc<TrustStore>, now: UnixTime) -> Result<Self, AcceptError> {
+        let handshake = Handshake::accept(config, Arc::clone(&trust), now)?;
+        Ok(Self { trust, state: State::Handshake(handshake) })
     }
 
     /// Takes the client's next token.
@@ -194,7 +197,7 @@ impl Acceptor {
         if answer.is_empty() {
             return Err(HandshakeError::Truncated.into());
         }
-        let delegated = match receive(&answer, key, &peer, self.config.trust(), now) {
+        let delegated = match receive(&answer, key, &peer, &self.trust, now) {
             Ok((credential, path)) => {
                 Ok(Delegated { credential, remaining_proxies: path.remaining_proxies() })
             }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::adat::{encode_into, without_line_end};
-use super::token_stream::TokenStream;
+use super::token_stream::{TokenStream, is_whole};
 
 /// Longest command or reply under protection, in bytes as the other end reads it. With base64 it still is a line that the control
 /// channel takes; `DCSC P` with a whole credential in it, and range markers of wide transfers, have some hundred kB.
@@ -42,7 +42,10 @@ pub enum ChannelError {
     /// TLS refuses it: changed, lost or out of order, or the alert of the other end.
     #[error("a protected line cannot be read: {0}")]
     Tls(rustls::Error),
-    /// A token that says nothing, such as half a record.
+    /// A token that ends in the middle of a record.
+    #[error("a protected line is cut off")]
+    Truncated,
+    /// A token that says nothing.
     #[error("a protected line says nothing")]
     Empty,
     /// A second command in a token.
@@ -116,10 +119,10 @@ impl Channel {
     }
 
     fn wrap(&mut self, prefix: &[u8], text: &[u8], out: &mut Vec<u8>) -> Result<(), ChannelError> {
-        if text.len() > MAX_WRAPPED_TEXT - 2 {
+        let end: &[u8] = if text.ends_with(b"\r\n") { b"" } else { b"\r\n" };
+        if text.len() + end.len() > MAX_WRAPPED_TEXT {
             return Err(ChannelError::TooLong);
         }
-        let end: &[u8] = if text.ends_with(b"\r\n") { b"" } else { b"\r\n" };
         let mut token = Vec::with_capacity(text.len() + 64);
         // In one piece: a line is one token, and where it fits, one record.
         if end.is_empty() {
@@ -138,6 +141,9 @@ impl Channel {
             return Err(ChannelError::TooLong);
         }
         let token = STANDARD.decode(encoded).map_err(|_| ChannelError::NotBase64)?;
+        if !is_whole(&token) {
+            return Err(ChannelError::Truncated);
+        }
         let start = plain.len();
         self.stream.read(&token, plain).map_err(ChannelError::Tls)?;
         if plain.len() == start {

@@ -15,7 +15,7 @@ use super::path::VerifiedPath;
 use super::peer::{ExpectedPeer, PeerError};
 use super::peer_verifier::PeerVerifier;
 use super::session_clock::SessionClock;
-use super::token_stream::TokenStream;
+use super::token_stream::{TokenStream, is_whole};
 use super::trust::TrustStore;
 
 /// TLS 1.2 and 1.3, as Globus offers and accepts.
@@ -52,7 +52,6 @@ pub enum HandshakeError {
 pub struct AcceptorConfig {
     provider: Arc<CryptoProvider>,
     certified: Arc<CertifiedKey>,
-    trust: Arc<TrustStore>,
 }
 
 /// How a real server is logged in at.
@@ -71,13 +70,9 @@ pub struct InitiatorConfig {
 }
 
 impl AcceptorConfig {
-    /// Answers with `credential` those whom `trust` accepts.
-    pub fn new(provider: Arc<CryptoProvider>, credential: &Credential, trust: Arc<TrustStore>) -> Self {
-        Self { provider, certified: credential.certified_key(), trust }
-    }
-
-    pub(super) fn trust(&self) -> &TrustStore {
-        &self.trust
+    /// Answers with `credential`; the ciphers are as rustls' `aws_lc_rs::default_provider` has them.
+    pub fn new(provider: Arc<CryptoProvider>, credential: &Credential) -> Self {
+        Self { provider, certified: credential.certified_key() }
     }
 }
 
@@ -90,10 +85,14 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub(super) fn accept(config: &AcceptorConfig, now: UnixTime) -> Result<Self, HandshakeError> {
+    pub(super) fn accept(
+        config: &AcceptorConfig,
+        trust: Arc<TrustStore>,
+        now: UnixTime,
+    ) -> Result<Self, HandshakeError> {
         let clock = Arc::new(SessionClock::new(now));
         let verifier = Arc::new(PeerVerifier::new(
-            Arc::clone(&config.trust),
+            trust,
             ExpectedPeer::Anyone,
             config.provider.signature_verification_algorithms,
         ));
@@ -136,6 +135,9 @@ impl Handshake {
     /// Takes a token in; what it said in plaintext.
     pub(super) fn read(&mut self, token: &[u8], now: UnixTime) -> Result<Vec<u8>, HandshakeError> {
         self.clock.set(now);
+        if !is_whole(token) {
+            return Err(HandshakeError::Truncated);
+        }
         let mut plain = Vec::new();
         self.stream.read(token, &mut plain).map_err(|error| self.failure(error))?;
         Ok(plain)

@@ -64,11 +64,11 @@ impl HostNames {
                 }
             }
         }
-        if hosts.is_empty() {
-            if let Some(common_name) = trailing_common_name(certificate.subject()) {
-                let text = String::from_utf8_lossy(common_name);
-                hosts.push(text.rsplit('/').next().unwrap_or(&text).to_owned());
-            }
+        if hosts.is_empty()
+            && let Some(common_name) = trailing_common_name(certificate.subject())
+        {
+            let text = String::from_utf8_lossy(common_name);
+            hosts.push(text.rsplit('/').next().unwrap_or(&text).to_owned());
         }
         Ok(Some(hosts))
     }

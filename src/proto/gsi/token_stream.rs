@@ -6,6 +6,21 @@ use rustls::Connection;
 /// As much as is given to rustls at once: its buffer for sending has 64 KiB, and is emptied in between.
 const PIECE: usize = 16 * 1024;
 
+/// Header of a record: its kind, its version, and the length of what follows.
+const HEADER: usize = 5;
+
+/// Whether a token is made of whole records, as those of all implementations are. rustls would wait for the rest of one that is cut.
+pub(super) fn is_whole(token: &[u8]) -> bool {
+    let mut rest = token;
+    while !rest.is_empty() {
+        let Some(length) = rest.get(3..HEADER) else { return false };
+        let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let Some(behind) = rest.get(HEADER + length..) else { return false };
+        rest = behind;
+    }
+    true
+}
+
 /// One end of it.
 #[derive(Debug)]
 pub(super) struct TokenStream {

@@ -40,7 +40,7 @@ fn lines_of_all_lengths_pass_both_ways_each_as_one_line() {
             client.unwrap_reply(&line, &mut plain).unwrap();
             assert!(plain == text, "{length} bytes, to the client");
         }
-        let long = vec![b'x'; MAX_WRAPPED_TEXT - 1];
+        let long = vec![b'x'; MAX_WRAPPED_TEXT - 1]; // and its CR LF
         assert_eq!(client.wrap_command(&long, &mut Vec::new()), Err(ChannelError::TooLong));
         // What is too long was not sent, and did no harm.
         let line = wrapped(&mut client, b"NOOP");
@@ -50,8 +50,9 @@ fn lines_of_all_lengths_pass_both_ways_each_as_one_line() {
 
 #[test]
 fn what_peers_put_around_a_line_is_taken_off() {
+    type Row = (&'static [u8], Result<&'static [u8], ChannelError>);
     #[rustfmt::skip]
-    let table: &[(&[u8], Result<&[u8], ChannelError>)] = &[
+    let table: &[Row] = &[
         (b"NOOP\r\n",          Ok(b"NOOP\r\n")),
         (b"NOOP\r\n\0",        Ok(b"NOOP\r\n")),
         (b"NOOP",              Ok(b"NOOP\r\n")),

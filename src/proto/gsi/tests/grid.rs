@@ -113,11 +113,11 @@ pub(super) fn user_proxy() -> Credential {
 }
 
 pub(super) fn acceptor_config(version: Version) -> AcceptorConfig {
-    AcceptorConfig::new(provider(version), &host(), trust())
+    AcceptorConfig::new(provider(version), &host())
 }
 
 pub(super) fn acceptor(version: Version) -> Acceptor {
-    Acceptor::new(acceptor_config(version), now()).unwrap()
+    Acceptor::new(&acceptor_config(version), trust(), now()).unwrap()
 }
 
 pub(super) fn initiator_config(version: Version, credential: Credential) -> InitiatorConfig {

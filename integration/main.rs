@@ -23,6 +23,7 @@ mod documentation;
 mod drain;
 mod example_certificates;
 mod faults;
+mod gsi;
 mod gsi_machines;
 mod idle_memory;
 mod limits;

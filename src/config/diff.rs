@@ -12,8 +12,8 @@ use std::fmt;
 
 use self::shown::Shown;
 use super::model::{
-    Account, Admittance, Availability, Check, CheckKind, Global, Gsi, Model, QueueLimits, RealServer, SampleFile,
-    Script, ServerTls, Tls, VirtualServer,
+    Account, Admittance, Availability, Check, CheckKind, Global, Gsi, Model, QueueLimits, RealServer,
+    SampleFile, Script, ServerTls, Tls, VirtualServer,
 };
 use super::naming::NamedServer;
 use crate::balance::{ClientLimits, EjectionPolicy, Quorum};

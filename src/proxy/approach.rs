@@ -268,7 +268,8 @@ async fn log_in(
     let plain = stream.take_plain().filter(|_| rest.is_empty());
     let plain = plain.ok_or_else(|| AttemptError::NotLoggedIn("it said more than its greeting".into()))?;
     let protected = gsi::log_in(plain, termination, place, user).await;
-    let protected = protected.map_err(|error: ServerLoginError| AttemptError::NotLoggedIn(error.to_string()))?;
+    let protected =
+        protected.map_err(|error: ServerLoginError| AttemptError::NotLoggedIn(error.to_string()))?;
     // The door has greeted already.
     Ok(Greeted { stream: protected.into(), leg, greeting: Vec::new(), rest })
 }

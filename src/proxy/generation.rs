@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::availability::{SORRY_SERVER, availability, sorry_server_spec};
-use super::now;
 use super::gsi::{Termination, Workshop};
+use super::now;
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;

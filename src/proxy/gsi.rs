@@ -43,14 +43,17 @@ impl Termination {
         workshop.open();
         // With one certificate for all, a real server shows the name of the virtual one.
         let virtual_names = acceptor.host_names();
-        let expected = config.real_servers.iter().map(|server| match (&server.gsi_subject, &server.gsi_name) {
-            (Some(subject), _) => ExpectedPeer::Identity(subject.clone()),
-            (None, Some(name)) => ExpectedPeer::Host(HostNames { names: vec![name.clone()], address: None }),
-            (None, None) => {
-                let names = [&[server.name.clone()], &virtual_names[..]].concat();
-                ExpectedPeer::Host(HostNames { names, address: Some(server.address) })
-            }
-        });
+        let expected =
+            config.real_servers.iter().map(|server| match (&server.gsi_subject, &server.gsi_name) {
+                (Some(subject), _) => ExpectedPeer::Identity(subject.clone()),
+                (None, Some(name)) => {
+                    ExpectedPeer::Host(HostNames { names: vec![name.clone()], address: None })
+                }
+                (None, None) => {
+                    let names = [&[server.name.clone()], &virtual_names[..]].concat();
+                    ExpectedPeer::Host(HostNames { names, address: Some(server.address) })
+                }
+            });
         Self { expected: expected.collect(), acceptor, workshop: Arc::clone(workshop) }
     }
 }
@@ -93,7 +96,10 @@ impl Workshop {
 
 /// The date, by which certificates hold.
 fn date() -> UnixTime {
-    #[expect(clippy::disallowed_methods, reason = "the edge: the machines of GSI take the date as an argument")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge: the machines of GSI take the date as an argument"
+    )]
     tls::calendar(SystemTime::now())
 }
 

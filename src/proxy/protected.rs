@@ -33,8 +33,13 @@ impl Protected {
         end: ChannelEnd,
         before: &[u8],
     ) -> io::Result<Self> {
-        let mut protected =
-            Self { stream, lines: ProtectedLines::new(channel, end), plain: Vec::new(), wire: Vec::new(), broken: None };
+        let mut protected = Self {
+            stream,
+            lines: ProtectedLines::new(channel, end),
+            plain: Vec::new(),
+            wire: Vec::new(),
+            broken: None,
+        };
         protected.lines.receive(before, &mut protected.plain).map_err(invalid)?;
         Ok(protected)
     }

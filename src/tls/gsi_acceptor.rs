@@ -13,7 +13,8 @@ use super::trust_directory::{TrustDirectory, TrustNotice};
 use super::validity::Validity;
 use crate::config;
 use crate::proto::gsi::{
-    AcceptorConfig, Credential, Delegated, ExpectedPeer, HostNames, InitiatorConfig, PrivateKey, TrustProblem,
+    AcceptError, Acceptor, AcceptorConfig, Credential, Delegated, ExpectedPeer, HostNames, InitiatorConfig,
+    PrivateKey, TrustProblem,
 };
 
 /// The date as GSI reads it.
@@ -26,9 +27,22 @@ pub fn calendar(now: SystemTime) -> UnixTime {
 #[derive(Debug)]
 pub struct GsiAcceptor {
     files: config::Gsi,
-    credential: ArcSwap<Credential>,
+    shown: ArcSwap<Shown>,
     trust: TrustDirectory,
     stamps: Mutex<[Option<Stamp>; 2]>,
+}
+
+/// The host credential in force.
+#[derive(Debug)]
+struct Shown {
+    credential: Credential,
+    config: AcceptorConfig,
+}
+
+impl Shown {
+    fn new(credential: Credential) -> Self {
+        Self { config: AcceptorConfig::new(provider(), &credential), credential }
+    }
 }
 
 /// What [`GsiAcceptor::look`] has found.
@@ -56,13 +70,17 @@ impl GsiAcceptor {
         let (credential, mut warnings) = read(files, now)?;
         let (trust, problems) = TrustDirectory::open(&files.trust_anchors, now)?;
         warnings.extend(problems.iter().map(|problem| of_directory(&files.trust_anchors, problem)));
-        let credential = ArcSwap::from_pointee(credential);
-        Ok((Self { files: files.clone(), credential, trust, stamps: Mutex::new(stamps) }, warnings))
+        let shown = ArcSwap::from_pointee(Shown::new(credential));
+        Ok((Self { files: files.clone(), shown, trust, stamps: Mutex::new(stamps) }, warnings))
     }
 
-    /// For one client.
-    pub fn acceptor(&self) -> AcceptorConfig {
-        AcceptorConfig::new(provider(), &self.credential.load(), self.trust.store())
+    /// Begins with one client.
+    ///
+    /// # Errors
+    ///
+    /// As [`Acceptor::new`].
+    pub fn accept(&self, now: UnixTime) -> Result<Acceptor, AcceptError> {
+        Acceptor::new(&self.shown.load().config, self.trust.store(), now)
     }
 
     /// For one login at a real server. A credential that must not be delegated any further is not.
@@ -78,7 +96,7 @@ impl GsiAcceptor {
 
     /// The hosts that its certificate is for: the names that clients use.
     pub fn host_names(&self) -> Vec<String> {
-        HostNames::of(self.credential.load().leaf())
+        HostNames::of(self.shown.load().credential.leaf())
     }
 
     /// Takes another host certificate, or other authorities, if there are. Blocks on files; to be called from time to time.
@@ -90,7 +108,7 @@ impl GsiAcceptor {
             *known = stamps;
             match read(&self.files, now) {
                 Ok((credential, _)) => {
-                    self.credential.store(Arc::new(credential));
+                    self.shown.store(Arc::new(Shown::new(credential)));
                     notices.push(GsiNotice::Replaced);
                 }
                 Err(problem) => notices.push(GsiNotice::Refused(problem)),
@@ -116,12 +134,21 @@ fn read(
 ) -> Result<(Credential, Vec<CredentialProblem>), CredentialProblem> {
     let chain = certificates(&files.certificate)?;
     let validity = Validity::of(&chain).map_err(|reason| {
-        problem(&files.certificate, format!("cannot be understood: {reason}"), "see what `openssl x509 -text -in` makes of it")
+        problem(
+            &files.certificate,
+            format!("cannot be understood: {reason}"),
+            "see what `openssl x509 -text -in` makes of it",
+        )
     })?;
-    let key = PrivateKey::from_der(&private_key(&files.key)?)
-        .map_err(|error| problem(&files.key, error.to_string(), "use the key with which the certificate was requested"))?;
+    let key = PrivateKey::from_der(&private_key(&files.key)?).map_err(|error| {
+        problem(&files.key, error.to_string(), "use the key with which the certificate was requested")
+    })?;
     let credential = Credential::new(chain, key).map_err(|error| {
-        problem(&files.certificate, error.to_string(), "put the host's certificate first in its file, with its own key beside it")
+        problem(
+            &files.certificate,
+            error.to_string(),
+            "put the host's certificate first in its file, with its own key beside it",
+        )
     })?;
     let mut warnings = Vec::new();
     if is_open(&files.key) {

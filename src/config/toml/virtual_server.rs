@@ -193,7 +193,8 @@ pub(super) fn read_virtual_server(
 }
 
 fn read_gsi(section: &Section<'_>, findings: &Findings) -> Option<Gsi> {
-    let mode = section.field("mode").and_then(|field| field.word::<String>(&["passthrough", "terminate"], &[]));
+    let mode =
+        section.field("mode").and_then(|field| field.word::<String>(&["passthrough", "terminate"], &[]));
     if mode.as_deref() == Some("terminate") {
         let path = |key, default: &str| {
             let field = section.field(key);

@@ -36,13 +36,7 @@ pub struct ProtectedLines {
 impl ProtectedLines {
     /// Lines that `channel` protects.
     pub fn new(channel: Channel, end: ChannelEnd) -> Self {
-        Self {
-            channel,
-            end,
-            arriving: Vec::new(),
-            leaving: Vec::new(),
-            framer: ReplyFramer::default(),
-        }
+        Self { channel, end, arriving: Vec::new(), leaving: Vec::new(), framer: ReplyFramer::default() }
     }
 
     /// Takes bytes from the wire and appends to `plain` what whole lines of them carry.
@@ -178,6 +172,9 @@ mod tests {
         let piece = vec![b'A'; MAX_WRAPPED_LINE];
         assert_eq!(server.receive(&piece, &mut Vec::new()), Ok(()));
         assert_eq!(server.receive(b"A", &mut Vec::new()), Err(ChannelError::TooLong));
-        assert_eq!(server.send(&vec![b'A'; MAX_WRAPPED_TEXT + 1], &mut Vec::new()), Err(ChannelError::TooLong));
+        assert_eq!(
+            server.send(&vec![b'A'; MAX_WRAPPED_TEXT + 1], &mut Vec::new()),
+            Err(ChannelError::TooLong)
+        );
     }
 }

@@ -19,7 +19,6 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-
     /// The next line with its end; `None` where the peer has closed.
     pub(super) async fn next(
         &mut self,

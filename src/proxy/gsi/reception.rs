@@ -73,7 +73,7 @@ pub(in crate::proxy) async fn receive(
                 stream.write_all(NO_SUCH_MECHANISM).await?;
             }
             Verb::Auth => {
-                let acceptor = Acceptor::new(termination.acceptor.acceptor(), date());
+                let acceptor = termination.acceptor.accept(date());
                 let acceptor = acceptor.map_err(|error| ReceptionError::Refused(error.to_string()))?;
                 exchange = Some((acceptor, now()));
                 stream.write_all(adat::AUTH_ACCEPTED).await?;

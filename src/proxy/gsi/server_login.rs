@@ -48,7 +48,8 @@ pub(in crate::proxy) async fn log_in(
         return Err(ServerLoginError::NoGsi(text.join(" ")));
     }
     // The sorry server has none.
-    let expected = termination.expected.get(place).cloned().unwrap_or(ExpectedPeer::Host(HostNames::default()));
+    let expected =
+        termination.expected.get(place).cloned().unwrap_or(ExpectedPeer::Host(HostNames::default()));
     let config = termination.acceptor.initiator(&user.delegated, expected);
     let crypto = termination.workshop.crypto();
     let begun = crypto.run(move || Initiator::new(config, date())).await;

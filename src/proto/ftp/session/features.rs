@@ -23,7 +23,9 @@ impl Session {
         if !ends {
             return self.edit_feature(line);
         }
-        let offers_tls = self.owns_tls() && self.policy.tls != TlsPolicy::Off && !self.policy.denied_commands.denies("AUTH");
+        let offers_tls = self.owns_tls()
+            && self.policy.tls != TlsPolicy::Off
+            && !self.policy.denied_commands.denies("AUTH");
         offers_tls.then(|| [OFFERED, line].concat())
     }
 

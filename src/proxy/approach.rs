@@ -250,7 +250,11 @@ async fn attempt(
         Some(result) => result?,
         None => return Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
     };
-    let (Some(termination), Some(user)) = (&service.gsi, user) else { return Ok(greeted) };
+    let Some(user) = user else { return Ok(greeted) };
+    let Some(termination) = &service.gsi else {
+        // By a reload, since the client came.
+        return Err(AttemptError::NotLoggedIn("GSI does not end at the door any more".into()));
+    };
     let place = placement.index();
     let logged_in = within(registration, limits.login, log_in(greeted, termination, place, user));
     let limit = || AttemptError::NotLoggedIn(format!("no GSI login within {:?}", limits.login));

@@ -134,12 +134,10 @@ async fn begin(
         let mut user = None;
         let mut unread = Vec::new();
         if let (Some(termination), Entrance::Clear) = (&service.gsi, entrance) {
-            let Some(plain) = client.take_plain() else { return Err(Refusal::Gsi(ReceptionError::Left)) };
-            let received = gsi::receive(plain, termination);
+            let received = gsi::receive(&mut client, termination);
             let received = within(&registration, service.timeouts.login, received).await;
             let received = received.unwrap_or(Err(ReceptionError::TooSlow(service.timeouts.login)));
-            let Reception { client: protected, user: known, unread: said } = received?;
-            client = protected.into();
+            let Reception { user: known, unread: said } = received?;
             (user, unread) = (Some(known), said);
         }
         let approached =
@@ -162,6 +160,7 @@ async fn begin(
         Err(Refusal::Gsi(refusal)) => {
             service.lasting.tally.refused(tally::Refusal::Gsi);
             journal::not_received(&service, arrival.client, &refusal);
+            let _ = timeout(CLOSING_FOR, say_last(&mut client, &refusal.reply())).await;
             None
         }
         Err(Refusal::Arrival(ArrivalError::Nothing)) => None,
@@ -198,8 +197,8 @@ async fn begin(
             // A client that is gone already needs no reply, and one that stays for ever gets no more.
             let reply = refusal.reply(&service);
             let reply = match &refusal {
-                ApproachError::NotLoggedIn(reason) => not_logged_in(reason),
-                _ => reply.to_owned(),
+                ApproachError::NotLoggedIn(reason) => not_logged_in(reason).into_bytes(),
+                _ => reply.as_bytes().to_vec(),
             };
             let _ = timeout(CLOSING_FOR, say_last(&mut client, &reply)).await;
             None
@@ -279,8 +278,8 @@ fn not_logged_in(reason: &str) -> String {
 }
 
 /// Says it and waits until the client closes, for the reason that `control_channel` gives.
-async fn say_last(client: &mut ControlStream, reply: &str) -> io::Result<()> {
-    client.write_all(reply.as_bytes()).await?;
+async fn say_last(client: &mut ControlStream, reply: &[u8]) -> io::Result<()> {
+    client.write_all(reply).await?;
     client.shutdown().await?;
     let mut bytes = [0; 512];
     while client.read(&mut bytes).await? > 0 {}

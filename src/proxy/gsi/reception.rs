@@ -3,14 +3,14 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
+use super::super::control_stream::ControlStream;
 use super::super::now;
 use super::super::protected::Protected;
 use super::lines::Lines;
 use super::{Termination, User, date};
-use crate::proto::ftp::{Command, Verb};
-use crate::proto::gsi::adat::{self, AdatError};
+use crate::proto::ftp::{Command, Ending, Verb};
+use crate::proto::gsi::adat;
 use crate::proto::gsi::{AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, NoDelegation};
 
 /// Commands before a login; whoever says more is no client.
@@ -23,16 +23,17 @@ const NO_SUCH_MECHANISM: &[u8] = b"504 Only AUTH GSSAPI is available here.\r\n";
 const NO_ADAT_YET: &[u8] = b"503 ADAT comes after AUTH GSSAPI.\r\n";
 const GOODBYE: &[u8] = b"221 Goodbye.\r\n";
 const TOO_MANY: &[u8] = b"421 Too many commands before a login.\r\n";
+const OUT_OF_ORDER: &[u8] =
+    b"421 Service not available: the front door is out of order; please try again later.\r\n";
 
 /// A client at the door, logged in nowhere yet.
 pub(in crate::proxy) struct Reception {
-    pub(in crate::proxy) client: Protected,
     pub(in crate::proxy) user: User,
     /// Its USER, and what came behind it.
     pub(in crate::proxy) unread: Vec<u8>,
 }
 
-/// Why nobody came in. The client has been told.
+/// Why nobody came in.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum ReceptionError {
     /// It has gone, as clients do that only look whether somebody is there.
@@ -53,124 +54,130 @@ pub(in crate::proxy) enum ReceptionError {
     NoCrypto,
 }
 
-/// Greets, and goes as far as the client's USER.
+impl ReceptionError {
+    /// What the client is told, in whatever protection there is.
+    pub(in crate::proxy) fn reply(&self) -> Vec<u8> {
+        match self {
+            // Whatever could be said has been.
+            Self::Left | Self::Lost(_) => Vec::new(),
+            Self::Refused(cause) => adat::refusal(cause),
+            Self::NoCredential { reason, .. } => format!(
+                "530-Login incorrect. : {reason}.\r\n530 The door logs in at the server with a delegated credential.\r\n"
+            )
+            .into_bytes(),
+            Self::TooMany => TOO_MANY.to_vec(),
+            Self::TooSlow(_) => Ending::LoginTimeout.reply().as_bytes().to_vec(),
+            Self::NoCrypto => OUT_OF_ORDER.to_vec(),
+        }
+    }
+}
+
+/// Greets, and goes as far as the client's USER. From 235 on the connection is protected.
 pub(in crate::proxy) async fn receive(
-    mut stream: TcpStream,
+    client: &mut ControlStream,
     termination: &Termination,
 ) -> Result<Reception, ReceptionError> {
-    stream.write_all(GREETING).await?;
+    client.write_all(GREETING).await?;
     let mut lines = Lines::default();
+    let (accepted, handshake) = authenticate(client, &mut lines, termination).await?;
+    let Accepted { channel, peer, delegated } = accepted;
+    let stream = client.take_plain().ok_or(ReceptionError::Left)?;
+    *client = Protected::new(stream, channel, ChannelEnd::Server, &lines.into_rest())?.into();
+    let mut lines = Lines::default();
+    let line = name_user(client, &mut lines).await?;
+    let identity = peer.identity();
+    let delegated = delegated
+        .map_err(|reason| ReceptionError::NoCredential { identity: identity.as_str().to_owned(), reason })?;
+    let unread = [line, lines.into_rest()].concat();
+    Ok(Reception { user: User { identity, delegated, handshake }, unread })
+}
+
+/// Up to the end of the exchange, and how long that took from AUTH on.
+async fn authenticate(
+    client: &mut ControlStream,
+    lines: &mut Lines,
+    termination: &Termination,
+) -> Result<(Accepted, Duration), ReceptionError> {
     let mut exchange = None;
     for _ in 0..MAX_COMMANDS {
-        let Some(line) = lines.next(&mut stream).await? else { return Err(ReceptionError::Left) };
+        let Some(line) = lines.next(client).await? else { return Err(ReceptionError::Left) };
         let command = Command::parse(&line);
+        let refused = |error: AcceptError| ReceptionError::Refused(error.to_string());
         match command.verb {
             Verb::Quit => {
-                stream.write_all(GOODBYE).await?;
+                client.write_all(GOODBYE).await?;
                 return Err(ReceptionError::Left);
             }
             Verb::Auth if !command.arguments().eq_ignore_ascii_case(b"GSSAPI") => {
-                stream.write_all(NO_SUCH_MECHANISM).await?;
+                client.write_all(NO_SUCH_MECHANISM).await?;
             }
             Verb::Auth => {
-                let acceptor = termination.acceptor.accept(date());
-                let acceptor = acceptor.map_err(|error| ReceptionError::Refused(error.to_string()))?;
-                exchange = Some((acceptor, now()));
-                stream.write_all(adat::AUTH_ACCEPTED).await?;
+                exchange = Some((termination.acceptor.accept(date()).map_err(refused)?, now()));
+                client.write_all(adat::AUTH_ACCEPTED).await?;
             }
             Verb::Adat => {
                 let Some((acceptor, since)) = exchange.take() else {
-                    stream.write_all(NO_ADAT_YET).await?;
+                    client.write_all(NO_ADAT_YET).await?;
                     continue;
                 };
-                match step(acceptor, adat::parse_command(&line), termination).await? {
-                    Ok((acceptor, AcceptStep::Reply(token))) => {
+                let token = adat::parse_command(&line);
+                let token = token.map_err(|error| ReceptionError::Refused(error.to_string()))?;
+                let (acceptor, step) = step(acceptor, token, termination).await?;
+                match step.map_err(refused)? {
+                    AcceptStep::Reply(token) => {
                         exchange = Some((acceptor, since));
-                        stream.write_all(&adat::reply(&token)).await?;
+                        client.write_all(&adat::reply(&token)).await?;
                     }
-                    Ok((_, AcceptStep::Complete(accepted))) => {
-                        stream.write_all(adat::AUTHENTICATED).await?;
-                        let handshake = now().saturating_duration_since(since);
-                        return admit(stream, lines.into_rest(), *accepted, handshake).await;
+                    AcceptStep::Complete(accepted) => {
+                        client.write_all(adat::AUTHENTICATED).await?;
+                        return Ok((*accepted, now().saturating_duration_since(since)));
                     }
-                    // A key was asked for, and given.
-                    Ok((_, AcceptStep::KeyWanted)) => return Err(ReceptionError::NoCrypto),
-                    Err(cause) => {
-                        stream.write_all(&adat::refusal(&cause)).await?;
-                        return Err(ReceptionError::Refused(cause));
-                    }
+                    // It was asked for, and given.
+                    AcceptStep::KeyWanted => return Err(ReceptionError::NoCrypto),
                 }
             }
-            _ => stream.write_all(AUTHENTICATE_FIRST).await?,
+            _ => client.write_all(AUTHENTICATE_FIRST).await?,
         }
     }
-    stream.write_all(TOO_MANY).await?;
     Err(ReceptionError::TooMany)
 }
 
-/// What the client's token leads to, or why the exchange has failed.
+/// What the client's token leads to.
 async fn step(
     mut acceptor: Acceptor,
-    token: Result<Vec<u8>, AdatError>,
+    token: Vec<u8>,
     termination: &Termination,
-) -> Result<Result<(Acceptor, AcceptStep), String>, ReceptionError> {
-    let token = match token {
-        Ok(token) => token,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
+) -> Result<(Acceptor, Result<AcceptStep, AcceptError>), ReceptionError> {
     let crypto = termination.workshop.crypto();
     let run = move || {
         let step = acceptor.step(&token, date());
         (acceptor, step)
     };
-    let (mut acceptor, mut step) = crypto.run(run).await.ok_or(ReceptionError::NoCrypto)?;
-    if matches!(step, Ok(AcceptStep::KeyWanted)) {
-        let key = termination.workshop.keys().take().await.ok_or(ReceptionError::NoCrypto)?;
-        let run = move || {
-            let step = acceptor.provide_key(key);
-            (acceptor, step)
-        };
-        (acceptor, step) = crypto.run(run).await.ok_or(ReceptionError::NoCrypto)?;
+    let (mut acceptor, step) = crypto.run(run).await.ok_or(ReceptionError::NoCrypto)?;
+    if !matches!(step, Ok(AcceptStep::KeyWanted)) {
+        return Ok((acceptor, step));
     }
-    Ok(step.map(|step| (acceptor, step)).map_err(|error: AcceptError| error.to_string()))
+    let key = termination.workshop.keys().take().await.ok_or(ReceptionError::NoCrypto)?;
+    let run = move || {
+        let step = acceptor.provide_key(key);
+        (acceptor, step)
+    };
+    crypto.run(run).await.ok_or(ReceptionError::NoCrypto)
 }
 
-/// The client is known; what it says is protected from here on.
-async fn admit(
-    stream: TcpStream,
-    rest: Vec<u8>,
-    accepted: Accepted,
-    handshake: Duration,
-) -> Result<Reception, ReceptionError> {
-    let Accepted { channel, peer, delegated } = accepted;
-    let mut client = Protected::new(stream, channel, ChannelEnd::Server, &rest)?;
-    let mut lines = Lines::default();
+/// The client's USER, which is where a real server is chosen.
+async fn name_user(client: &mut ControlStream, lines: &mut Lines) -> Result<Vec<u8>, ReceptionError> {
     for _ in 0..MAX_COMMANDS {
-        let Some(line) = lines.next(&mut client).await? else { return Err(ReceptionError::Left) };
+        let Some(line) = lines.next(client).await? else { return Err(ReceptionError::Left) };
         match Command::parse(&line).verb {
-            Verb::User => {
-                let delegated = match delegated {
-                    Ok(delegated) => delegated,
-                    Err(reason) => {
-                        let text = format!(
-                            "530-Login incorrect. : {reason}.\r\n530 The door logs in at the server with a delegated credential.\r\n"
-                        );
-                        client.write_all(text.as_bytes()).await?;
-                        let identity = peer.identity().to_string();
-                        return Err(ReceptionError::NoCredential { identity, reason });
-                    }
-                };
-                let user = User { identity: peer.identity(), delegated, handshake };
-                let unread = [line, lines.into_rest()].concat();
-                return Ok(Reception { client, user, unread });
-            }
+            Verb::User => return Ok(line),
             Verb::Quit => {
                 client.write_all(GOODBYE).await?;
                 return Err(ReceptionError::Left);
             }
             _ => client.write_all(LOG_IN_FIRST).await?,
         }
+        client.flush().await?;
     }
-    client.write_all(TOO_MANY).await?;
     Err(ReceptionError::TooMany)
 }

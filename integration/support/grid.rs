@@ -213,7 +213,13 @@ impl Site {
     /// # Panics
     /// When it does not come up.
     pub fn restart(&mut self, name: &str) {
+        self.restart_with(name, &[]);
+    }
+
+    /// As [`Site::restart`], with further variables in its environment.
+    pub fn restart_with(&mut self, name: &str, environment: &[(&'static str, String)]) {
         let index = self.servers.iter().position(|server| server.name == name).expect("a server of the site");
+        self.servers[index].environment = environment.to_vec();
         self.launch(index);
         let server = &self.servers[index];
         server.ready().unwrap_or_else(|why| panic!("{name}: {why}\n{}", self.server_log(server)));
@@ -285,6 +291,7 @@ impl Site {
                 extended,
                 role: kind,
                 credential,
+                environment: Vec::new(),
                 process: None,
             });
         };
@@ -317,6 +324,7 @@ impl Site {
             .env("GRIDMAP", self.directory.path().join("etc/grid-mapfile"))
             // A server that listens on everything announces the address of its host name.
             .env("GLOBUS_HOSTNAME", name_of(server.machine.role()));
+        command.envs(server.environment.iter().map(|(name, value)| (name, value)));
         if let (Some((authority, _)), Some(credential)) = (&self.authority, &server.credential) {
             command
                 .env("X509_CERT_DIR", authority.anchors())

@@ -112,3 +112,33 @@ pub(super) struct User {
     /// From AUTH to 235.
     pub(super) handshake: Duration,
 }
+
+impl User {
+    /// Why the user's data connections cannot be authenticated, which has to be said beforehand: client and server only report that
+    /// it has failed. The session itself works.
+    pub(super) fn why_no_data_authentication(&self) -> Option<&'static str> {
+        why_no_data_authentication(self.delegated.remaining_proxies)
+    }
+}
+
+/// `remaining_proxies` may follow below the credential that the door has got.
+fn why_no_data_authentication(remaining_proxies: Option<u32>) -> Option<&'static str> {
+    (remaining_proxies == Some(0)).then_some(
+        "the path length of the user's proxy ends at the door, which can delegate no credential to the real server; \
+         have proxies made with a path length of 2 or more, or without one (voms-proxy-fake makes 1 where it is told none), \
+         or use data connections without authentication (DCAU N)",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::why_no_data_authentication;
+
+    #[test]
+    fn only_a_credential_that_must_not_be_handed_on_lacks_data_authentication() {
+        for (remaining, lacks) in [(None, false), (Some(0), true), (Some(1), false), (Some(u32::MAX), false)]
+        {
+            assert_eq!(why_no_data_authentication(remaining).is_some(), lacks, "{remaining:?}");
+        }
+    }
+}

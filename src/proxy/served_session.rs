@@ -138,6 +138,7 @@ async fn begin(
             let received = within(&registration, service.timeouts.login, received).await;
             let received = received.unwrap_or(Err(ReceptionError::TooSlow(service.timeouts.login)));
             let Reception { user: known, unread: said } = received?;
+            journal::no_data_authentication(&service, arrival.client, &known);
             (user, unread) = (Some(known), said);
         }
         let approached =

@@ -1,7 +1,8 @@
 //! Distinguished names as Globus writes them: `/DC=org/O=Grid/CN=Some One`.
 //!
 //! It is what OpenSSL's X509_NAME_oneline gives, for that is what stands in grid-mapfiles and signing policies: bytes outside of
-//! printable ASCII as `\xC3`, a slash or plus within a value as `\/` and `\+`, values of one set with a plus between them, types by OpenSSL's short name or else by number.
+//! printable ASCII as `\xC3`, a slash or plus within a value as `\/` and `\+`, values of one set with a plus between them, types by
+//! OpenSSL's short name or else by number.
 use std::fmt;
 
 use x509_cert::der::Tag;
@@ -154,6 +155,10 @@ fn last_common_name(relative_name: &[u8]) -> Option<&[u8]> {
 }
 
 /// The DER of `issuer` with one more relative name at its end: CN = `common_name`, as PrintableString.
+///
+/// # Errors
+///
+/// Where `issuer` is no name.
 pub fn with_common_name(issuer: &[u8], common_name: &str) -> Result<Vec<u8>, MalformedCertificate> {
     let written = || {
         let mut content = Element::only(issuer, Tag::Sequence, "it is no SEQUENCE")?.content.to_vec();
@@ -173,7 +178,10 @@ mod tests {
     use super::super::der::element;
     use super::*;
 
-    fn name(parts: &[&[(&str, u8, &[u8])]]) -> Vec<u8> {
+    /// Type, tag and value of what stands in one set.
+    type Set<'a> = &'a [(&'a str, u8, &'a [u8])];
+
+    fn name(parts: &[Set<'_>]) -> Vec<u8> {
         let sets: Vec<u8> = parts
             .iter()
             .flat_map(|set| {
@@ -197,7 +205,7 @@ mod tests {
     fn names_are_written_as_openssl_writes_them_row_by_row() {
         const DC: &str = "0.9.2342.19200300.100.1.25";
         #[rustfmt::skip]
-        let table: &[(&[&[(&str, u8, &[u8])]], &str)] = &[
+        let table: &[(&[Set<'_>], &str)] = &[
             (&[],                                                                    ""),
             (&[&[(DC, 22, b"org")], &[(DC, 22, b"grid")], &[(CN, 19, b"A B")]],      "/DC=org/DC=grid/CN=A B"),
             (&[&[(O, 19, b"Grid")], &[(CN, 12, b"host/localhost")]],                 "/O=Grid/CN=host\\/localhost"),

@@ -70,7 +70,7 @@ pub fn verify(
     for der in &chain[1..] {
         match Certificate::from_der(der) {
             Ok(certificate) if certificate != leaf && !others.contains(&certificate) => {
-                others.push(certificate)
+                others.push(certificate);
             }
             Ok(_) => {}
             // An old root may be odd, and nobody needs it from the peer.

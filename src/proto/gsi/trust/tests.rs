@@ -7,6 +7,8 @@ use super::*;
 use crate::proto::gsi::issuing::{Key, NOW, Request, Revocations, element_of_extension, key, name, pem};
 use crate::proto::gsi::verify;
 
+type File<'a> = (&'a str, &'a [u8]);
+
 const POLICY: &[u8] =
     b"access_id_CA X509 '/O=Grid/CN=A'\npos_rights globus CA:sign\ncond_subjects globus '\"/O=Grid/*\"'\n";
 
@@ -18,7 +20,7 @@ fn authority(common_name: &str, key: &Key) -> Vec<u8> {
     pem("CERTIFICATE", &Request::authority(&name(common_name), &name(common_name), key).sign(key))
 }
 
-fn read(files: &[(&str, &[u8])]) -> (TrustStore, Vec<String>) {
+fn read(files: &[File<'_>]) -> (TrustStore, Vec<String>) {
     let files = files.iter().map(|(name, content)| TrustFile { name, content: Ok(content) });
     let (store, problems) = TrustStore::from_files(files);
     (store, problems.iter().map(ToString::to_string).collect())
@@ -94,7 +96,7 @@ fn what_is_broken_is_told_and_holds_against_its_own_authority_alone_row_by_row()
     let user = pem("CERTIFICATE", &Request::end_entity(&name("U"), &name("U"), key(2)).sign(key(2)));
     let cut = &a[..a.len() / 2];
     #[rustfmt::skip]
-    let table: &[(&[(&str, &[u8])], &[&str], Result<(), Reason>)] = &[
+    let table: &[(&[File<'_>], &[&str], Result<(), Reason>)] = &[
         // files beside those of authority A                    problems                                      a user of A
         (&[],                                                   &[],                                          Ok(())),
         (&[("0000000a.r0", &good)],                             &[],                                          Ok(())),

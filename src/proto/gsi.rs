@@ -20,6 +20,9 @@ mod signature;
 mod signing_policy;
 mod trust;
 
+/// What the interface speaks in.
+pub use rustls::pki_types::{CertificateDer, UnixTime};
+
 pub use certificate::{
     BasicConstraints, Certificate, Extension, KeyUsage, MAX_CERTIFICATE, MalformedCertificate, Validity,
 };

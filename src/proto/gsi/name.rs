@@ -133,6 +133,46 @@ fn relative_names(name: &[u8]) -> Result<Vec<&[u8]>, Wrong> {
     Ok(sets)
 }
 
+/// What two spellings of a name have in common, RFC 5280 section 7.1 as OpenSSL does it: case, blanks and the kind of string do not count.
+/// A revocation list may spell its authority in another way than the authority itself does, and must not be overlooked for that.
+pub(super) fn canonical(name: &[u8]) -> Vec<u8> {
+    spelled(name).unwrap_or_else(|_| name.to_vec())
+}
+
+fn spelled(name: &[u8]) -> Result<Vec<u8>, Wrong> {
+    let mut all = Vec::new();
+    for set in relative_names(name)? {
+        let mut pairs = Elements::new(set).next()?.inside();
+        let mut spelled = Vec::new();
+        while !pairs.is_empty() {
+            let (kind, value) = pair(pairs.next()?)?;
+            let text = characters(value).map(|text| {
+                let words: Vec<&str> = text.split_ascii_whitespace().collect();
+                super::der::element(0x0c, words.join(" ").to_ascii_lowercase().as_bytes())
+            });
+            spelled.extend(super::der::element(0x06, kind.as_bytes()));
+            spelled.extend(text.unwrap_or_else(|| value.whole.to_vec()));
+        }
+        all.extend(super::der::element(0x31, &spelled));
+    }
+    Ok(all)
+}
+
+/// The text of a value, where it is one.
+fn characters(value: Element<'_>) -> Option<String> {
+    match value.tag {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::VisibleString => {
+            String::from_utf8(value.content.to_vec()).ok()
+        }
+        Tag::TeletexString => Some(value.content.iter().map(|byte| char::from(*byte)).collect()),
+        Tag::BmpString => {
+            let units = value.content.chunks(2).map(|two| two.try_into().map(u16::from_be_bytes));
+            String::from_utf16(&units.collect::<Result<Vec<_>, _>>().ok()?).ok()
+        }
+        _ => None,
+    }
+}
+
 /// The last relative name, where it is one common name and all before it is `issuer`, byte for byte: RFC 3820 section 3.4.
 pub(super) fn common_name_below<'a>(issuer: &[u8], subject: &'a [u8]) -> Option<&'a [u8]> {
     let (above, below) = (relative_names(issuer).ok()?, relative_names(subject).ok()?);
@@ -244,6 +284,26 @@ mod tests {
         for other in others {
             assert_eq!(common_name_below(&issuer, &other), None, "{other:02x?}");
         }
+    }
+
+    #[test]
+    fn names_that_differ_in_spelling_alone_are_the_same() {
+        let one = name(&[&[(O, 19, b"Grid Site")], &[(CN, 19, b"CA")]]);
+        #[rustfmt::skip]
+        let table: &[(&[Set<'_>], bool)] = &[
+            (&[&[(O, 12, b"Grid Site")], &[(CN, 22, b"CA")]],                        true),
+            (&[&[(O, 19, b" grid   SITE ")], &[(CN, 20, b"ca")]],                    true),
+            (&[&[(O, 30, b"\0G\0r\0i\0d\0 \0s\0i\0t\0e")], &[(CN, 19, b"CA")]],     true),
+            (&[&[(O, 19, b"Grid Site"), (CN, 19, b"CA")]],                           false),
+            (&[&[(O, 19, b"GridSite")], &[(CN, 19, b"CA")]],                         false),
+            (&[&[(O, 19, b"Grid Site")], &[(O, 19, b"CA")]],                         false),
+            (&[&[(O, 19, b"Grid Site")]],                                            false),
+            (&[&[(O, 4, b"Grid Site")], &[(CN, 19, b"CA")]],                         false),
+        ];
+        for (parts, expected) in table {
+            assert_eq!(canonical(&name(parts)) == canonical(&one), *expected, "{parts:?}");
+        }
+        assert_eq!(canonical(b"?"), b"?");
     }
 
     #[test]

@@ -149,8 +149,6 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn a_chain_that_obeys_the_rules_is_believed_in_any_order(plan in plans(), order in any::<prop::sample::Index>()) {
         let chain = Chain::new(&plan);

@@ -282,7 +282,7 @@ fn talk(data: &[u8], data_path: DataPath, mood: Mood) {
                 return;
             }
             match driver.answer() {
-                Some((id, answer)) => session.handle_relay(id, answer),
+                Some((id, answer)) => session.handle_relay(now, id, answer),
                 None => break,
             }
         }

@@ -2,10 +2,12 @@
 
 mod documentation;
 mod load;
+mod reloads;
 mod scrape;
 mod traffic;
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -18,6 +20,20 @@ use crate::support::stub_server::{Connection, StubServer};
 
 /// For a check to notice, or a door to begin its drain; many times what it takes.
 const NOTICE: Duration = Duration::from_secs(20);
+
+/// A certificate that is valid until this, in seconds since 1970.
+const EXPIRES: f64 = 1_804_115_698.0;
+
+/// The same with the certificate of the unit tests.
+fn with_certificate(setup: Setup) -> Setup {
+    let file = |name| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tls/tests").join(name);
+    let (certificate, key) = (file("a.pem"), file("a.key"));
+    setup.virtual_server(&format!(
+        "[virtual_server.tls]\ncertificate = \"{}\"\nkey = \"{}\"",
+        certificate.display(),
+        key.display()
+    ))
+}
 
 #[test]
 fn readyz_names_what_keeps_clients_out_and_healthz_does_not_mind() {

@@ -1,84 +1,15 @@
 //! Real servers by name, with a name server of the test's own.
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
+use std::net::{Ipv4Addr, SocketAddr};
 
-use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, SRV};
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
 use crate::support::control_connection::ControlConnection;
 use crate::support::deadline::Stopwatch;
 use crate::support::local_door::{LocalDoor, Setup};
+use crate::support::name_server::{NameServer, Zone};
 use crate::support::stub_server::{Connection, StubServer};
-
-/// What is said of a name and a kind of record; a name that is not there does not exist.
-type Zone = HashMap<(&'static str, RecordType), Vec<RData>>;
-
-/// A name server on a thread. Its zone can be changed; none is SERVFAIL for every name.
-#[derive(Debug)]
-struct NameServer {
-    address: SocketAddr,
-    zone: Arc<Mutex<Option<Zone>>>,
-    socket: UdpSocket,
-}
-
-impl NameServer {
-    fn start(zone: Zone) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let server = Self {
-            address: socket.local_addr().expect("an address"),
-            zone: Arc::new(Mutex::new(Some(zone))),
-            socket: socket.try_clone().expect("a second handle"),
-        };
-        let zone = Arc::clone(&server.zone);
-        std::thread::spawn(move || {
-            let mut bytes = [0; 1500];
-            // Nothing is sent to end it.
-            while let Ok((count @ 1.., client)) = socket.recv_from(&mut bytes) {
-                let answer = answer(&bytes[..count], zone.lock().unwrap().as_ref());
-                let _ = socket.send_to(&answer, client);
-            }
-        });
-        server
-    }
-
-    fn says(&self, zone: Zone) {
-        *self.zone.lock().unwrap() = Some(zone);
-    }
-
-    fn fail(&self) {
-        *self.zone.lock().unwrap() = None;
-    }
-}
-
-impl Drop for NameServer {
-    fn drop(&mut self) {
-        let _ = self.socket.send_to(&[], self.address);
-    }
-}
-
-fn answer(bytes: &[u8], zone: Option<&Zone>) -> Vec<u8> {
-    let asked = Message::from_vec(bytes).expect("a question");
-    let query = asked.queries[0].clone();
-    let mut answer = Message::response(asked.metadata.id, OpCode::Query);
-    let name = query.name().to_string().to_lowercase();
-    match zone {
-        None => answer.metadata.response_code = ResponseCode::ServFail,
-        Some(zone) if !zone.keys().any(|(known, _)| *known == name) => {
-            answer.metadata.response_code = ResponseCode::NXDomain;
-        }
-        Some(zone) => {
-            let found = zone.iter().find(|((known, kind), _)| *known == name && *kind == query.query_type());
-            let data = found.map(|(_, data)| data.clone()).unwrap_or_default();
-            answer.answers =
-                data.into_iter().map(|data| Record::from_rdata(query.name().clone(), 0, data)).collect();
-        }
-    }
-    answer.queries = vec![query];
-    answer.to_vec().expect("an answer")
-}
 
 fn a(last: u8) -> RData {
     RData::A(A(Ipv4Addr::new(127, 0, 0, last)))
@@ -108,7 +39,7 @@ fn sessions_go_to_all_that_a_name_and_a_service_stand_for() {
     ]);
     let name_server = NameServer::start(zone);
     let door = door(
-        name_server.address,
+        name_server.address(),
         &format!(
             "[[virtual_server.real_server]]\naddress = \"s.test\"\nport = {port}\n\
              [[virtual_server.real_server]]\nsrv = \"_gsiftp._tcp.test\"\n"
@@ -145,7 +76,7 @@ fn a_door_whose_names_nobody_knows_starts_and_says_so() {
     let server = StubServer::start(Connection::serve);
     let watch = Stopwatch::start();
     let door = door(
-        name_server.address,
+        name_server.address(),
         &format!(
             "[[virtual_server.real_server]]\naddress = \"s.test\"\n\
              [[virtual_server.real_server]]\nname = \"fix\"\naddress = \"127.0.0.1\"\nport = {}\n",
@@ -172,7 +103,7 @@ fn a_running_door_follows_its_names() {
     };
     let name_server = NameServer::start(zone(&[1]));
     let door = door(
-        name_server.address,
+        name_server.address(),
         &format!("[[virtual_server.real_server]]\naddress = \"s.test\"\nport = {port}\n"),
     );
     let mut held = ControlConnection::logged_in(door.address());
@@ -196,7 +127,7 @@ fn a_reload_asks_for_other_names_and_keeps_what_is_known_of_the_others() {
     let table = |name: &str, port: u16| {
         format!("[[virtual_server.real_server]]\naddress = \"{name}\"\nport = {port}\n")
     };
-    let door = door(name_server.address, &table("s.test", one));
+    let door = door(name_server.address(), &table("s.test", one));
     let mut held = ControlConnection::logged_in(door.address());
     let text = std::fs::read_to_string(door.configuration()).unwrap();
     std::fs::write(door.configuration(), text + &table("t.test", two)).unwrap();

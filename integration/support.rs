@@ -14,6 +14,7 @@ pub mod interfaces;
 pub mod leftovers;
 pub mod local_door;
 pub mod local_server;
+pub mod name_server;
 pub mod netns;
 pub mod other_servers;
 pub mod process;

@@ -12,6 +12,8 @@ pub(super) const FAULTY: Duration = Duration::from_secs(14);
 const BETWEEN: (usize, usize) = (100, 500);
 /// How long one lasts, in milliseconds. Below the patience of clients that wait for one reply.
 const LASTS: (usize, usize) = (300, 4000);
+/// So much longer where names are concerned: records without a TTL are asked for every 5 s.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
 /// A door that is stopped longer than this stops everybody.
 const DOOR_FROZEN: Duration = Duration::from_millis(800);
 /// All Globus servers may be away at once for so long: a site that has none is no test of a balancer.
@@ -52,8 +54,20 @@ pub(super) enum Fault {
     DawdlingAdmins,
     Reload,
     BadReload,
+    /// The door asks for real servers, and learns nothing or something else.
+    Names(Names),
     Drain(&'static str),
     Weight(&'static str, usize),
+}
+
+/// What becomes of questions for names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Names {
+    /// SERVFAIL.
+    Fail,
+    Silent,
+    /// All the addresses but this machine's.
+    Without(&'static str),
 }
 
 /// One fault and its time, from the begin of the window.
@@ -98,6 +112,9 @@ impl Fault {
             Self::DawdlingAdmins => "admin clients silent",
             Self::Reload => "reload",
             Self::BadReload => "reload, file wrong",
+            Self::Names(Names::Fail) => "names fail",
+            Self::Names(Names::Silent) => "names not answered",
+            Self::Names(Names::Without(_)) => "name lost an address",
             Self::Drain(_) => "drain, undrain",
             Self::Weight(..) => "weight changed",
         }
@@ -112,6 +129,7 @@ impl Fault {
         };
         let trouble = Trouble::ALL[numbers.within(0..Trouble::ALL.len())];
         let (line, few, weight) = (numbers.within(0..2), numbers.within(0..12), numbers.within(0..4));
+        let names = [Names::Fail, Names::Silent, Names::Without(server)][numbers.within(0..3)];
         #[rustfmt::skip]
         let choices = [
             (12, Self::Kill(any)),
@@ -127,6 +145,7 @@ impl Fault {
             (2, Self::FreezeDoor),
             (3, Self::Vanish),
             (2, Self::DawdlingAdmins),
+            (4, Self::Names(names)),
             (if commands.reload { 6 } else { 0 }, Self::Reload),
             (if commands.reload { 3 } else { 0 }, Self::BadReload),
             (if commands.drain { 6 } else { 0 }, Self::Drain(server)),
@@ -158,6 +177,7 @@ impl Fault {
             )
             | (StuckLogReader, StuckLogReader)
             | (Vanish, Vanish)
+            | (Names(_), Names(_))
             // A reload reads the certificate, too, and is refused with one that is none.
             | (Reload, BadCertificate)
             | (BadCertificate, Reload) => true,
@@ -226,8 +246,10 @@ pub(super) fn window(numbers: &mut Seeded, commands: Commands) -> Vec<Step> {
         let drawn = (0..DRAWS).find_map(|_| {
             let fault = Fault::draw(numbers, commands);
             let mut lasts = millis(numbers.within(LASTS.0..LASTS.1)).min(FAULTY - at);
-            if fault == Fault::FreezeDoor {
-                lasts = lasts.min(DOOR_FROZEN);
+            match fault {
+                Fault::FreezeDoor => lasts = lasts.min(DOOR_FROZEN),
+                Fault::Names(_) => lasts = (lasts + ASKED_AGAIN).min(FAULTY - at),
+                _ => {}
             }
             let step = Step { at, lasts, fault };
             step.fits(&steps).then_some(step)

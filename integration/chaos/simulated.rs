@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::ledger::{Ledger, Outcome};
 use super::phase::Phase;
 use super::programs::{LOST_RESET, compare, compare_bytes, deadline};
-use super::world::World;
+use super::world::{NAMED_PORT, World};
 use crate::support::certificates::set_mode;
 use crate::support::data_client::announced;
 use crate::support::deadline::Stopwatch;
@@ -56,7 +56,7 @@ enum Conduct {
 }
 
 /// Where strangers come from: whoever has the clients' own address is no stranger to the door, and takes their ports.
-pub(super) const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 222);
+pub(super) const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 199);
 
 #[rustfmt::skip]
 const CONDUCTS: [(usize, Conduct, &str); 13] = [
@@ -138,7 +138,7 @@ impl Crowd {
         numbers: &mut Seeded,
         sockets: &RefCell<Vec<SocketAddr>>,
     ) -> io::Result<Outcome> {
-        let port = if numbers.within(0..2) == 0 { PORT } else { RELAYED_PORT };
+        let port = [PORT, RELAYED_PORT, PORT, RELAYED_PORT, NAMED_PORT][numbers.within(0..5)];
         let mut client = Client::connect(SocketAddr::new(self.door, port), sockets).await?;
         let size = numbers.size(LARGEST);
         match conduct {

@@ -6,21 +6,27 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use hickory_resolver::proto::rr::rdata::A;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::Value;
 
 use super::bad_line::{BadLine, Trouble};
 use super::log_reader::LogReader;
-use super::plan::{Commands, Fault, RealServer};
+use super::plan::{Commands, Fault, Names, RealServer};
 use super::vanishing::{self, Vanishing};
 use crate::support::certificates::{Authority, Credential, set_mode};
 use crate::support::deadline;
 use crate::support::door::{Configuration, DIRECT_PORT, Door, RELAYED_PORT, program};
 use crate::support::grid::{PORT, REAL_SERVERS, Security, Servers, Site, VIRTUAL_NAME, path_text};
+use crate::support::name_server::{NameServer, Zone};
 use crate::support::other_servers::{OtherServers, PROFTPD_PORT, PYFTPDLIB_PORT};
 
 /// ProFTPD and pyftpdlib, which take data from the control connection's address only.
 pub(super) const OTHERS_PORT: u16 = PROFTPD_PORT;
+/// The door's that knows its real servers by one name, which is all of [`REAL_SERVERS`].
+pub(super) const NAMED_PORT: u16 = 2895;
+const NAME: &str = "servers.chaos.test.";
 /// The machine of these two.
 const OTHERS: &str = "s3";
 /// Where the two bad lines begin, and the servers at their ends.
@@ -50,6 +56,7 @@ pub(super) struct World {
     vanishing: Option<Vanishing>,
     vanished: usize,
     lines: Vec<BadLine>,
+    names: NameServer,
     others: OtherServers,
     credentials: [Credential; 2],
     commands: Commands,
@@ -66,13 +73,16 @@ impl World {
             let machine = site.machine(role);
             BadLine::start(machine, port, SocketAddr::new(IpAddr::from(machine.v4()), PORT))
         });
+        let here = site.machine("door");
+        let address = SocketAddr::new(IpAddr::from(here.v4()), 53);
+        let names = here.enter(|| NameServer::start_at(address, zone(&site, None)));
         let authority = Authority::new(&site.directory().join("ca"), "Chaos CA");
-        let names = [VIRTUAL_NAME.to_owned()];
-        let credentials = ["door-a", "door-b"].map(|file| authority.issue_host(file, &names));
+        let hosts = [VIRTUAL_NAME.to_owned()];
+        let credentials = ["door-a", "door-b"].map(|file| authority.issue_host(file, &hosts));
         vanishing::prepare(&site.data_directory());
         let (log_reader, output) = LogReader::start(&Door::log_file(&site));
         install(&site, Some(&credentials[0]));
-        let configuration = configuration(&site);
+        let configuration = configuration(&site, names.address());
         let door = Door::start_with_output(&site, &configuration, output)
             .unwrap_or_else(|why| panic!("the door: {why}"));
         Self {
@@ -82,6 +92,7 @@ impl World {
             vanishing: None,
             vanished: 0,
             lines: lines.into(),
+            names,
             others,
             credentials,
             commands: commands(),
@@ -136,6 +147,9 @@ impl World {
                 self.reload(&text, false)?;
                 self.write_configuration(&self.configuration);
             }
+            Fault::Names(Names::Fail) => self.names.fail(),
+            Fault::Names(Names::Silent) => self.names.fall_silent(),
+            Fault::Names(Names::Without(role)) => self.names.says(zone(&self.site, Some(role))),
             Fault::Drain(name) => self.tell(&["drain", name], true)?,
             Fault::Weight(name, weight) => self.weigh(name, weight)?,
         }
@@ -161,6 +175,7 @@ impl World {
             Fault::Vanish => drop(self.vanishing.take().map(Vanishing::end)),
             Fault::DawdlingAdmins => self.admins.clear(),
             Fault::Reload => self.reload(&self.configuration, true)?,
+            Fault::Names(_) => self.names.says(zone(&self.site, None)),
             Fault::Drain(name) => self.tell(&["undrain", name], true)?,
             Fault::Weight(name, _) => self.weigh(name, 1)?,
             Fault::Reset(_) | Fault::BadReload => {}
@@ -204,6 +219,18 @@ impl World {
             let peer = line.split_whitespace().nth(4).and_then(parse_address);
             peer.is_some_and(|peer| clients.contains(&peer))
         })
+    }
+
+    /// Whether a byte from or to these sockets of the clients has not been read yet.
+    pub(super) fn has_bytes_under_way(&self, clients: &[SocketAddr]) -> bool {
+        // State, receive queue, send queue, the own address, the peer's.
+        let waits = |line: &str, address: usize| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let known = words.get(address).and_then(|word| parse_address(word));
+            known.is_some_and(|known| clients.contains(&known)) && words[1..3] != ["0", "0"]
+        };
+        self.sockets("client").lines().any(|line| waits(line, 3))
+            || self.sockets("door").lines().any(|line| waits(line, 4))
     }
 
     /// The sockets of a process on the clients' machine.
@@ -336,7 +363,14 @@ fn commands() -> Commands {
     Commands { reload: knows("reload"), drain: knows("drain") && knows("undrain"), weight: knows("weight") }
 }
 
-fn configuration(site: &Site) -> Configuration {
+/// What [`NAME`] stands for.
+fn zone(site: &Site, without: Option<&str>) -> Zone {
+    let left = REAL_SERVERS.iter().filter(|role| Some(**role) != without);
+    let addresses = left.map(|role| RData::A(A(site.machine(role).v4()))).collect();
+    Zone::from([((NAME, RecordType::A), addresses)])
+}
+
+fn configuration(site: &Site, name_server: SocketAddr) -> Configuration {
     let seconds = |duration: Duration| format!("\"{}s\"", duration.as_secs());
     let settings = format!(
         "lb_algo = \"wlc\"\nlogin_timeout = {}\nidle_timeout = {}\nconnect_timeout = {}\ngreeting_timeout = {}\n",
@@ -354,7 +388,7 @@ fn configuration(site: &Site) -> Configuration {
         let keys = format!("data_addresses = [\"{v4}\", \"{v6}\"]");
         all.real_server(&format!("{role}-line"), &v4.to_string(), port, &keys)
     };
-    let mut all = Configuration::new(site);
+    let mut all = Configuration::new(site).global(&format!("nameservers = [\"{name_server}\"]"));
     all = all.virtual_server("gridftp", PORT, &(settings.clone() + &tls)).check(check).three(site, PORT);
     all = with_line(all, 0);
     let direct = format!("data_path = \"direct\"\n{settings}");
@@ -362,6 +396,7 @@ fn configuration(site: &Site) -> Configuration {
     let relayed = format!("data_path = \"relay\"\n{settings}");
     all = all.virtual_server("relayed", RELAYED_PORT, &relayed).check(check).three(site, PORT);
     all = with_line(all, 1);
+    all = all.virtual_server("named", NAMED_PORT, &settings).check(check).real_server("pool", NAME, PORT, "");
     all = all.virtual_server("others", OTHERS_PORT, &settings).check(check);
     let address = site.machine(OTHERS).v4().to_string();
     for (name, port) in [("proftpd", PROFTPD_PORT), ("pyftpdlib", PYFTPDLIB_PORT)] {

@@ -57,6 +57,13 @@ impl Configuration {
         }
     }
 
+    /// Further lines of `[global]`.
+    #[must_use]
+    pub fn global(mut self, settings: &str) -> Self {
+        writeln!(self.text, "{settings}").expect("a string takes lines");
+        self
+    }
+
     /// A virtual server on the door's two addresses; `settings` are further lines of its table.
     #[must_use]
     pub fn virtual_server(mut self, name: &str, port: u16, settings: &str) -> Self {

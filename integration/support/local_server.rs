@@ -1,5 +1,6 @@
 //! A real FTP server on loopback, for tests that need no site: pyftpdlib in clear, or ProFTPD with TLS.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +24,50 @@ pub struct LocalServer {
     process: Process,
     address: SocketAddr,
     directory: TempDir,
+}
+
+/// A TCP connection over IPv4, as the kernel lists it.
+#[derive(Debug)]
+struct Socket {
+    local: (u32, u16),
+    remote: (u32, u16),
+    /// Bytes that the peer has not acknowledged.
+    unsent: u32,
+    /// Bytes that the program has not read.
+    unread: u32,
+    inode: u64,
+}
+
+/// All that are established.
+fn established() -> Vec<Socket> {
+    let text = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let hexadecimal = |text: &str| u32::from_str_radix(text, 16).unwrap();
+    let address = |text: &str| {
+        let (ip, port) = text.split_once(':').unwrap();
+        (hexadecimal(ip), u16::from_str_radix(port, 16).unwrap())
+    };
+    let lines = text.lines().skip(1).map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let open = lines.filter(|fields| fields[3] == "01");
+    open.map(|fields| {
+        let (unsent, unread) = fields[4].split_once(':').unwrap();
+        Socket {
+            local: address(fields[1]),
+            remote: address(fields[2]),
+            unsent: hexadecimal(unsent),
+            unread: hexadecimal(unread),
+            inode: fields[9].parse().unwrap(),
+        }
+    })
+    .collect()
+}
+
+/// The inodes of a process's sockets.
+fn sockets_of(process: u32) -> HashSet<u64> {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten();
+    let targets = descriptors.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+    targets
+        .filter_map(|target| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect()
 }
 
 impl LocalServer {
@@ -94,6 +139,34 @@ impl LocalServer {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until it has accepted a data connection and read all that its peer has sent there so far.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn until_data_is_read(&self) {
+        deadline::until("the server's data connection to be read", START, || {
+            let own = sockets_of(self.process.id());
+            let is_data =
+                |socket: &&Socket| own.contains(&socket.inode) && socket.local.1 != self.address.port();
+            let sent = established();
+            let found: Vec<&Socket> = sent.iter().filter(is_data).collect();
+            // What has not been acknowledged has not come. One that nobody has accepted has no inode.
+            let [data] = found[..] else { return Err(format!("{found:?}")) };
+            if !sent
+                .iter()
+                .any(|peer| (peer.local, peer.remote) == (data.remote, data.local) && peer.unsent == 0)
+            {
+                return Err("the bytes are under way".into());
+            }
+            // Looked at again, because only now all of them are there.
+            match established().iter().find(|socket| socket.inode == data.inode) {
+                Some(socket) if socket.unread == 0 => Ok(()),
+                socket => Err(format!("{socket:?}")),
+            }
+        })
+        .unwrap();
     }
 
     /// A file that it serves.

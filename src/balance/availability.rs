@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::ejection::{Clients, Deed, Ejected, EjectionPolicy};
+use super::ejection::{Deed, Ejected, EjectionPolicy};
 use super::quorum::{Quorum, QuorumState};
 use super::real_server::RealServer;
-use super::scheduler::LbAlgo;
 use super::slow_start::WARM;
 use super::virtual_server::{Tried, VirtualServer};
 
@@ -92,7 +91,7 @@ impl VirtualServer {
     pub fn observe(&self, now: Instant) -> Vec<AvailabilityChange> {
         let mut changes = Vec::new();
         for server in self.real_servers() {
-            if server.standing.observe(now, server.may_have_sessions(), self.availability.slow_start) {
+            if server.standing.observe(now, || server.may_have_sessions(), self.availability.slow_start) {
                 server.offer_places();
                 changes.push(AvailabilityChange::Returned(Arc::clone(server)));
             }
@@ -137,10 +136,6 @@ impl VirtualServer {
         if !self.has(server) {
             return None;
         }
-        let clients = match self.lb_algo() {
-            LbAlgo::Sh => Clients::KeepTheirServer,
-            _ => Clients::GoAnywhere,
-        };
         let _ejecting = self.state.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         if server.standing.is_ejected() {
             return None;
@@ -150,8 +145,7 @@ impl VirtualServer {
                 each.standing.failed_elsewhere(deed);
             }
         }
-        let client = (client.to_canonical(), clients);
-        let reason = server.standing.failed(now, policy, deed, client, how)?;
+        let reason = server.standing.failed(now, policy, deed, client.to_canonical(), how)?;
         if !self.can_spare(server, policy) {
             return None;
         }

@@ -7,7 +7,8 @@
 //! - so many have failed in a row, of each session one, and none has worked there since the first of them;
 //! - as many have worked at the other servers, and of all that were tried there at most a fifth has failed: what fails
 //!   everywhere is no single server's fault, be it a disk that all share or somebody who guesses passwords;
-//! - with `sh`, which sends a client to the same server always, for more than one client.
+//! - it was for more than one client: what one client asks for again and again may fail by its own fault, and where there
+//!   are few servers chance, or `sh`, brings it to the same one that often.
 //!
 //! A server that fails is through with its sessions at once, and least connections would send it every new one, so that
 //! nothing would be known of the others. From the second failure in a row on it is held to its share
@@ -126,23 +127,14 @@ impl Row {
         self.several_clients |= *self.client.get_or_insert(client) != client;
     }
 
-    fn is_the_servers_fault(&self, threshold: u32, clients: Clients) -> bool {
+    fn is_the_servers_fault(&self, threshold: u32) -> bool {
         let elsewhere = self.worked_elsewhere.saturating_add(self.failed_elsewhere);
         threshold > 0
             && self.failures >= threshold
             && self.worked_elsewhere >= threshold
             && self.failed_elsewhere <= elsewhere / FAILED_ELSEWHERE
-            && (self.several_clients || clients == Clients::GoAnywhere)
+            && self.several_clients
     }
-}
-
-/// Whether a client's failures at one server say anything about the server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Clients {
-    /// They do: it goes to others, too.
-    GoAnywhere,
-    /// They may be its own: it is sent there always.
-    KeepTheirServer,
 }
 
 impl Conduct {
@@ -190,7 +182,7 @@ impl Conduct {
         now: Instant,
         policy: &EjectionPolicy,
         deed: Deed,
-        (client, clients): (IpAddr, Clients),
+        client: IpAddr,
         how: &str,
     ) -> Option<String> {
         let threshold = match deed {
@@ -199,7 +191,7 @@ impl Conduct {
         };
         let row = self.row(deed);
         row.add(now, client);
-        row.is_the_servers_fault(threshold, clients).then(|| {
+        row.is_the_servers_fault(threshold).then(|| {
             format!(
                 "{} {} failed in a row, the last with {how}, while {} worked at other servers",
                 row.failures,

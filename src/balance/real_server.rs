@@ -114,7 +114,25 @@ impl RealServer {
     /// Whether no configuration names it any more.
     #[must_use]
     pub fn is_removed(&self) -> bool {
-        self.steering.is_removed()
+        self.steering.removed_since().is_some()
+    }
+
+    /// Since when no configuration names it any more; `None` while one does.
+    #[must_use]
+    pub fn removed_since(&self) -> Option<Instant> {
+        self.steering.removed_since()
+    }
+
+    /// Whether an operator has drained it, or given it another weight than the configuration.
+    #[must_use]
+    pub fn is_steered(&self) -> bool {
+        self.steering.is_steered()
+    }
+
+    /// Whether an operator has drained it, as a removal would, too.
+    #[must_use]
+    pub fn has_ordered_drain(&self) -> bool {
+        self.steering.has_ordered_drain()
     }
 
     /// The same, down until its checks have passed (`alpha`).

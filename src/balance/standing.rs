@@ -4,11 +4,12 @@
 //! two flags; a lock is taken only where there is something to remember.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::ejection::{Clients, Conduct, Deed, Ejected, EjectionPolicy};
+use super::ejection::{Conduct, Deed, Ejected, EjectionPolicy};
 use super::slow_start::{WARM, Warmth, warmth};
 
 /// See the module's text.
@@ -44,20 +45,36 @@ impl Standing {
         }
     }
 
-    /// It has gone out of service, even if nobody looks before it is back.
+    /// It has gone out of service, even if nobody looks before it is back. The caller has changed before what
+    /// [`observe`](Self::observe) asks for.
     pub(super) fn leave_service(&self) {
-        self.in_service.store(false, Relaxed);
+        let _past = self.lock();
+        self.in_service.store(false, Release);
     }
 
-    /// Takes whether it may have sessions at `now`: where it may again, its slow start begins. True when an ejection is
+    /// Asks whether it may have sessions at `now`: where it may again, its slow start begins. True when an ejection is
     /// over with this.
-    pub(super) fn observe(&self, now: Instant, may_have_sessions: bool, slow_start: Duration) -> bool {
+    pub(super) fn observe(
+        &self,
+        now: Instant,
+        may_have_sessions: impl Fn() -> bool,
+        slow_start: Duration,
+    ) -> bool {
         let is_back = self.is_ejected() && self.end_ejection(now);
-        let in_service = may_have_sessions && !self.is_ejected();
-        if self.in_service.swap(in_service, Relaxed) != in_service {
-            let mut past = self.lock();
+        let in_service = || may_have_sessions() && !self.is_ejected();
+        // Nearly always nothing has changed, and then nothing is locked.
+        if self.in_service.load(Relaxed) == in_service() {
+            return is_back;
+        }
+        // Asked again behind the lock, and told there: of two that have seen it go and come, the one that saw it go would
+        // take the slow start away otherwise that the other has begun.
+        let mut past = self.lock();
+        let in_service = in_service();
+        if self.in_service.load(Relaxed) != in_service {
             past.back_since = (in_service && !slow_start.is_zero()).then_some(now);
             self.slow.store(past.back_since.is_some(), Relaxed);
+            // Last, so that nobody finds it in service and at full speed in between.
+            self.in_service.store(in_service, Release);
         }
         is_back
     }
@@ -67,7 +84,7 @@ impl Standing {
         if slow_start.is_zero() {
             return None;
         }
-        if !self.in_service.load(Relaxed) {
+        if !self.in_service.load(Acquire) {
             // It has come back since we looked.
             return Some(1);
         }
@@ -127,7 +144,7 @@ impl Standing {
         now: Instant,
         policy: &EjectionPolicy,
         deed: Deed,
-        client: (IpAddr, Clients),
+        client: IpAddr,
         how: &str,
     ) -> Option<String> {
         self.with_conduct(|conduct| conduct.failed(now, policy, deed, client, how))
@@ -158,5 +175,70 @@ impl Standing {
     /// A thread that died with the lock left plain numbers, good at any moment.
     fn lock(&self) -> MutexGuard<'_, Past> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+
+    const SLOW_START: Duration = Duration::from_secs(60);
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+    fn a_server_that_goes_while_somebody_looks_is_gone() {
+        let now = Instant::now();
+        let standing = Standing::new(false);
+        let may = AtomicBool::new(true);
+        let (going, goes) = channel();
+        let (gone, is_gone) = channel();
+        std::thread::scope(|scope| {
+            let (standing, may) = (&standing, &may);
+            scope.spawn(move || {
+                goes.recv().unwrap();
+                may.store(false, Relaxed);
+                standing.leave_service();
+                // Nobody listens if it has taken longer than that.
+                let _ = gone.send(());
+            });
+            let asked = std::cell::Cell::new(0);
+            let look = || {
+                let may = may.load(Relaxed);
+                asked.set(asked.get() + 1);
+                if asked.get() == 2 {
+                    going.send(()).unwrap();
+                    let _ = is_gone.recv_timeout(Duration::from_millis(100));
+                }
+                may
+            };
+            assert!(!standing.observe(now, look, SLOW_START));
+            drop(going);
+        });
+        assert_eq!(standing.warmth(now + SLOW_START, SLOW_START), Some(1), "it starts again when it is back");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+    fn whether_it_is_in_service_and_since_when_change_together() {
+        let now = Instant::now();
+        for goes in [true, false] {
+            let standing = Standing::new(goes);
+            let (changing, changed): (Sender<()>, _) = channel();
+            std::thread::scope(|scope| {
+                let past = standing.lock();
+                let standing = &standing;
+                scope.spawn(move || {
+                    standing.observe(now, || !goes, SLOW_START);
+                    drop(changing);
+                });
+                // It cannot be over, for the lock is held; what it may have done before that shows within this time.
+                assert_eq!(changed.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout));
+                let in_service = standing.in_service.load(Relaxed);
+                drop(past);
+                assert_eq!(in_service, goes, "others would act upon half a change");
+            });
+            assert_eq!(standing.warmth(now, SLOW_START), Some(1));
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What an operator says of a real server while the daemon runs: that it is drained, and another weight.
 //!
 //! Over a reload of the configuration a drain stays until it is taken back, and a weight until the file has another
-//! weight for that server than before. Both belong to the server's identity and end with the process.
+//! weight for that server than before. Both belong to the server's identity and end with the process; a server that goes and
+//! comes back keeps them.
 //!
 //! A server that the configuration does not name any more is drained as well, until the configuration names it again.
 
@@ -81,12 +82,27 @@ impl Steering {
 
     pub(super) fn drain(&self) -> Option<Drain> {
         let drains = self.lock();
-        drains.ordered.or(drains.removed)
+        match (drains.ordered, drains.removed) {
+            // It is out of service since the first of both.
+            (Some(ordered), Some(removed)) => {
+                Some(Drain { since: ordered.since.min(removed.since), ..ordered })
+            }
+            (ordered, removed) => ordered.or(removed),
+        }
     }
 
-    pub(super) fn is_removed(&self) -> bool {
+    pub(super) fn removed_since(&self) -> Option<Instant> {
         // Nearly always there is no drain at all.
-        self.is_drained() && self.lock().removed.is_some()
+        if self.is_drained() { self.lock().removed.map(|removed| removed.since) } else { None }
+    }
+
+    /// Whether an operator's drain or weight is in force.
+    pub(super) fn is_steered(&self) -> bool {
+        self.has_ordered_drain() || self.weight() != self.configured_weight()
+    }
+
+    pub(super) fn has_ordered_drain(&self) -> bool {
+        self.is_drained() && self.lock().ordered.is_some()
     }
 
     /// No configuration names it any more.
@@ -165,15 +181,15 @@ mod tests {
         steering.handle_removal(start);
         steering.handle_removal(start + Duration::from_secs(9));
         assert_eq!(steering.drain(), Some(Drain { since: start, deadline: None, ended: 0 }));
-        assert!(steering.is_removed() && steering.is_drained());
+        assert!(steering.removed_since().is_some() && steering.is_drained());
         steering.handle_return();
-        assert!(!steering.is_removed() && !steering.is_drained());
+        assert!(steering.removed_since().is_none() && !steering.is_drained());
         steering.handle_drain(start, None);
         steering.handle_removal(start);
         assert!(steering.handle_undrain() && steering.is_drained(), "nobody names it");
         steering.handle_drain(start, None);
         steering.handle_return();
-        assert!(!steering.is_removed() && steering.is_drained(), "an operator's drain stays");
+        assert!(steering.removed_since().is_none() && steering.is_drained(), "an operator's drain stays");
         assert!(steering.handle_undrain() && !steering.is_drained());
     }
 

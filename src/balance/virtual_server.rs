@@ -161,7 +161,7 @@ impl VirtualServer {
         };
         let index = self.real_servers.len();
         match &self.availability.sorry_server {
-            Some(sorry) if !tried.contains(index) && sorry.hold() => {
+            Some(sorry) if !tried.contains(index) && !sorry.is_removed() && sorry.hold() => {
                 Ok(Placement { virtual_server: Arc::clone(self), index })
             }
             _ => Err(why),

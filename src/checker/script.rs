@@ -15,13 +15,14 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::security::{InsecureScript, examine_scripts};
 
 use self::last_line::LastLine;
-use super::{Finding, LocalTrouble, Probe};
+use super::{Finding, Probe};
 use crate::balance::{CheckOutcome, CheckReport, ScriptWeight};
 use crate::config::Script;
 use crate::sys::process_group::ProcessGroup;
@@ -29,6 +30,10 @@ use crate::sys::process_group::ProcessGroup;
 /// Scripts that run at once; further ones wait for their turn, and their time begins with it. A balancer's processors
 /// are there for its sessions.
 const MAX_RUNNING: usize = 16;
+
+/// How long a script waits for its turn. Those that run have an end; those that hang with their file system keep their
+/// places, and whoever waits for one of these is to say so.
+const PLACE_WITHIN: Duration = Duration::from_secs(60);
 
 /// From SIGTERM to SIGKILL, as keepalived has it.
 const TERMINATION_PATIENCE: Duration = Duration::from_secs(2);
@@ -50,13 +55,34 @@ pub(super) enum CannotRun {
     Start { program: Box<Path>, source: std::io::Error },
     #[error("{program}: was not started within {limit:?}; see whether the file system that it is on hangs", program = .program.display())]
     Slow { program: Box<Path>, limit: Duration },
+    #[error("{program}: no place among {MAX_RUNNING} became free within {limit:?}; see whether the file system of a script hangs, or lower max_time or raise delay_loop of the checks", program = .program.display())]
+    NoPlace { program: Box<Path>, limit: Duration },
 }
 
 /// A child with what it writes.
 struct Running {
-    child: Child,
+    /// Before the child: once that is reaped, its number may be another's.
     group: ProcessGroup,
+    child: Child,
     output: Receiver,
+    _place: Place,
+}
+
+/// Of one script, from before it is looked for until it has ended.
+type Place = SemaphorePermit<'static>;
+
+/// How long a script may take to begin.
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    place_within: Duration,
+    limit: Duration,
+}
+
+/// Why it has not begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum NotBegun {
+    NoPlace,
+    Slow,
 }
 
 /// How a script ended.
@@ -70,32 +96,54 @@ enum End {
 
 /// Runs it once and judges by its exit code.
 pub(super) async fn attempt(probe: &Arc<Probe>, script: &Script) -> Finding {
-    // The semaphore is never closed.
-    let _place = PLACES.acquire().await;
-    let start = Instant::now();
     let limit = probe.check.max_time;
-    let command = command(probe, script);
-    // Security, fork and exec look at the disk, which may hang: on a thread that may.
-    let program = script.program.clone();
-    let launched = tokio::task::spawn_blocking(move || launch(command, &program));
-    let running = match timeout_at(start + limit, launched).await {
-        Ok(Ok(running)) => running.map_err(LocalTrouble::from)?,
-        Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
-        Err(_) => {
+    let begin = Begin { place_within: PLACE_WITHIN, limit };
+    let (asking, asked) = (Arc::clone(probe), script.clone());
+    let (start, launched) = match begin.in_a_place(&PLACES, move |place| launch(&asking, &asked, place)).await
+    {
+        Ok(begun) => begun,
+        Err(why) => {
             let program = script.program.as_path().into();
-            return Err(CannotRun::Slow { program, limit }.into());
+            return Err(match why {
+                NotBegun::NoPlace => CannotRun::NoPlace { program, limit: PLACE_WITHIN }.into(),
+                NotBegun::Slow => CannotRun::Slow { program, limit }.into(),
+            });
         }
     };
+    let running = launched?;
     let mut last_line = LastLine::default();
     let end = wait(running, start + limit, &mut last_line).await;
     let report = judge(script, end, &last_line.into_text(), limit);
     Ok(CheckReport { took: start.elapsed(), ..report })
 }
 
-fn command(probe: &Probe, script: &Script) -> Command {
+impl Begin {
+    /// Does the work on a thread that may hang, for security, fork and exec look at the disk. It has its place for as long
+    /// as it hangs, also when nobody waits for it any more: else every check would bring one more thread that hangs. Beside
+    /// what it gives comes when its turn began.
+    async fn in_a_place<T: Send + 'static>(
+        self,
+        places: &'static Semaphore,
+        work: impl FnOnce(Place) -> T + Send + 'static,
+    ) -> Result<(Instant, T), NotBegun> {
+        // The semaphore is never closed.
+        let Ok(Ok(place)) = timeout(self.place_within, places.acquire()).await else {
+            return Err(NotBegun::NoPlace);
+        };
+        let start = Instant::now();
+        match timeout_at(start + self.limit, spawn_blocking(move || work(place))).await {
+            Ok(Ok(done)) => Ok((start, done)),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => Err(NotBegun::Slow),
+        }
+    }
+}
+
+fn command(probe: &Probe, script: &Script, examined: &Path) -> Command {
     let server = &probe.server;
-    let mut command = Command::new(&script.program);
+    let mut command = Command::new(examined);
     command
+        .arg0(&script.program)
         .args(&script.arguments)
         .env_clear()
         .env("PATH", SEARCH_PATH)
@@ -110,8 +158,10 @@ fn command(probe: &Probe, script: &Script) -> Command {
     command
 }
 
-fn launch(mut command: Command, program: &Path) -> Result<Running, CannotRun> {
-    security::examine(program)?;
+fn launch(probe: &Probe, script: &Script, place: Place) -> Result<Running, CannotRun> {
+    let program = script.program.as_path();
+    let examined = security::examine(program)?;
+    let mut command = command(probe, script, &examined);
     let start = |source| CannotRun::Start { program: program.into(), source };
     // One pipe for both, so that the last line is the last that was written.
     let (reader, writer) = std::io::pipe().map_err(start)?;
@@ -119,18 +169,25 @@ fn launch(mut command: Command, program: &Path) -> Result<Running, CannotRun> {
     let child = command.spawn().map_err(start)?;
     let group = ProcessGroup::of(child.id().unwrap_or_default());
     let output = Receiver::from_owned_fd(reader.into()).map_err(start)?;
-    Ok(Running { child, group, output })
+    Ok(Running { group, child, output, _place: place })
 }
 
 /// Waits until it ends, or ends it. Dropped before that, it kills the whole group.
 async fn wait(running: Running, deadline: Instant, last_line: &mut LastLine) -> End {
-    let Running { mut child, group, mut output } = running;
+    let Running { mut child, group, mut output, _place } = running;
     let by_itself = async {
         let mut open = true;
         let mut buffer = [0; 1024];
+        let mut ended = std::pin::pin!(async {
+            // What it leaves behind in its group would be one more at every check. A daemon has a session of its own.
+            if group.leader_has_ended().await {
+                group.kill();
+            }
+            child.wait().await
+        });
         loop {
             tokio::select! {
-                status = child.wait() => return status,
+                status = &mut ended => return status,
                 read = output.read(&mut buffer), if open => match read {
                     Ok(count @ 1..) => last_line.take(&buffer[..count]),
                     _ => open = false,
@@ -141,7 +198,7 @@ async fn wait(running: Running, deadline: Instant, last_line: &mut LastLine) -> 
     if let Ok(status) = timeout_at(deadline, by_itself).await {
         group.release();
         let mut buffer = [0; 1024];
-        // What it wrote last; a child of its own may hold the pipe open, and go on to write.
+        // What it wrote last; a daemon that it has started may hold the pipe open, and go on to write.
         for _ in 0..PIPE / buffer.len() {
             let Ok(count @ 1..) = output.try_read(&mut buffer) else { break };
             last_line.take(&buffer[..count]);

@@ -53,6 +53,8 @@ fn is_empty(server: &SteeredServer) -> Waited {
 fn is_up(server: &SteeredServer) -> Waited {
     let name = &server.real_server.name;
     match server.real_server.state {
+        // Nobody is to get sessions there, whatever was said: the one of that name that is in the configuration counts.
+        ServerState::Removed => Waited::Done,
         _ if server.real_server.drain.is_some() => Waited::InVain(format!("{name} was drained again")),
         ServerState::Down => Waited::NotYet,
         _ => Waited::Done,

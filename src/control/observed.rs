@@ -50,7 +50,9 @@ impl Observed {
             Question::Weight { server, weight } => (server, Order::Weight(weight)),
             Question::Server { server } => (server, Order::Look),
         };
-        match obey(&server, order, self.reloader.in_force().services(), &self.sessions, now()) {
+        let (now, in_force) = (now(), self.reloader.in_force());
+        let removed = in_force.generation.removed(now);
+        match obey(&server, order, in_force.services(), &removed, &self.sessions, now) {
             Ok(servers) => Answer::Servers(servers),
             Err(error) => Answer::Error(error.to_string()),
         }
@@ -73,6 +75,7 @@ impl Observed {
             usage,
             started: self.start_date,
             draining: self.is_draining(),
+            reloads: self.reloader.record(),
             control_connections: self.sessions.len(),
             log_lines_lost: self.loss.lines(),
             transfer_log_lines_lost: services

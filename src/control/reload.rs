@@ -6,8 +6,9 @@
 //! ```
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -72,6 +73,10 @@ struct Shared {
     probes: watch::Sender<Vec<Probe>>,
     /// The last reload, if it was refused.
     refused: Mutex<Option<Refused>>,
+    /// Those that came into force, and those that were refused.
+    reloads: [AtomicU64; 2],
+    /// When a configuration last came from its file into force.
+    last_success: Mutex<SystemTime>,
     turn: tokio::sync::Mutex<()>,
     names: Naming,
 }
@@ -81,6 +86,17 @@ struct Shared {
 pub(super) struct Refused {
     pub(super) at: Instant,
     pub(super) problems: Vec<String>,
+}
+
+/// What has come of the reloads so far, those by names and dry runs left aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReloadRecord {
+    pub(super) successes: u64,
+    pub(super) failures: u64,
+    /// The start is one, too.
+    pub(super) last_success: SystemTime,
+    /// Whether that was the last.
+    pub(super) last_succeeded: bool,
 }
 
 impl Reloader {
@@ -94,6 +110,8 @@ impl Reloader {
             in_force: watch::Sender::new(Arc::new(in_force)),
             probes,
             refused: Mutex::default(),
+            reloads: Default::default(),
+            last_success: Mutex::new(today()),
             turn: tokio::sync::Mutex::default(),
             names: Naming::default(),
         }))
@@ -129,6 +147,16 @@ impl Reloader {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn record(&self) -> ReloadRecord {
+        let [successes, failures] = &self.0.reloads;
+        ReloadRecord {
+            successes: successes.load(Relaxed),
+            failures: failures.load(Relaxed),
+            last_success: *self.0.last_success.lock().unwrap_or_else(PoisonError::into_inner),
+            last_succeeded: self.refused().is_none(),
+        }
+    }
+
     /// How long a drain of the door may take, by the configuration in force.
     #[must_use]
     pub fn drain_timeout(&self) -> Duration {
@@ -160,6 +188,10 @@ impl Reloader {
         let refused =
             outcome.as_ref().err().map(|error| Refused { at: now(), problems: error.problems.clone() });
         *self.0.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        self.0.reloads[usize::from(outcome.is_err())].fetch_add(1, Relaxed);
+        if outcome.is_ok() {
+            *self.0.last_success.lock().unwrap_or_else(PoisonError::into_inner) = today();
+        }
         match &outcome {
             Ok(reloaded) => {
                 let changes = logged(&reloaded.changes);

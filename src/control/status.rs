@@ -239,7 +239,7 @@ impl Status {
         uptime: u64,
         now: Instant,
     ) -> Self {
-        let removed = in_force.generation.removed();
+        let removed = in_force.generation.removed(now);
         let everything = || in_force.services().iter().chain(&removed.services);
         let of = |(number, service): (usize, &Arc<Service>)| {
             let mut status = VirtualServerStatus::of(service, &removed, now);
@@ -270,7 +270,7 @@ impl Status {
 impl VirtualServerStatus {
     fn of(service: &Service, removed: &Removed, now: Instant) -> Self {
         let server = &service.virtual_server;
-        let gone = removed.real_servers.iter().filter(|(of, _)| of == server.name()).map(|(_, real)| real);
+        let gone = removed.all_servers().filter(|(of, _)| of == server.name()).map(|(_, real)| real);
         // Of a virtual server that has gone itself they are all among these.
         let present = server
             .real_servers()
@@ -294,6 +294,7 @@ impl VirtualServerStatus {
                 .availability()
                 .sorry_server
                 .as_ref()
+                .filter(|sorry| !sorry.is_removed())
                 .map(|sorry| RealServerStatus::of(sorry, now)),
             removed: false,
         }

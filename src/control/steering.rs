@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::status::{RealServerStatus, ServerState};
 use crate::balance::RealServer;
 use crate::config::did_you_mean;
-use crate::proxy::{Held, Service, SessionTable};
+use crate::proxy::{Held, Removed, Service, SessionTable};
 
 /// Longest deadline; a larger number is a slip, as in the configuration.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -61,35 +61,42 @@ pub(super) enum SteeringError {
     Deadline,
 }
 
-/// Does it to every server of that name; `VIRTUAL/NAME` is the one in that virtual server.
+/// Does it to every server of that name; `VIRTUAL/NAME` is the one in that virtual server. Servers that a reload has removed
+/// are among them while `status` shows them: their sessions may need a deadline.
 pub(super) fn obey(
     name: &str,
     order: Order,
     services: &[Arc<Service>],
+    removed: &Removed,
     sessions: &SessionTable,
     now: Instant,
 ) -> Result<Vec<SteeredServer>, SteeringError> {
-    let found = find(name, services)?;
+    let mut found = find(name, services, removed)?;
+    if matches!(order, Order::Weight(_)) && found.iter().any(|found| !found.server.is_removed()) {
+        // One that is removed has no share.
+        found.retain(|found| !found.server.is_removed());
+    }
     match order {
         Order::Weight(weight) if weight > MAX_WEIGHT => return Err(SteeringError::Weight(weight)),
         Order::Drain(Some(within)) if within > LONGEST_DEADLINE => return Err(SteeringError::Deadline),
         // A host that is to be mended is drained wherever it stands. A weight says something beside others only.
         Order::Weight(_) if found.len() > 1 => {
             let choices: Vec<String> =
-                found.iter().map(|(service, _)| format!("{}/{name}", name_of(service))).collect();
+                found.iter().map(|found| format!("{}/{name}", found.virtual_server)).collect();
             return Err(SteeringError::Ambiguous { name: name.into(), choices: choices.join(", ") });
         }
         _ => {}
     }
-    let steer = |(service, server): (&Service, &Arc<RealServer>)| {
-        let held = apply(order, service, server, sessions, now);
+    let steer = |Found { virtual_server, server }: Found<'_>| {
+        let held = apply(order, virtual_server, server, sessions, now);
+        let service = services.iter().find(|service| name_of(service) == virtual_server);
         SteeredServer {
-            virtual_server: name_of(service).into(),
+            virtual_server: virtual_server.into(),
             real_server: RealServerStatus::of(server, now),
             idle: held.idle,
             busy: held.busy,
             unread: held.unread,
-            in_service: in_service(service),
+            in_service: service.map_or(0, |service| in_service(service)),
         }
     };
     Ok(found.into_iter().map(steer).collect())
@@ -97,12 +104,12 @@ pub(super) fn obey(
 
 fn apply(
     order: Order,
-    service: &Service,
+    virtual_server: &str,
     server: &Arc<RealServer>,
     sessions: &SessionTable,
     now: Instant,
 ) -> Held {
-    let (virtual_server, real_server) = (name_of(service), server.name());
+    let real_server = server.name();
     match order {
         Order::Drain(within) => {
             server.handle_drain(now, within.map(|within| now + within));
@@ -135,32 +142,41 @@ fn apply(
     }
 }
 
+/// A server that is meant.
+struct Found<'s> {
+    virtual_server: &'s str,
+    server: &'s Arc<RealServer>,
+}
+
 fn find<'s>(
     name: &str,
     services: &'s [Arc<Service>],
-) -> Result<Vec<(&'s Service, &'s Arc<RealServer>)>, SteeringError> {
+    removed: &'s Removed,
+) -> Result<Vec<Found<'s>>, SteeringError> {
     // No name of the configuration has a slash.
     let (of_virtual, of_real) = match name.split_once('/') {
         Some((of_virtual, of_real)) => (Some(of_virtual), of_real),
         None => (None, name),
     };
     let all = || {
-        services.iter().flat_map(|service| {
+        let present = services.iter().flat_map(|service| {
             let servers = service.virtual_server.real_servers().iter();
-            servers.map(move |server| (&**service, server))
-        })
+            servers.map(move |server| Found { virtual_server: name_of(service), server })
+        });
+        let removed = removed.all_servers();
+        present.chain(removed.map(|(virtual_server, server)| Found { virtual_server, server }))
     };
     let found: Vec<_> = all()
-        .filter(|(service, server)| {
-            server.name() == of_real && of_virtual.is_none_or(|wanted| name_of(service) == wanted)
+        .filter(|found| {
+            found.server.name() == of_real && of_virtual.is_none_or(|wanted| found.virtual_server == wanted)
         })
         .collect();
     if !found.is_empty() {
         return Ok(found);
     }
     let known: Vec<String> = all()
-        .map(|(service, server)| match of_virtual {
-            Some(_) => format!("{}/{}", name_of(service), server.name()),
+        .map(|Found { virtual_server, server }| match of_virtual {
+            Some(_) => format!("{virtual_server}/{}", server.name()),
             None => server.name().to_owned(),
         })
         .collect();
@@ -191,7 +207,12 @@ impl fmt::Display for SteeredServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let server = &self.real_server;
         let (place, name) = (&self.virtual_server, &server.name);
-        write!(f, "{place}/{name}: weight {}, ", server.shown_weight())?;
+        write!(f, "{place}/{name}: ")?;
+        let is_removed = server.state == ServerState::Removed;
+        if is_removed {
+            write!(f, "removed from the configuration, ")?;
+        }
+        write!(f, "weight {}, ", server.shown_weight())?;
         match &server.drain {
             Some(drain) => write!(f, "{drain}")?,
             None => write!(f, "in service, {}", standing(server))?,
@@ -202,7 +223,7 @@ impl fmt::Display for SteeredServer {
             write!(f, ": {idle} idle, {busy} with a command, a transfer or an address for one")?;
             write!(f, ", {unread} that cannot be read (GSI) and may be transferring")?;
         }
-        if self.in_service == 0 {
+        if self.in_service == 0 && !is_removed {
             write!(f, "\n  no real server of {place} is in service: new clients get 421")?;
         }
         Ok(())

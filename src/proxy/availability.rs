@@ -11,21 +11,11 @@ use crate::config;
 use crate::proto::ftp::{Ending, Fault, ReplyCode, TransferRecord};
 
 /// How the sorry server is called in logs and status.
-const SORRY_SERVER: &str = "sorry_server";
+pub(super) const SORRY_SERVER: &str = "sorry_server";
 
 /// What the balancer needs of a configuration.
 pub(super) fn availability(config: &config::VirtualServer) -> Availability {
-    let sorry_server = |address| {
-        Arc::new(RealServer::new(RealServerSpec {
-            name: SORRY_SERVER.into(),
-            address,
-            weight: 1,
-            max_connections: None,
-            // No check would bring it up again, and there is nobody behind it.
-            fall: u32::MAX,
-            rise: 1,
-        }))
-    };
+    let sorry_server = |address| Arc::new(RealServer::new(sorry_server_spec(address)));
     let configured = &config.availability;
     Availability {
         quorum: configured.quorum,
@@ -33,6 +23,19 @@ pub(super) fn availability(config: &config::VirtualServer) -> Availability {
         slow_start: configured.slow_start,
         ejection: configured.ejection.clone(),
         inhibit_on_failure: config.real_servers.iter().map(|server| server.inhibit_on_failure).collect(),
+    }
+}
+
+/// A sorry server as a real server.
+pub(super) fn sorry_server_spec(address: SocketAddr) -> RealServerSpec {
+    RealServerSpec {
+        name: SORRY_SERVER.into(),
+        address,
+        weight: 1,
+        max_connections: None,
+        // No check would bring it up again, and there is nobody behind it.
+        fall: u32::MAX,
+        rise: 1,
     }
 }
 

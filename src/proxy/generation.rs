@@ -8,13 +8,16 @@
 //!
 //! Identity is a name: a virtual server's, and within it a real server's with its address and port. What has the same
 //! identity keeps counts, health and what operators have said of it; what has gone is remembered until its last session
-//! has ended, and is the same again if it comes back before.
+//! has ended, and longer where something was said of it ([`Removed`]), and is the same again if it comes back before.
+mod removed;
+
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::availability::availability;
+use super::availability::{SORRY_SERVER, availability, sorry_server_spec};
+use super::now;
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;
@@ -23,6 +26,7 @@ use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
 use crate::config;
 use crate::proto::ftp::OwnPorts;
 use crate::tls::{Acceptor, Connector, CredentialProblem, Reread};
+pub(crate) use removed::Removed;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -33,14 +37,6 @@ pub struct Generation {
     own_ports: Arc<OwnPorts>,
     transfer_log: Arc<TransferLog>,
     sessions: Arc<SiteSessions>,
-}
-
-/// What no configuration names any more, but sessions still use.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Removed {
-    pub(crate) services: Vec<Arc<Service>>,
-    /// With the names of their virtual servers, which may be there still.
-    pub(crate) real_servers: Vec<(String, Arc<RealServer>)>,
 }
 
 /// A generation that can take over, and what comes with it.
@@ -103,10 +99,16 @@ impl Generation {
         &self.services
     }
 
-    /// What sessions use that is in no configuration any more.
-    pub(crate) fn removed(&self) -> Removed {
+    /// What is in no configuration any more, and sessions use or an operator has steered.
+    pub(crate) fn removed(&self, now: Instant) -> Removed {
+        let mut removed = self.remembered(now);
+        removed.forget_unsteered();
+        removed
+    }
+
+    fn remembered(&self, now: Instant) -> Removed {
         let mut removed = self.removed.clone();
-        removed.forget_unused();
+        removed.forget_unused(now);
         removed
     }
 
@@ -127,7 +129,7 @@ impl Generation {
         let mut successor = Successor {
             generation: Self {
                 services: Vec::with_capacity(everything.len()),
-                removed: self.removed(),
+                removed: self.remembered(now()),
                 live_ports: Arc::clone(&self.live_ports),
                 own_ports: Arc::clone(&self.own_ports),
                 transfer_log: Arc::clone(&self.transfer_log),
@@ -147,7 +149,8 @@ impl Generation {
             let service = successor.build(config, self.find(&config.name), &site, today)?;
             successor.generation.services.push(Arc::new(service));
         }
-        successor.see_off(self);
+        let Generation { services, removed, .. } = &mut successor.generation;
+        removed.see_off(self, services);
         Ok(successor)
     }
 
@@ -187,15 +190,16 @@ impl Successor {
                     "{place}: weight {weight}, as an operator chose it, gives way to the file's"
                 ));
             }
-            if server.is_drained() && !server.is_removed() {
+            if server.has_ordered_drain() && spec.name != SORRY_SERVER {
                 said.push(format!("{place}: stays drained until `gridfront undrain`"));
             }
         }
-        for (virtual_server, server) in &self.generation.removed.real_servers {
+        for (virtual_server, server) in self.generation.removed.all_servers() {
             let (name, sessions) = (server.name(), server.active());
             if sessions > 0 && !server.is_removed() {
+                let kind = if name == SORRY_SERVER { "" } else { "real_server " };
                 said.push(format!(
-                    "virtual_server {virtual_server}: real_server {name}: {sessions} sessions are drained"
+                    "virtual_server {virtual_server}: {kind}{name}: {sessions} sessions are drained"
                 ));
             }
         }
@@ -209,7 +213,7 @@ impl Successor {
         let back: Vec<Arc<RealServer>> =
             self.settings.iter().map(|settings| Arc::clone(&settings.server)).collect();
         let back = back.into_iter().filter(|server| server.is_removed()).collect::<Vec<_>>();
-        let gone = self.generation.removed.real_servers.iter().map(|(_, server)| server);
+        let gone = self.generation.removed.all_servers().map(|(_, server)| server);
         let gone: Vec<Arc<RealServer>> = gone.filter(|server| !server.is_removed()).map(Arc::clone).collect();
         // First: whoever waits for a place is woken by a removal, and is to find the servers that there are then.
         let generation = self.put_in_force();
@@ -224,6 +228,10 @@ impl Successor {
 
     fn put_in_force(self) -> Generation {
         for Settings { server, spec, .. } in &self.settings {
+            if spec.name == SORRY_SERVER && server.is_removed() {
+                // Somebody may have set a deadline while it was removed; in service it cannot be drained.
+                server.handle_undrain();
+            }
             server.reconfigure(spec);
         }
         for (_, acceptor, certificate) in self.certificates {
@@ -261,7 +269,10 @@ impl Successor {
         };
         let servers =
             config.real_servers.iter().map(|server| self.real_server(config, server, before)).collect();
-        let availability = availability(config);
+        let mut availability = availability(config);
+        if let Some(sorry) = &mut availability.sorry_server {
+            self.take_back_sorry_server(&config.name, sorry);
+        }
         let (virtual_server, lasting) = match before {
             None => (
                 VirtualServer::new(
@@ -335,32 +346,17 @@ impl Successor {
         }
     }
 
-    /// Remembers what of the generation before is not in this one.
-    fn see_off(&mut self, before: &Generation) {
-        let Generation { services, removed, .. } = &mut self.generation;
-        let successor_of = |name: &str| services.iter().find(|service| service.virtual_server.name() == name);
-        for service in before.services.iter().chain(&before.removed.services) {
-            let name = service.virtual_server.name();
-            for server in service.virtual_server.real_servers() {
-                if !removed.real_servers.iter().any(|(_, known)| Arc::ptr_eq(known, server)) {
-                    removed.real_servers.push((name.to_owned(), Arc::clone(server)));
-                }
-            }
-        }
-        removed.real_servers.retain(|(of, server)| {
-            !successor_of(of).is_some_and(|service| {
-                service.virtual_server.real_servers().iter().any(|known| Arc::ptr_eq(known, server))
-            })
-        });
-        removed.services.extend(before.services.iter().map(Arc::clone));
-        removed.services.retain(|service| successor_of(service.virtual_server.name()).is_none());
-    }
-}
-
-impl Removed {
-    fn forget_unused(&mut self) {
-        self.services.retain(|service| service.virtual_server.active() > 0);
-        self.real_servers.retain(|(_, server)| server.active() > 0);
+    /// Instead of a new one the one that was removed and holds sessions still, so that they are not told to leave.
+    fn take_back_sorry_server(&mut self, virtual_server: &str, sorry: &mut Arc<RealServer>) {
+        let removed = &self.generation.removed.sorry_servers;
+        let same = |(of, known): &&(String, Arc<RealServer>)| {
+            of == virtual_server && known.address() == sorry.address()
+        };
+        let Some((_, known)) = removed.iter().find(same) else { return };
+        let known = Arc::clone(known);
+        *sorry = Arc::clone(&known);
+        let spec = sorry_server_spec(known.address());
+        self.settings.push(Settings { virtual_server: virtual_server.into(), server: known, spec });
     }
 }
 

@@ -33,9 +33,21 @@ pub struct Acceptor {
     watched: Mutex<Watched>,
 }
 
-/// The certificate in force.
+/// The certificate in force. Its lock is never held while files are read.
 #[derive(Debug)]
-struct Shown(RwLock<Arc<CertifiedKey>>);
+struct Shown(RwLock<Presented>);
+
+#[derive(Debug)]
+struct Presented {
+    certified: Arc<CertifiedKey>,
+    expires: SystemTime,
+}
+
+impl Presented {
+    fn of(credential: &Credential) -> Self {
+        Self { certified: Arc::clone(&credential.certified), expires: credential.validity.ends() }
+    }
+}
 
 #[derive(Debug)]
 struct Watched {
@@ -96,7 +108,7 @@ impl Acceptor {
         let stamps = stamps(files);
         let in_force = Credential::read(files)?;
         let warnings = in_force.warnings(files, now);
-        let shown = Arc::new(Shown(RwLock::new(Arc::clone(&in_force.certified))));
+        let shown = Arc::new(Shown(RwLock::new(Presented::of(&in_force))));
         let failed = |error: rustls::Error| {
             problem(&files.certificate, format!("TLS cannot be set up: {error}"), "please report this")
         };
@@ -155,6 +167,18 @@ impl Acceptor {
         changed.then(|| watched.in_force.date_problem(&self.files, standing)).flatten().map(Notice::Lapsing)
     }
 
+    /// When clients no longer take what is in force: the earliest end in its chain.
+    #[must_use]
+    pub fn expires(&self) -> SystemTime {
+        self.shown.0.read().unwrap_or_else(PoisonError::into_inner).expires
+    }
+
+    /// Where the certificate is.
+    #[must_use]
+    pub fn certificate_file(&self) -> &Path {
+        &self.files.certificate
+    }
+
     /// Whether it was opened with these files.
     #[must_use]
     pub fn is_of(&self, files: &config::Tls) -> bool {
@@ -183,7 +207,7 @@ impl Acceptor {
     pub fn adopt(&self, reread: Reread) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut shown = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
-        *shown = Arc::clone(&reread.credential.certified);
+        *shown = Presented::of(&reread.credential);
         *watched = Watched {
             in_force: reread.credential,
             standing: reread.standing,
@@ -217,7 +241,7 @@ impl Acceptor {
         now: SystemTime,
     ) -> Vec<CredentialProblem> {
         let mut shown = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
-        *shown = Arc::clone(&credential.certified);
+        *shown = Presented::of(&credential);
         let warnings = credential.warnings(&self.files, now);
         watched.standing = credential.validity.standing(now);
         watched.in_force = credential;
@@ -227,7 +251,7 @@ impl Acceptor {
 
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).certified))
     }
 }
 

@@ -113,8 +113,10 @@ fn a_good_new_certificate_is_taken_at_the_first_look() {
     assert_eq!(acceptor.look(day(1)), None, "the same certificate in a new file is no news");
     write(&tls.certificate, B.0);
     assert_eq!(acceptor.look(day(1)), None, "the key is yet to come");
+    assert_eq!(acceptor.expires(), day(100) - Duration::from_secs(60));
     write(&tls.key, B.1);
     assert_eq!(acceptor.look(day(1)), Some(Notice::Replaced(vec![])));
+    assert_eq!(acceptor.expires(), day(400) - Duration::from_secs(60));
     assert_eq!(acceptor.look(day(1)), None);
     assert_eq!(acceptor.look(day(101)), None, "this one lives longer");
 }

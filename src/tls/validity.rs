@@ -53,8 +53,13 @@ impl Validity {
         whole.ok_or_else(|| "there is no certificate".to_owned())
     }
 
+    /// The last moment in which clients take the chain.
+    pub(super) fn ends(&self) -> SystemTime {
+        self.ends.at.to_system_time()
+    }
+
     pub(super) fn standing(&self, now: SystemTime) -> Standing {
-        let ends = self.ends.at.to_system_time();
+        let ends = self.ends();
         if now > ends {
             Standing::Expired
         } else if now < self.begins.at.to_system_time() {

@@ -9,10 +9,6 @@ fn client(number: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, number])
 }
 
-fn anywhere(number: u8) -> (IpAddr, Clients) {
-    (client(number), Clients::GoAnywhere)
-}
-
 /// One thing after another, as a server's conduct hears of it.
 #[derive(Clone, Copy, Debug)]
 enum Heard {
@@ -28,14 +24,13 @@ enum Heard {
     Minutes(u64),
 }
 
-fn is_ejected_by(story: &[Heard], policy: &EjectionPolicy, deed: Deed, clients: Clients) -> bool {
+fn is_ejected_by(story: &[Heard], policy: &EjectionPolicy, deed: Deed) -> bool {
     let (mut conduct, mut now) = (Conduct::default(), start());
     let mut is_ejected = false;
     for heard in story {
         match *heard {
             Heard::Failed(number) => {
-                let client = (client(number), clients);
-                is_ejected |= conduct.failed(now, policy, deed, client, "reply 451").is_some();
+                is_ejected |= conduct.failed(now, policy, deed, client(number), "reply 451").is_some();
             }
             Heard::Worked => conduct.worked(deed),
             Heard::FailedElsewhere => conduct.failed_elsewhere(deed),
@@ -64,21 +59,18 @@ fn a_row_of_failures_is_the_servers_fault_by_the_table() {
         ("others may fail elsewhere now and then",            &[F(1), WE, WE, FE, F(2), WE, WE, F(3)], true),
         ("an outage of all is nobody's fault",                &[F(1), WE, FE, F(2), WE, FE, F(3), WE, F(4)], false),
         ("yesterday's failures are no row with today's",      &[F(1), F(2), WE, WE, WE, Minutes(11), F(3)], false),
+        ("one client's failures may be its own affair",       &[F(1), WE, WE, F(1), WE, F(1), WE, F(1)], false),
+        ("the second client's is heard with them",            &[F(1), WE, WE, F(1), WE, F(1), F(2)], true),
         ("a slow row is one",                                 &[F(1), WE, Minutes(9), F(2), WE, WE, Minutes(9), F(3)], true),
     ];
     for deed in [Deed::Login, Deed::Transfer] {
-        for clients in [Clients::GoAnywhere, Clients::KeepTheirServer] {
-            for (name, story, expected) in table {
-                assert_eq!(is_ejected_by(story, &policy, deed, clients), *expected, "{name}, {deed:?}");
-            }
+        for (name, story, expected) in table {
+            assert_eq!(is_ejected_by(story, &policy, deed), *expected, "{name}, {deed:?}");
         }
-        let of_one = [F(1), WE, WE, F(1), WE, F(1)];
-        assert!(is_ejected_by(&of_one, &policy, deed, Clients::GoAnywhere));
-        assert!(!is_ejected_by(&of_one, &policy, deed, Clients::KeepTheirServer), "its own trouble, perhaps");
     }
     let blind = EjectionPolicy { failed_logins: 0, failed_transfers: 0, ..policy };
     for deed in [Deed::Login, Deed::Transfer] {
-        assert!(!is_ejected_by(table[0].1, &blind, deed, Clients::GoAnywhere), "0 does not look at {deed:?}");
+        assert!(!is_ejected_by(table[0].1, &blind, deed), "0 does not look at {deed:?}");
     }
 }
 
@@ -86,13 +78,13 @@ fn a_row_of_failures_is_the_servers_fault_by_the_table() {
 fn logins_and_transfers_are_rows_of_their_own() {
     let policy = EjectionPolicy { failed_logins: 2, failed_transfers: 2, ..EjectionPolicy::default() };
     let (mut conduct, now) = (Conduct::default(), start());
-    assert_eq!(conduct.failed(now, &policy, Deed::Transfer, anywhere(1), "reply 500"), None);
+    assert_eq!(conduct.failed(now, &policy, Deed::Transfer, client(1), "reply 500"), None);
     conduct.worked_elsewhere(Deed::Transfer);
     conduct.worked_elsewhere(Deed::Transfer);
     // The file system is gone, and logins work.
     conduct.worked(Deed::Login);
-    assert_eq!(conduct.failed(now, &policy, Deed::Login, anywhere(1), "a refused login"), None);
-    let reason = conduct.failed(now, &policy, Deed::Transfer, anywhere(2), "reply 500");
+    assert_eq!(conduct.failed(now, &policy, Deed::Login, client(1), "a refused login"), None);
+    let reason = conduct.failed(now, &policy, Deed::Transfer, client(2), "reply 500");
     assert_eq!(
         reason.as_deref(),
         Some("2 transfers failed in a row, the last with reply 500, while 2 worked at other servers")
@@ -131,7 +123,7 @@ fn a_first_time_that_is_longer_than_the_longest_is_the_longest() {
 fn a_server_is_held_to_its_share_from_the_second_failure_in_a_row_on_until_something_works() {
     let (mut conduct, now) = (Conduct::default(), start());
     for expected in [false, true, true] {
-        let _ = conduct.failed(now, &EjectionPolicy::default(), Deed::Transfer, anywhere(1), "reply 451");
+        let _ = conduct.failed(now, &EjectionPolicy::default(), Deed::Transfer, client(1), "reply 451");
         assert_eq!(conduct.draws_sessions(), expected);
     }
     conduct.worked(Deed::Login);

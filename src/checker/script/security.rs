@@ -38,28 +38,31 @@ pub fn examine_scripts(model: &Model) -> Vec<InsecureScript> {
     programs.into_iter().filter_map(|program| examine(program).err()).collect()
 }
 
-/// Looks at the file and at every directory that leads to it.
+/// Looks at the file and at every directory that leads to it. What is run is the path that comes back, not the one that
+/// is written: a link in that may lead elsewhere by then.
 ///
 /// # Errors
 ///
 /// It is not there, cannot be executed, or others can put something else in its place.
-pub(super) fn examine(program: &Path) -> Result<(), InsecureScript> {
-    let refuse = |path: &Path, what: String, mend| InsecureScript { path: path.into(), what, mend };
-    let unreadable = |error: std::io::Error| {
-        refuse(program, format!("the script cannot be found: {error}"), "correct `script` in the check")
-    };
+pub(super) fn examine(program: &Path) -> Result<PathBuf, InsecureScript> {
     // Links are followed: what counts is what is run.
-    let real = std::fs::canonicalize(program).map_err(unreadable)?;
-    let file = std::fs::metadata(&real).map_err(unreadable)?;
-    if !file.is_file() {
-        return Err(refuse(program, "the script is no file".into(), "correct `script` in the check"));
-    }
-    if file.permissions().mode() & 0o111 == 0 {
-        return Err(refuse(program, "the script is not executable".into(), "chmod a+x it"));
-    }
+    let real = std::fs::canonicalize(program).map_err(|error| unreadable(program, &error))?;
+    examine_real(program, &real)?;
+    Ok(real)
+}
+
+/// The same for a path that had no link in it. From the root on: nobody can replace what lies in a directory that was found
+/// to be safe.
+fn examine_real(program: &Path, real: &Path) -> Result<(), InsecureScript> {
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    for part in real.ancestors() {
-        let found = std::fs::metadata(part).map_err(unreadable)?;
+    let mut parts: Vec<&Path> = real.ancestors().collect();
+    parts.reverse();
+    for part in parts {
+        // A link that has come there meanwhile is not followed.
+        let found = std::fs::symlink_metadata(part).map_err(|error| unreadable(program, &error))?;
+        if found.is_symlink() {
+            return Err(refuse(part, "it has just become a link".into(), "see who does that"));
+        }
         let mode = found.permissions().mode();
         let foreign = ![0, user].contains(&found.uid());
         let by_group = mode & GROUP_WRITES != 0 && ![0, group].contains(&found.gid());
@@ -75,7 +78,22 @@ pub(super) fn examine(program: &Path) -> Result<(), InsecureScript> {
             return Err(refuse(part, what, "chmod go-w it"));
         }
     }
+    let file = std::fs::symlink_metadata(real).map_err(|error| unreadable(program, &error))?;
+    if !file.is_file() {
+        return Err(refuse(program, "the script is no file".into(), "correct `script` in the check"));
+    }
+    if file.permissions().mode() & 0o111 == 0 {
+        return Err(refuse(program, "the script is not executable".into(), "chmod a+x it"));
+    }
     Ok(())
+}
+
+fn unreadable(program: &Path, error: &std::io::Error) -> InsecureScript {
+    refuse(program, format!("the script cannot be found: {error}"), "correct `script` in the check")
+}
+
+fn refuse(path: &Path, what: String, mend: &'static str) -> InsecureScript {
+    InsecureScript { path: path.into(), what, mend }
 }
 
 #[cfg(test)]
@@ -105,7 +123,7 @@ mod tests {
             std::fs::write(&script, "#!/bin/sh\n").unwrap();
             chmod(&script, file);
             chmod(site.path(), directory);
-            let said = examine(&script).map_err(|error| error.to_string());
+            let said = examine(&script).map(|_| ()).map_err(|error| error.to_string());
             match expected {
                 None => assert_eq!(said, Ok(()), "{file:o} {directory:o}"),
                 Some(words) => {
@@ -124,10 +142,29 @@ mod tests {
         chmod(&script, 0o777);
         assert!(examine(&link).is_err());
         chmod(&script, 0o755);
-        examine(&link).unwrap();
+        assert_eq!(examine(&link).unwrap(), std::fs::canonicalize(&script).unwrap());
         std::fs::remove_file(&script).unwrap();
         assert!(examine(&link).unwrap_err().to_string().contains("cannot be found"));
         assert!(examine(site.path()).unwrap_err().to_string().contains("no file"));
+    }
+
+    #[test]
+    fn a_link_that_comes_after_the_path_was_resolved_is_not_followed() {
+        let site = tempfile::tempdir().unwrap();
+        let site = std::fs::canonicalize(site.path()).unwrap();
+        let (directory, script) = (site.join("safe"), site.join("safe/check"));
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        chmod(&script, 0o755);
+        examine_real(&script, &script).unwrap();
+        // Of a directory, and of the file.
+        std::os::unix::fs::symlink(&directory, site.join("swapped")).unwrap();
+        std::os::unix::fs::symlink(&script, site.join("check")).unwrap();
+        for path in ["swapped/check", "check"] {
+            let refused = examine_real(&script, &site.join(path)).unwrap_err().to_string();
+            assert!(refused.contains("it has just become a link"), "{path}: {refused}");
+        }
+        std::fs::remove_dir_all(&site).unwrap();
     }
 
     #[test]

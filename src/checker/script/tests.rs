@@ -145,12 +145,31 @@ async fn a_check_that_is_given_up_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_child_that_keeps_the_output_open_holds_nobody_up() {
+async fn a_script_that_ends_leaves_nothing_behind_in_its_group() {
+    for (number, code) in [0, 1].into_iter().enumerate() {
+        let word = format!("65432{number}{}", std::process::id());
+        let both = format!("ps -e -o args= | grep -c '^sleep {word}$'");
+        let lines = format!(
+            "trap '' HUP TERM; sleep {word} & (sleep {word} &)\nuntil test \"$({both})\" = 2; do :; done\nexit {code}"
+        );
+        let (_site, probe) = site(&lines, true, Duration::from_secs(20));
+        let (said, _) = says(run(&probe).await);
+        assert!(said.contains(&format!("check ended with {code}")), "{said}");
+        until("they end", || running(&word) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_keeps_the_output_open_holds_nobody_up_and_lives_on() {
     let word = format!("76543{}", std::process::id());
-    let (_site, probe) = site(&format!("sleep {word} & echo $!"), true, Duration::from_secs(20));
+    let lines = format!(
+        "setsid sleep {word} &\nuntil test \"$(ps -o pgid= -p $! | tr -d ' ')\" = $!; do :; done\necho $!"
+    );
+    let (_site, probe) = site(&lines, true, Duration::from_secs(20));
     let start = Instant::now();
     let (said, _) = says(run(&probe).await);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    until("it runs", || running(&word) == 1).await;
     let child =
         said.rsplit(' ').next().and_then(|id| id.parse().ok()).and_then(rustix::process::Pid::from_raw);
     rustix::process::kill_process(child.unwrap(), rustix::process::Signal::KILL).unwrap();
@@ -182,4 +201,38 @@ async fn only_so_many_run_at_once() {
         assert_eq!(finding.unwrap().unwrap().outcome, CheckOutcome::Passed);
     }
     assert!(start.elapsed() >= Duration::from_millis(900), "three rounds: {:?}", start.elapsed());
+}
+
+static TWO_PLACES: Semaphore = Semaphore::const_new(2);
+
+#[tokio::test]
+async fn a_script_whose_file_system_hangs_keeps_its_place_and_the_next_ones_say_so() {
+    let begin = Begin { place_within: Duration::from_millis(50), limit: Duration::from_millis(50) };
+    let (lets_go, hangs) = std::sync::mpsc::channel::<()>();
+    let hangs = Arc::new(std::sync::Mutex::new(hangs));
+    let hanging = || {
+        let hangs = Arc::clone(&hangs);
+        begin.in_a_place(&TWO_PLACES, move |_place| hangs.lock().unwrap().recv())
+    };
+    let mut findings = Vec::new();
+    for _ in 0..4 {
+        findings.push(hanging().await.map(|_| ()));
+    }
+    assert_eq!(findings, [NotBegun::Slow, NotBegun::Slow, NotBegun::NoPlace, NotBegun::NoPlace].map(Err));
+    assert_eq!(TWO_PLACES.available_permits(), 0, "both threads still hang");
+    drop(lets_go);
+    until("the places come back", || TWO_PLACES.available_permits() == 2).await;
+    assert_eq!(begin.in_a_place(&TWO_PLACES, |_place| 7).await.map(|(_, done)| done), Ok(7));
+}
+
+#[tokio::test]
+async fn what_was_examined_is_run_and_not_the_link_that_led_to_it() {
+    let (directory, probe) = site("echo \"$0\"", true, Duration::from_secs(20));
+    let CheckKind::Script(script) = &probe.check.kind else { panic!("no script") };
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&script.program, &link).unwrap();
+    let linked = Script { program: link, ..script.clone() };
+    let (said, _) = says(attempt(&probe, &linked).await);
+    let real = std::fs::canonicalize(&script.program).unwrap();
+    assert_eq!(said, format!("passed: link ended with 0: {}", real.display()));
 }

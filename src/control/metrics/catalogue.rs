@@ -41,6 +41,21 @@ pub const CATALOGUE: &[Family] = &[
     gauge("gridfront_build_info", &["version"], "Always 1; the version is in the label."),
     gauge("gridfront_draining", NO, "1 once the door accepts no more sessions."),
     gauge(
+        "gridfront_config_last_reload_successful",
+        NO,
+        "1 unless the last reload was refused; the configuration before it is in force then.",
+    ),
+    gauge(
+        "gridfront_config_last_reload_success_timestamp_seconds",
+        NO,
+        "When a configuration last came into force, by a reload or the start, in seconds since 1970.",
+    ),
+    counter(
+        "gridfront_config_reloads_total",
+        &["outcome"],
+        "Reloads of the configuration, by what came of them.",
+    ),
+    gauge(
         "gridfront_control_connections",
         NO,
         "Control connections that are open, with those that have no server yet.",
@@ -70,6 +85,11 @@ pub const CATALOGUE: &[Family] = &[
         "gridfront_sessions_ended_total",
         &["virtual_server", "reason"],
         "Sessions that have ended, by how.",
+    ),
+    gauge(
+        "gridfront_certificate_not_after_timestamp_seconds",
+        &["virtual_server", "file"],
+        "When the certificate that clients are shown expires, or one of its chain, in seconds since 1970.",
     ),
     gauge("gridfront_queue_waiting", OF_SERVICE, "Sessions that wait while all real servers are full."),
     gauge("gridfront_clients_banned", OF_SERVICE, "Clients that are kept out for failed logins."),

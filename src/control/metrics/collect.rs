@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Label, counter, gauge, histogram};
 
+use super::super::reload::ReloadRecord;
 use super::super::status::AdmittanceStatus;
 use crate::balance::{Durations, RealServer};
 use crate::proxy::Service;
@@ -18,6 +19,7 @@ pub(in super::super) struct Observed<'a> {
     /// When the daemon started.
     pub(in super::super) started: SystemTime,
     pub(in super::super) draining: bool,
+    pub(in super::super) reloads: ReloadRecord,
     pub(in super::super) control_connections: usize,
     pub(in super::super) log_lines_lost: u64,
     pub(in super::super) transfer_log_lines_lost: u64,
@@ -47,10 +49,15 @@ fn daemon(observed: &Observed<'_>) {
     of.gauge("process_max_fds", float(usage.max_descriptors));
     of.gauge("process_resident_memory_bytes", float(usage.resident));
     of.gauge("process_virtual_memory_bytes", float(usage.address_space));
-    let started = observed.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    of.gauge("process_start_time_seconds", started.as_secs_f64());
+    of.time("process_start_time_seconds", observed.started);
     gauge!("gridfront_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     of.flag("gridfront_draining", observed.draining);
+    let reloads = &observed.reloads;
+    of.flag("gridfront_config_last_reload_successful", reloads.last_succeeded);
+    of.time("gridfront_config_last_reload_success_timestamp_seconds", reloads.last_success);
+    for (outcome, count) in [("success", reloads.successes), ("failure", reloads.failures)] {
+        of.with(&[("outcome", outcome)]).counter("gridfront_config_reloads_total", count);
+    }
     of.gauge("gridfront_control_connections", float(observed.control_connections as u64));
     of.counter("gridfront_log_lines_lost_total", observed.log_lines_lost);
     of.counter("gridfront_transfer_log_lines_lost_total", observed.transfer_log_lines_lost);
@@ -70,6 +77,11 @@ fn virtual_server(of: &Of, service: &Service) {
     }
     for (how, count) in service.lasting.tally.endings() {
         of.with(&[("reason", how.word())]).counter("gridfront_sessions_ended_total", count);
+    }
+    if let Some(acceptor) = &service.acceptor {
+        let file = Label::new("file", acceptor.certificate_file().display().to_string());
+        let of = Of(of.0.iter().cloned().chain([file]).collect());
+        of.time("gridfront_certificate_not_after_timestamp_seconds", acceptor.expires());
     }
     let admittance = AdmittanceStatus::of(service, crate::proxy::now());
     of.gauge("gridfront_queue_waiting", admittance.queue.map_or(0, |queue| queue.waiting).into());
@@ -148,6 +160,10 @@ impl Of {
 
     fn gauge(&self, name: &'static str, value: f64) {
         gauge!(name, self.0.iter()).set(value);
+    }
+
+    fn time(&self, name: &'static str, time: SystemTime) {
+        self.gauge(name, time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64());
     }
 
     fn flag(&self, name: &'static str, value: bool) {

@@ -26,6 +26,7 @@ address = '127.0.0.2'
 
 struct Site {
     services: Vec<Arc<Service>>,
+    removed: Removed,
     sessions: SessionTable,
     start: Instant,
 }
@@ -34,13 +35,14 @@ fn site() -> Site {
     let model = crate::config::toml::parse(Path::new("test.toml"), TWO_VIRTUAL_SERVERS).unwrap().model;
     let (services, _) = Service::from_model(&model, std::time::SystemTime::UNIX_EPOCH).unwrap();
     let start = now();
-    Site { services, sessions: SessionTable::new(start), start }
+    Site { services, removed: Removed::default(), sessions: SessionTable::new(start), start }
 }
 
 impl Site {
     fn obey(&self, name: &str, order: Order, seconds: u64) -> Result<Vec<SteeredServer>, String> {
         let now = self.start + Duration::from_secs(seconds);
-        obey(name, order, &self.services, &self.sessions, now).map_err(|error| error.to_string())
+        obey(name, order, &self.services, &self.removed, &self.sessions, now)
+            .map_err(|error| error.to_string())
     }
 
     /// Which servers are drained.
@@ -105,4 +107,44 @@ fn what_is_said_is_shown_with_what_the_file_says() {
         last.ends_with("0 sessions\n  no real server of gridftp is in service: new clients get 421"),
         "{last}"
     );
+}
+
+#[test]
+fn servers_that_a_reload_has_removed_are_reached_while_they_have_sessions_and_get_a_deadline() {
+    let mut site = site();
+    let gone = Arc::clone(&site.services[0].virtual_server.real_servers()[1]);
+    gone.handle_removal(site.start);
+    site.services.remove(0);
+    site.removed.real_servers.push(("gridftp".into(), Arc::clone(&gone)));
+    let told = site.obey("storage-2", Order::Drain(Some(Duration::from_secs(60))), 5).unwrap();
+    assert_eq!(
+        told[0].to_string(),
+        "gridftp/storage-2: removed from the configuration, weight 3, drained 5 s ago, deadline in 60 s; 0 sessions"
+    );
+    assert_eq!(gone.drain().unwrap().deadline, Some(site.start + Duration::from_secs(65)));
+    site.obey("gridftp/storage-2", Order::Undrain, 6).unwrap();
+    assert_eq!(gone.drain().unwrap().deadline, None, "and is drained as before");
+
+    // A weight is a share: of two with one name the server that is in the configuration is meant.
+    let namesake = Arc::clone(&site.services[0].virtual_server.real_servers()[0]);
+    let before = removed_namesake(&mut site, "storage-1");
+    site.obey("storage-1", Order::Weight(2), 8).unwrap();
+    assert_eq!((namesake.weight(), before.weight()), (2, 1));
+    site.obey("storage-1", Order::Drain(None), 9).unwrap();
+    assert!(namesake.is_drained() && before.has_ordered_drain(), "a drain reaches both");
+}
+
+/// One more of this name, in `direct`, that is removed.
+fn removed_namesake(site: &mut Site, name: &str) -> Arc<RealServer> {
+    let server = Arc::new(RealServer::new(crate::balance::RealServerSpec {
+        name: name.into(),
+        address: ([127, 0, 0, 9], 2811).into(),
+        weight: 1,
+        max_connections: None,
+        fall: 1,
+        rise: 1,
+    }));
+    server.handle_removal(site.start);
+    site.removed.real_servers.push(("direct".into(), Arc::clone(&server)));
+    server
 }

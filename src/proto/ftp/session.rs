@@ -21,6 +21,7 @@ mod data_commands;
 mod data_connection;
 mod ending;
 mod features;
+mod login;
 mod outbox;
 mod pending;
 mod replies;
@@ -44,6 +45,7 @@ use super::relay::{RelayAnswer, RelayId, ServerData};
 use super::reply::ReplyFramer;
 use data_connection::SetUp;
 pub use ending::{Ending, Fault};
+use login::Names;
 use outbox::OpenTransfer;
 pub use outbox::{Action, Outbox, TransferRecord, Tunnel};
 pub use pending::MAX_PENDING;
@@ -94,8 +96,10 @@ pub struct Session {
     framer: ReplyFramer,
     pending: PendingQueue,
     transfers: VecDeque<OpenTransfer>,
-    /// The last USER, until it is logged in.
-    user: Option<Box<NamedUser>>,
+    /// What USER has said, until somebody is logged in.
+    names: Option<Box<Names>>,
+    /// The server has answered a USER since the last login.
+    has_named: bool,
     /// When the AUTH GSSAPI that is under way began.
     handshake: Option<Instant>,
     wait: Option<Gate>,
@@ -159,13 +163,6 @@ pub struct Session {
     commands: u32,
 }
 
-/// What USER has said, and when.
-#[derive(Debug)]
-struct NamedUser {
-    name: Box<str>,
-    since: Instant,
-}
-
 impl Session {
     /// A session whose greeting has passed.
     #[must_use]
@@ -179,7 +176,8 @@ impl Session {
             framer: ReplyFramer::default(),
             pending: PendingQueue::default(),
             transfers: VecDeque::new(),
-            user: None,
+            names: None,
+            has_named: false,
             handshake: None,
             wait: None,
             login: Login::No,
@@ -296,9 +294,9 @@ impl Session {
 
     /// What became of a [`RelayRequest`](super::RelayRequest). What waited for it goes on with the next call of
     /// [`Session::handle_client`].
-    pub fn handle_relay(&mut self, id: RelayId, answer: RelayAnswer) {
+    pub fn handle_relay(&mut self, now: Instant, id: RelayId, answer: RelayAnswer) {
         if self.ended.is_none() {
-            self.on_relay_answer(id, answer);
+            self.on_relay_answer(now, id, answer);
         }
     }
 
@@ -391,6 +389,14 @@ impl Session {
     #[must_use]
     pub fn asked_since(&self) -> Option<Instant> {
         self.data.as_ref().filter(|data| data.asks_server()).map(|data| data.since)
+    }
+
+    /// Since when the real server has known that the upload it is to answer next has lost its data connection. As above, no
+    /// reply can be given in its place.
+    #[must_use]
+    pub fn broken_since(&self) -> Option<Instant> {
+        let transfer = self.transfers.front()?;
+        transfer.broken_since.map(|since| since.max(transfer.since))
     }
 
     /// Whether nothing would be lost by ending the session now.

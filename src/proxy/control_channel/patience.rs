@@ -26,6 +26,10 @@ const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// up for that; a client would have given it about as long.
 pub(super) const ANSWER_FOR: Duration = Duration::from_secs(60);
 
+/// How long a real server may take over the answer to an upload whose data connection has been reset. Some never give one
+/// (pyftpdlib, where the reset comes before it has accepted), and a session that is busy has no other end.
+pub(super) const BROKEN_FOR: Duration = Duration::from_secs(60);
+
 /// What a waiting session waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation {
@@ -44,7 +48,7 @@ pub(super) struct Situation {
     pub(super) drained: Drained,
     /// Until when to log in, if that is still to come.
     pub(super) login_due: Option<Instant>,
-    /// Until when the server has to answer what the door has asked, if it owes that.
+    /// Until when the server has to answer what the door has asked, or an upload that broke, if it owes that.
     pub(super) answer_due: Option<Instant>,
 }
 
@@ -177,6 +181,7 @@ mod tests {
             ("asked, no answer",       Situation { answer_due: at(3), held_back: true, ..busy }, at(3),    End(ServerSilent)),
             ("asked, answer not due",  Situation { answer_due: at(60), held_back: true, ..busy }, at(5),   LookForClient),
             ("asked before login",     Situation { answer_due: at(60), login_due: at(120), ..busy }, at(60), End(ServerSilent)),
+            ("broken, no answer",      Situation { answer_due: at(60), ..busy },          at(60),  End(ServerSilent)),
             ("closing",                Situation { open: false, ..idle },                 None,    End(IdleTimeout)),
         ];
         for &(name, situation, until, then) in table {

@@ -2,7 +2,7 @@
 use std::time::Instant;
 
 use super::super::session_table::{Occupation, Signal};
-use super::patience::{ANSWER_FOR, Drained, Patience, Situation, Verdict, is_in_full_swing};
+use super::patience::{ANSWER_FOR, BROKEN_FOR, Drained, Patience, Situation, Verdict, is_in_full_swing};
 use super::{ControlChannel, Scratch, State, Step};
 use crate::proto::ftp::{Ending, Login};
 use crate::sys;
@@ -93,10 +93,13 @@ impl ControlChannel {
                 (false, false) => Drained::No,
             },
             login_due: before_login.then(|| self.login_due_from + limits.login),
-            answer_due: held_back
-                .then(|| self.session.asked_since())
-                .flatten()
-                .map(|since| since + ANSWER_FOR),
+            answer_due: [
+                held_back.then(|| self.session.asked_since()).flatten().map(|since| since + ANSWER_FOR),
+                self.session.broken_since().map(|since| since + BROKEN_FOR),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
         };
         self.registration.set_occupation(match situation {
             _ if tunnel => Occupation::Unread,

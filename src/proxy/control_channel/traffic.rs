@@ -220,7 +220,7 @@ impl ControlChannel {
         relays.receive();
         let mut forward = false;
         while let Some((id, answer)) = relays.take_answer() {
-            self.session.handle_relay(id, answer);
+            self.session.handle_relay(now(), id, answer);
             forward = true;
         }
         while let Some((record, carried)) = relays.take_ended() {

@@ -37,7 +37,7 @@ fn server(generation: &Generation, name: &str) -> Arc<RealServer> {
 }
 
 fn removed(generation: &Generation) -> Vec<(String, String)> {
-    let removed = generation.removed();
+    let removed = generation.removed(now());
     removed.real_servers.iter().map(|(of, server)| (of.clone(), server.name().to_owned())).collect()
 }
 
@@ -106,7 +106,7 @@ fn what_is_removed_gets_nothing_and_is_the_same_when_it_is_back() {
     assert_eq!(late.real_server().name(), "s2");
     generation = next(&generation, &other);
     assert_eq!(removed(&generation), [("v".into(), "s1".into()), ("v".into(), "s2".into())]);
-    assert_eq!(generation.removed().services.len(), 1);
+    assert_eq!(generation.removed(now()).services.len(), 1);
     assert!(old.virtual_server.place(now(), CLIENT, &Tried::default()).is_err());
 
     generation = next(&generation, &both);
@@ -116,7 +116,7 @@ fn what_is_removed_gets_nothing_and_is_the_same_when_it_is_back() {
     assert_eq!(generation.services()[0].virtual_server.active(), 1);
     assert_eq!(server(&generation, "s1").stats.logins.load(Relaxed), 3);
     drop((admission, placement, late));
-    assert!(generation.removed().services.is_empty());
+    assert!(generation.removed(now()).services.is_empty());
 }
 
 #[test]
@@ -212,7 +212,8 @@ fn ejections_and_slow_starts_outlive_a_configuration_and_those_that_it_adds_star
     let vs = &service.virtual_server;
     assert!(vs.handle_failure(now(), &server(&before, "s1"), CLIENT, Deed::Transfer, "reply 451").is_none());
     vs.handle_success(&server(&before, "s2"), Deed::Transfer);
-    let ejected = vs.handle_failure(now(), &server(&before, "s1"), CLIENT, Deed::Transfer, "reply 451");
+    let another = IpAddr::from([192, 0, 2, 201]);
+    let ejected = vs.handle_failure(now(), &server(&before, "s1"), another, Deed::Transfer, "reply 451");
     assert!(ejected.is_some());
     let three = [two[0], two[1], ("s3", "127.0.0.4", "")];
     let after = next(&before, &virtual_server("v", KEYS, &three));
@@ -229,4 +230,104 @@ fn with_alpha_only_what_a_configuration_adds_has_to_be_proven() {
     let before = first(&virtual_server("v", "", &one));
     let after = next(&before, &virtual_server("v", "alpha = true", &[one[0], ("s2", "127.0.0.3", "")]));
     assert!(server(&after, "s1").is_up() && !server(&after, "s2").is_up());
+}
+
+#[test]
+fn what_operators_and_checks_have_said_of_a_server_is_there_again_when_it_is_back() {
+    let three = [("s1", "127.0.0.2", ""), ("s2", "127.0.0.3", ""), ("s3", "127.0.0.4", "")];
+    let (all, one) = (virtual_server("v", "", &three), virtual_server("v", "", &three[2..]));
+    let other = virtual_server("w", "port = 2812", &[("s9", "127.0.0.9", "")]);
+    let mut generation = first(&all);
+    server(&generation, "s1").handle_drain(now(), None);
+    server(&generation, "s2").set_weight(7);
+    for _ in 0..4 {
+        let _ = server(&generation, "s3").handle_check(now(), CheckOutcome::Failed("refused".into()));
+    }
+    // A name service that falters, and an operator who reloads again and again, the whole virtual server once.
+    for text in [&one, &one, &other, &other] {
+        generation = next(&generation, text);
+    }
+    let steered = [("v".to_owned(), "s1".to_owned()), ("v".to_owned(), "s2".to_owned())];
+    assert_eq!(removed(&generation), steered, "shown are those that somebody has steered");
+    let back = generation.next(&model(&all), SystemTime::UNIX_EPOCH).unwrap();
+    let told = back.circumstances();
+    assert!(told.iter().any(|line| line.contains("real_server s1: stays drained")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("real_server s2: weight 7 stays")), "{told:?}");
+    generation = back.take_over(now(), &SessionTable::new(now()));
+    assert!(server(&generation, "s1").is_drained() && !server(&generation, "s1").is_removed());
+    assert_eq!(server(&generation, "s2").weight(), 7);
+    assert!(!server(&generation, "s3").is_up(), "until its checks pass");
+    assert_eq!(removed(&generation), []);
+    // At another address it is another server.
+    let moved = [("s1", "127.0.0.8", ""), three[1], three[2]];
+    generation = next(&generation, &virtual_server("v", "", &moved));
+    assert!(!server(&generation, "s1").is_drained());
+}
+
+#[test]
+fn what_was_said_of_servers_that_have_gone_is_remembered_within_bounds() {
+    let mut generation = first(&virtual_server("v", "", &[("s1", "127.0.0.2", ""), ("s2", "127.0.0.3", "")]));
+    server(&generation, "s1").handle_drain(now(), None);
+    generation = next(&generation, &virtual_server("v", "", &[("s2", "127.0.0.3", "")]));
+    let week = std::time::Duration::from_secs(7 * 24 * 3600);
+    assert_eq!(generation.removed(now() + week - std::time::Duration::from_secs(60)).real_servers.len(), 1);
+    assert_eq!(generation.removed(now() + week).real_servers.len(), 0);
+
+    let drained = |number: usize| {
+        let spec = RealServerSpec {
+            name: format!("s{number}"),
+            address: SocketAddr::from(([10, 0, 0, 1], 2811)),
+            weight: 1,
+            max_connections: None,
+            fall: 1,
+            rise: 1,
+        };
+        let server = Arc::new(RealServer::new(spec));
+        server.handle_drain(now(), None);
+        server.handle_removal(now());
+        ("v".to_owned(), server)
+    };
+    let mut many = Removed { real_servers: (0..1030).map(drained).collect(), ..Removed::default() };
+    many.forget_unused(now());
+    let names: Vec<&str> = many.real_servers.iter().map(|(_, server)| server.name()).collect();
+    assert_eq!((names.len(), names[0], names[1023]), (1024, "s6", "s1029"), "the first to go are forgotten");
+}
+
+#[test]
+fn the_sessions_of_a_sorry_server_that_goes_or_changes_are_drained() {
+    let text = |keys: &str| virtual_server("v", keys, &[("s1", "127.0.0.2", "weight = 0")]);
+    let with = |address: &str| text(&format!("sorry_server = \"{address}\""));
+    let sorry_sessions = |generation: &Generation| {
+        let removed = generation.removed(now()).sorry_servers;
+        removed
+            .iter()
+            .map(|(_, server)| (server.address().ip().to_string(), server.active()))
+            .collect::<Vec<_>>()
+    };
+    let other = virtual_server("w", "port = 2812", &[("s9", "127.0.0.9", "")]);
+    for gone in [text(""), with("127.0.0.4"), other] {
+        let before = first(&with("127.0.0.3"));
+        let service = Arc::clone(&before.services()[0]);
+        let _admission = service.virtual_server.admit().unwrap();
+        let placement = service.virtual_server.place(now(), CLIENT, &Tried::default()).unwrap();
+        let sessions = Arc::new(SessionTable::new(now()));
+        let registration = sessions.register();
+        registration.set_server(placement.real_server());
+        let successor = before.next(&model(&gone), SystemTime::UNIX_EPOCH).unwrap();
+        let told = "virtual_server v: sorry_server: 1 sessions are drained".to_owned();
+        assert!(successor.circumstances().contains(&told), "{:?}", successor.circumstances());
+        let after = successor.take_over(now(), &sessions);
+        assert!(registration.take_server_change() && placement.real_server().drain().is_some(), "{gone}");
+        assert_eq!(sorry_sessions(&after), [("127.0.0.3".to_owned(), 1)]);
+        // A session that looks for a server by the old configuration does not find it.
+        assert!(service.virtual_server.place(now(), CLIENT, &Tried::default()).is_err());
+
+        let back = after.next(&model(&with("127.0.0.3")), SystemTime::UNIX_EPOCH).unwrap();
+        let back = back.take_over(now(), &sessions);
+        assert!(registration.take_server_change() && placement.real_server().drain().is_none(), "it is back");
+        let sorry = back.services()[0].virtual_server.availability().sorry_server.clone().unwrap();
+        assert!(Arc::ptr_eq(&sorry, placement.real_server()));
+        drop(placement);
+        assert_eq!(sorry_sessions(&back), []);
+    }
 }

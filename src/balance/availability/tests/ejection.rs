@@ -144,6 +144,22 @@ fn what_fails_everywhere_ejects_nobody() {
 }
 
 #[test]
+fn what_one_client_fails_with_again_and_again_ejects_no_server_of_two() {
+    let now = start();
+    for lb_algo in [LbAlgo::Wlc, LbAlgo::Rr, LbAlgo::Sh] {
+        let site = site(lb_algo, &[1, 1], ejecting(50));
+        // What it looks for is missing wherever it looks, while the others have their sessions at the second server.
+        for _ in 0..20 {
+            for server in site.real_servers() {
+                assert_eq!(site.handle_failure(now, server, CLIENT, Deed::Transfer, "reply 500"), None);
+                (0..5).for_each(|_| site.handle_success(&site.real_servers()[1], Deed::Transfer));
+            }
+        }
+        assert_eq!(ejected(&site), [false; 2], "{lb_algo:?}");
+    }
+}
+
+#[test]
 fn without_its_table_nothing_is_remembered_and_strangers_are_nobodys_peers() {
     let now = start();
     let site_without = site(LbAlgo::Wlc, &[1, 1], Availability::default());

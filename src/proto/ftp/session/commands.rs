@@ -5,7 +5,7 @@ use super::super::command::{Command, Verb};
 use super::super::command_filter::FilterVerdict;
 use super::super::passive::{parse_eprt, parse_port, parse_spor};
 use super::pending::{Gate, Kind};
-use super::{Action, Ending, NamedUser, Outbox, Session};
+use super::{Action, Ending, Outbox, Session};
 
 /// Longest user name or path that is kept for the log, in bytes.
 const MAX_LOGGED: usize = 512;
@@ -58,9 +58,7 @@ impl Session {
         }
         match command.verb {
             Verb::User => {
-                let name = command.arguments();
-                self.user = Some(Box::new(NamedUser { name: logged(name), since: now }));
-                self.may_be_anonymous |= is_anonymous(name);
+                self.name_user(now, command.arguments());
                 self.pass(Kind::User, line, out);
             }
             Verb::Pass | Verb::Acct => self.pass(Kind::Pass, line, out),
@@ -196,12 +194,6 @@ fn path_kind(line: &[u8]) -> Option<Kind> {
         [(b"SIZE ", true), (b"MDTM ", true), (b"MLST ", true), (b"CWD ", false)];
     let known = VERBS.iter().find(|(verb, _)| starts_with_ignoring_case(line, verb));
     known.map(|&(_, file)| Kind::Path { file })
-}
-
-/// Names that let anybody in, by the custom of RFC 1635. What some server might take for the end of the name counts.
-fn is_anonymous(name: &[u8]) -> bool {
-    let end = name.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(name.len());
-    [&b"anonymous"[..], b"ftp"].iter().any(|word| word.eq_ignore_ascii_case(&name[..end]))
 }
 
 /// The letter of a TYPE. `L 8` moves the same bytes as `I`.

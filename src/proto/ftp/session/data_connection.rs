@@ -244,10 +244,11 @@ impl Session {
         Gate::Data
     }
 
-    pub(super) fn on_relay_answer(&mut self, id: RelayId, answer: RelayAnswer) {
+    pub(super) fn on_relay_answer(&mut self, now: Instant, id: RelayId, answer: RelayAnswer) {
         if let RelayAnswer::Broken(how) = answer {
             if let Some(transfer) = self.transfers.iter_mut().find(|transfer| transfer.relay == Some(id)) {
                 transfer.broken = Some(how.into());
+                transfer.broken_since = Some(now);
             }
             return;
         }

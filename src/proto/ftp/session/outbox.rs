@@ -108,6 +108,8 @@ pub(super) struct OpenTransfer {
     pub(super) has_begun: bool,
     /// How its data connection broke: what the server has got is no whole file.
     pub(super) broken: Option<Box<str>>,
+    /// Since when.
+    pub(super) broken_since: Option<Instant>,
 }
 
 impl OpenTransfer {

@@ -99,7 +99,8 @@ impl Session {
             }
             // Not all say 221: Globus in a handshake says 211.
             Kind::Quit => self.goodbye |= code.is_success(),
-            Kind::User | Kind::Pass => self.on_login(now, kind, code, out),
+            Kind::User => self.on_user_reply(now, code, out),
+            Kind::Pass => self.on_login(now, Kind::Pass, code, out),
             Kind::Auth { gssapi } => {
                 if code.number() == 234 {
                     self.open_tunnel(if gssapi { Tunnel::Gssapi } else { Tunnel::Other }, now, out);
@@ -161,6 +162,7 @@ impl Session {
                     self.epsv_only = false;
                     (self.rest, self.restarts) = (None, false);
                     self.login = Login::No;
+                    self.forget_name();
                     self.type_in_force = b'A';
                     self.type_chosen = false;
                     self.type_at_address = None;
@@ -201,24 +203,6 @@ impl Session {
                 Some(AddressList::Extended { ipv6: self.listens_on_ipv6 })
             }
             _ => None,
-        }
-    }
-
-    fn on_login(&mut self, now: Instant, kind: Kind, code: ReplyCode, out: &mut Outbox) {
-        if matches!(code.number(), 230 | 232) {
-            self.login = if self.may_be_anonymous { Login::Anonymous } else { Login::User };
-            let (user, took) = match self.user.take() {
-                Some(user) => (user.name, now.saturating_duration_since(user.since)),
-                None => Default::default(),
-            };
-            out.actions.push(Action::LoggedIn { user, took });
-            return;
-        }
-        let wrong_password = kind == Kind::Pass && code.number() == 530;
-        // Whoever is in as somebody may still be guessing another's.
-        let failed = self.login == Login::No && !code.is_success() && !code.is_intermediate();
-        if failed || wrong_password {
-            out.actions.push(Action::LoginFailed { wrong_password });
         }
     }
 

@@ -84,7 +84,7 @@ impl Session {
             return Some(Err(gate));
         }
         // A USER in clear could be anybody's, and the server still has it.
-        if self.login != Login::No || self.handshake.is_some() || self.user.is_some() {
+        if self.login != Login::No || self.handshake.is_some() || self.has_named {
             return Some(self.answer("503 AUTH TLS comes before any login; connect again.", out));
         }
         // An answer to an empty line in clear would come under TLS, as that to the first command there.

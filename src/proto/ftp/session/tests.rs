@@ -190,7 +190,7 @@ impl Rig {
     }
 
     fn driver(&mut self, id: u32, answer: RelayAnswer) -> &mut Self {
-        self.session.handle_relay(RelayId(id), answer);
+        self.session.handle_relay(self.now, RelayId(id), answer);
         self.resume()
     }
 
@@ -269,6 +269,47 @@ fn logins_are_told_with_their_name_and_failures_are_counted() {
     let mut rig = rig();
     let told = Action::LoggedIn { user: "joe".into(), took: Duration::ZERO };
     assert_eq!(rig.user().actions(), [told]);
+}
+
+#[test]
+fn the_name_is_that_of_the_user_whom_the_server_let_in() {
+    // What is sent at once, and what the server says to it; who is told to be in, one after the other.
+    type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+    #[rustfmt::skip]
+    let table: &[Row] = &[
+        ("pipelined",          &[("USER joe|PASS x", "331 p|230 in")],                                           &["joe"]),
+        ("a forged one after", &[("USER joe|PASS x|USER root", "331 p|230 in|503 already")],                     &["joe"]),
+        ("an open one after",  &[("USER joe|PASS x|USER root", "331 p|230 in|331 p")],                           &["joe"]),
+        ("one after the other", &[("USER joe|PASS x|USER ann|PASS y", "331 p|230 in|331 p|230 in")],             &["joe", "ann"]),
+        ("the first refused",  &[("USER joe|PASS x|USER ann|PASS y", "331 p|530 no|331 p|230 in")],              &["ann"]),
+        ("a refused name",     &[("USER joe", "331 p"), ("USER root", "530 no"), ("PASS x", "230 in")],          &["joe"]),
+        ("refused, pipelined", &[("USER joe|USER root|PASS x", "331 p|500 no|230 in")],                          &["joe"]),
+        ("the second taken",   &[("USER joe|USER ann|PASS x", "331 p|331 p|230 in")],                            &["ann"]),
+        ("no password",        &[("USER joe|USER root", "230 in|530 no")],                                       &["joe"]),
+        ("232",                &[("USER joe|USER root", "232 in|530 no")],                                       &["joe"]),
+        ("told twice",         &[("USER joe", "331 p"), ("PASS x", "230 in"), ("PASS x", "230 already")],        &["joe"]),
+        ("told thrice, at once", &[("USER joe|PASS x|PASS x|PASS x", "331 p|230 in|230 already|230 already")],   &["joe"]),
+        ("with ACCT",          &[("USER joe|PASS x|ACCT y|USER root", "331 p|332 a|230 in|530 no")],             &["joe"]),
+        ("nobody named",       &[("PASS x", "230 in")],                                                          &[""]),
+        ("after REIN",         &[("USER joe|PASS x", "331 p|230 in"), ("USER ann|REIN", "331 p|220 new"), ("PASS x", "230 in")], &["joe", ""]),
+        ("begun before REIN's reply", &[("USER joe|REIN|USER ann|PASS x", "331 p|220 new|331 p|230 in")],        &["ann"]),
+    ];
+    for (name, exchanges, expected) in table {
+        let mut rig = rig();
+        for (commands, replies) in *exchanges {
+            let lines = |text: &str| text.replace('|', "\r\n") + "\r\n";
+            rig.client(lines(commands)).server_sees(lines(commands)).server(lines(replies));
+        }
+        let told: Vec<String> = rig
+            .actions()
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::LoggedIn { user, .. } => Some(user.into()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, *expected, "{name}");
+    }
 }
 
 #[test]

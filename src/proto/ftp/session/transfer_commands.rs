@@ -95,6 +95,7 @@ impl Session {
         }
         let mut open = OpenTransfer {
             broken: None,
+            broken_since: None,
             verb: command.verb,
             path: logged(command.arguments()),
             since: now,

@@ -103,6 +103,11 @@ fn commands_of_rfc_4217_out_of_turn_are_refused_by_the_door() {
     rig.user().answered("AUTH TLS", "503");
     offered().exchange("AUTH GSSAPI", "334 go").answered("AUTH TLS", "503");
     offered().exchange("USER joe", "331 password").answered("AUTH TLS", "503");
+    offered().exchange("USER joe", "530 no").answered("AUTH TLS", "503");
+    let mut again = offered();
+    again.client("USER joe\r\nPASS x\r\nREIN\r\nUSER ann\r\n");
+    again.server("331 p\r\n230 in\r\n220 new\r\n331 p\r\n").out = Outbox::default();
+    again.answered("AUTH TLS", "503");
 }
 
 #[test]

@@ -192,3 +192,27 @@ fn the_driver_can_tell_how_long_the_server_owes_what_the_door_has_asked() {
     rig.server(THEIR_227).out.to_server.clear();
     assert_eq!(rig.session.asked_since(), None);
 }
+
+#[test]
+fn the_driver_can_tell_how_long_the_server_owes_the_answer_to_a_broken_upload() {
+    let broken = || RelayAnswer::Broken("the client's connection broke".into());
+    let mut rig = relay();
+    rig.user().binary().pasv(1).begins(1, "STOR /a", Direction::Upload).server("150 go\r\n");
+    rig.now += Duration::from_secs(7);
+    assert_eq!(rig.session.broken_since(), None, "a silent upload may take hours");
+    rig.driver(1, broken());
+    let since = Some(rig.now);
+    rig.now += Duration::from_secs(7);
+    assert_eq!(rig.session.broken_since(), since);
+    rig.server("226 done\r\n").out = Outbox::default();
+    assert_eq!(rig.session.broken_since(), None);
+    // What the driver does when that is over, with a record that says how it broke.
+    rig.pasv(2).begins(2, "STOR /b", Direction::Upload).driver(2, broken()).out = Outbox::default();
+    rig.session.handle_ending(Ending::ServerSilent, rig.now, &mut rig.out);
+    rig.client_hears("421 ", "the server does not answer");
+    let failure = rig.actions().into_iter().find_map(|action| match action {
+        Action::Transfer(record) => record.failure,
+        _ => None,
+    });
+    assert_eq!(failure.as_deref(), Some("the client's connection broke"));
+}

@@ -23,6 +23,7 @@ mod documentation;
 mod drain;
 mod example_certificates;
 mod faults;
+mod gsi_machines;
 mod gsi_paths;
 mod idle_memory;
 mod limits;

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use gridfront::proto::ftp::{
@@ -13,8 +13,9 @@ use gridfront::proto::ftp::{
     rewrite_address_line,
 };
 use gridfront::proto::gsi::{
-    Certificate, CertificateDer, MAX_NAME, RevocationList, SigningPolicy, SigningPolicyVerdict, TrustFile,
-    TrustStore, UnixTime, verify,
+    AcceptStep, Acceptor, AcceptorConfig, Certificate, CertificateDer, Credential, MAX_NAME, PrivateKey,
+    RevocationList, RsaBits, SigningPolicy, SigningPolicyVerdict, TrustFile, TrustStore, UnixTime, adat,
+    ciphers, verify,
 };
 use gridfront::proto::proxy_protocol::{Header, MAX_V2, Version};
 
@@ -452,4 +453,49 @@ impl Globus {
         self.buffer = kept;
         lines
     }
+}
+
+/// Whatever a stranger sends behind AUTH GSSAPI is a token in one way only, and never a login.
+pub fn adat(data: &[u8]) {
+    static CONFIG: LazyLock<AcceptorConfig> = LazyLock::new(acceptor_config);
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
+    let mut acceptor = Acceptor::new(&CONFIG, Arc::default(), now).expect("an acceptor");
+    let mut is_over = false;
+    for line in data.split_inclusive(|&byte| byte == b'\n') {
+        if let Ok(adat::AdatReply::Continue(token)) = adat::parse_reply(line) {
+            assert_eq!(adat::parse_reply(&adat::reply(&token)), Ok(adat::AdatReply::Continue(token)));
+        }
+        let Ok(token) = adat::parse_command(line) else { continue };
+        assert!(token.len() <= adat::MAX_TOKEN);
+        assert_eq!(adat::parse_command(&adat::command(&token)).as_deref(), Ok(&token[..]));
+        match acceptor.step(&token, now) {
+            Ok(AcceptStep::Reply(reply)) => assert!(!is_over && !reply.is_empty()),
+            Ok(other) => panic!("nobody is trusted: {other:?}"),
+            Err(error) => {
+                assert!(adat::refusal(&error.to_string()).ends_with(b"\r\n530 End.\r\n"));
+                is_over = true;
+            }
+        }
+    }
+}
+
+/// A key, and a certificate for it that nobody has signed: it is shown, and never looked at.
+fn acceptor_config() -> AcceptorConfig {
+    let element = |tag: u8, parts: &[&[u8]]| {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).expect("a small certificate").to_be_bytes();
+        match content.len() {
+            0..0x80 => [&[tag, length[1]], &content[..]].concat(),
+            0x80..0x100 => [&[tag, 0x81, length[1]], &content[..]].concat(),
+            _ => [&[tag, 0x82], &length[..], &content].concat(),
+        }
+    };
+    let key = PrivateKey::generate(RsaBits::Rsa2048).expect("a key");
+    let algorithm = element(0x30, &[b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00"]);
+    let name = element(0x30, &[&element(0x31, &[&element(0x30, &[b"\x06\x03\x55\x04\x03\x13\x01x"])])]);
+    let validity = element(0x30, &[b"\x17\x0d250101000000Z\x17\x0d350101000000Z"]);
+    let tbs = element(0x30, &[b"\x02\x01\x01", &algorithm, &name, &validity, &name, key.spki()]);
+    let certificate = element(0x30, &[&tbs, &algorithm, b"\x03\x02\x00\x00"]);
+    let credential = Credential::new(vec![certificate.into()], key).expect("a credential");
+    AcceptorConfig::new(ciphers(), &credential)
 }

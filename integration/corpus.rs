@@ -21,6 +21,7 @@ const TARGETS: &[(&str, Check)] = &[
     ("session", checks::session),
     ("proxy_protocol", checks::proxy_protocol),
     ("config", checks::config),
+    ("adat", checks::adat),
     ("gsi_path", checks::gsi_path),
     ("revocation_list", checks::revocation_list),
     ("signing_policy", checks::signing_policy),

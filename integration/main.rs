@@ -25,6 +25,7 @@ mod example_certificates;
 mod faults;
 mod gsi;
 mod gsi_machines;
+mod gsi_paths;
 mod idle_memory;
 mod limits;
 mod log_lines;

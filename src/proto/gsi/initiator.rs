@@ -88,7 +88,7 @@ impl Initiator {
                     self.state = State::Handshake(handshake);
                     return Ok(reply);
                 }
-                let peer = handshake.peer()?;
+                let peer = handshake.take_peer()?;
                 if reply.is_empty() {
                     return self.say_flag(handshake, peer);
                 }

@@ -190,6 +190,8 @@ fn each_kind_of_credential_comes_as_far_as_directly_row_by_row() {
         ("limited",             |t| t.proxy(&["-rfc", "-limited"]),        Copied,    Copied,    KNOWN),
         ("second level",        |t| t.second_level(),                       Copied,    Copied,    KNOWN),
         ("4096 bits",           |t| t.proxy(&["-rfc", "-bits", "4096"]),   Copied,    Copied,    KNOWN),
+        // Its own program refuses it.
+        ("1024 bits",           |t| t.proxy(&["-rfc", "-bits", "1024"]),   Refused,   Refused,   ""),
         // An identity of its own, which is in no grid-mapfile.
         ("independent",         |t| t.proxy(&["-rfc", "-independent"]),    Refused,   Refused,   "/CN=Grid User/CN="),
         ("no proxy at all",     |t| t.together(&[&t.user.certificate, &t.user.key]), Copied, Copied, KNOWN),
@@ -229,6 +231,10 @@ fn each_kind_of_credential_comes_as_far_as_directly_row_by_row() {
                 door.log().split_off(from)
             ));
             continue;
+        }
+        // Whoever is refused is told the same.
+        if through == Refused && !ended.1.contains(said) {
+            wrong.push(format!("{what}: {said:?} is not in\n{}", ended.1));
         }
         if let Err(why) = logged(&door, from, said) {
             wrong.push(format!("{what}: {why}"));

@@ -324,13 +324,13 @@ impl Site {
             .env("GRIDMAP", self.directory.path().join("etc/grid-mapfile"))
             // A server that listens on everything announces the address of its host name.
             .env("GLOBUS_HOSTNAME", name_of(server.machine.role()));
-        command.envs(server.environment.iter().map(|(name, value)| (name, value)));
         if let (Some((authority, _)), Some(credential)) = (&self.authority, &server.credential) {
             command
                 .env("X509_CERT_DIR", authority.anchors())
                 .env("X509_USER_CERT", &credential.certificate)
                 .env("X509_USER_KEY", &credential.key);
         }
+        command.envs(server.environment.iter().map(|(name, value)| (name, value)));
         let process =
             Process::spawn(command, &self.directory.path().join(format!("log/{}.out", server.name)));
         self.servers[index].process = Some(process);

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::super::control_stream::ControlStream;
 use super::super::now;
 use super::super::protected::Protected;
-use super::lines::Lines;
+use super::lines::{self, Lines};
 use super::{Termination, User, date};
 use crate::proto::ftp::{Command, Ending, Verb};
 use crate::proto::gsi::adat;
@@ -15,6 +15,8 @@ use crate::proto::gsi::{AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd,
 
 /// Commands before a login; whoever says more is no client.
 const MAX_COMMANDS: u32 = 100;
+/// Exchanges that a connection may begin: each costs the door signatures, and one of its keys.
+const MAX_EXCHANGES: u32 = 2;
 
 const GREETING: &[u8] = b"220 GridFTP front door (Gridfront) ready.\r\n";
 const AUTHENTICATE_FIRST: &[u8] = b"530 Must perform GSSAPI authentication.\r\n";
@@ -99,8 +101,14 @@ async fn authenticate(
     termination: &Termination,
 ) -> Result<(Accepted, Duration), ReceptionError> {
     let mut exchange = None;
+    let (mut exchanges, mut tokens) = (0, 0);
     for _ in 0..MAX_COMMANDS {
-        let Some(line) = lines.next(client).await? else { return Err(ReceptionError::Left) };
+        let longest = match (&exchange, tokens) {
+            (None, _) => lines::COMMAND,
+            (Some(_), 0) => lines::FIRST_TOKEN,
+            (Some(_), _) => lines::TOKEN,
+        };
+        let Some(line) = lines.next(client, longest).await? else { return Err(ReceptionError::Left) };
         let command = Command::parse(&line);
         let refused = |error: AcceptError| ReceptionError::Refused(error.to_string());
         match command.verb {
@@ -111,7 +119,9 @@ async fn authenticate(
             Verb::Auth if !command.arguments().eq_ignore_ascii_case(b"GSSAPI") => {
                 client.write_all(NO_SUCH_MECHANISM).await?;
             }
+            Verb::Auth if exchanges == MAX_EXCHANGES => return Err(ReceptionError::TooMany),
             Verb::Auth => {
+                (exchanges, tokens) = (exchanges + 1, 0);
                 exchange = Some((termination.acceptor.accept(date()).map_err(refused)?, now()));
                 client.write_all(adat::AUTH_ACCEPTED).await?;
             }
@@ -126,6 +136,7 @@ async fn authenticate(
                 match step.map_err(refused)? {
                     AcceptStep::Reply(token) => {
                         exchange = Some((acceptor, since));
+                        tokens += 1;
                         client.write_all(&adat::reply(&token)).await?;
                     }
                     AcceptStep::Complete(accepted) => {
@@ -168,11 +179,12 @@ async fn step(
 /// The client's USER, which is where a real server is chosen.
 async fn name_user(client: &mut ControlStream, lines: &mut Lines) -> Result<Vec<u8>, ReceptionError> {
     for _ in 0..MAX_COMMANDS {
-        let Some(line) = lines.next(client).await? else { return Err(ReceptionError::Left) };
+        let Some(line) = lines.next(client, lines::TOKEN).await? else { return Err(ReceptionError::Left) };
         match Command::parse(&line).verb {
             Verb::User => return Ok(line),
             Verb::Quit => {
                 client.write_all(GOODBYE).await?;
+                client.flush().await?;
                 return Err(ReceptionError::Left);
             }
             _ => client.write_all(LOG_IN_FIRST).await?,

@@ -6,11 +6,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::super::protected::Protected;
-use super::lines::Lines;
+use super::lines::{self, Lines};
 use super::{Termination, User, date};
 use crate::proto::ftp::{ReplyCode, ReplyFramer, ReplyLine};
 use crate::proto::gsi::adat::{self, AdatError, AdatReply};
-use crate::proto::gsi::{ChannelEnd, Established, ExpectedPeer, HostNames, InitiateError, Initiator};
+use crate::proto::gsi::{ChannelEnd, Established, InitiateError, Initiator};
 
 /// Lines of a reply that are kept; what a server says beyond is not repeated.
 const MAX_REPLY_LINES: usize = 16;
@@ -54,9 +54,7 @@ pub(in crate::proxy) async fn log_in(
         530 | 535 => return Err(ServerLoginError::Unable(words(&text))),
         number => return Err(ServerLoginError::NoGsi(format!("{number} {}", words(&text)))),
     }
-    // The sorry server has none.
-    let expected =
-        termination.expected.get(place).cloned().unwrap_or(ExpectedPeer::Host(HostNames::default()));
+    let expected = termination.expected(place);
     let config = termination.acceptor.initiator(&user.delegated, expected);
     let crypto = termination.workshop.crypto();
     let begun = crypto.run(move || Initiator::new(config, date())).await;
@@ -111,7 +109,7 @@ async fn read_reply(lines: &mut Lines, stream: &mut TcpStream) -> io::Result<(Re
     let mut framer = ReplyFramer::default();
     let mut text = Vec::new();
     loop {
-        let line = lines.next(stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let line = lines.next(stream, lines::TOKEN).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let kind = framer.classify(&line);
         // The last line is always among them.
         if text.len() == MAX_REPLY_LINES {

@@ -1,15 +1,13 @@
 //! GSI that ends at the door: the client's session, the delegated credential, and the login with it at a real server.
 //!
 //! ```text
-//!   client ─ AUTH, ADAT ─▶ reception ─▶ 235 ─ USER ─▶ approach ─▶ server_login ─ AUTH, ADAT ─▶ real server
+//!   client ─ AUTH, ADAT ─▶ reception ─▶ 235 ─ USER ─▶ approach ─▶ tls::log_in ─ AUTH, ADAT ─▶ real server
 //!                             │  ▲                                   │
 //!                     crypto_pool  key_pool                     crypto_pool
 //! ```
 mod crypto_pool;
 mod key_pool;
-mod lines;
 mod reception;
-mod server_login;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -18,11 +16,10 @@ use rustls::pki_types::UnixTime;
 
 pub(super) use crypto_pool::CryptoPool;
 pub(crate) use key_pool::KeyPool;
-pub(super) use reception::{Reception, ReceptionError, receive};
-pub(super) use server_login::{ServerLoginError, log_in};
+pub(super) use reception::{Offer, Reception, ReceptionError, receive};
 
 use crate::config;
-use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer, HostNames};
+use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer, HostNames, InitiatorConfig};
 use crate::tls::{self, GsiAcceptor};
 
 /// What a virtual server that ends GSI needs.
@@ -31,7 +28,7 @@ pub(crate) struct Termination {
     pub(crate) acceptor: Arc<GsiAcceptor>,
     pub(crate) workshop: Arc<Workshop>,
     /// Who the real servers have to be, in their order.
-    pub(super) expected: Vec<ExpectedPeer>,
+    pub(crate) expected: Vec<ExpectedPeer>,
 }
 
 impl Termination {
@@ -55,6 +52,14 @@ impl Termination {
                 }
             });
         Self { expected: expected.collect(), acceptor, workshop: Arc::clone(workshop) }
+    }
+
+    /// For a login of this user at the real server of that place.
+    pub(super) fn initiator(&self, place: usize, user: &User) -> InitiatorConfig {
+        // The sorry server has no place, and no certificate to be known by.
+        let expected = self.expected.get(place).cloned();
+        let expected = expected.unwrap_or(ExpectedPeer::Host(HostNames::default()));
+        self.acceptor.initiator(&user.delegated, expected)
     }
 }
 

@@ -117,7 +117,7 @@ fn check(kind: CheckKind) -> Check {
 
 fn course(check: &Check) -> Course<'_> {
     let server = SocketAddr::from(([127, 0, 0, 1], 1));
-    Course { check, server, greeting_timeout: PATIENCE, start: Instant::now() }
+    Course { check, server, greeting_timeout: PATIENCE, start: Instant::now(), capabilities: None }
 }
 
 /// What comes of a conversation with a server that takes these steps, and what it was told.
@@ -188,6 +188,7 @@ fn probe(address: SocketAddr, kind: CheckKind) -> Arc<Probe> {
         greeting_timeout: Duration::from_secs(10),
         proxy_protocol: None,
         tls: None,
+        gsi: None,
     })
 }
 

@@ -39,6 +39,11 @@ impl HostNames {
         Self::default().hosts(certificate).unwrap_or_default().unwrap_or_default()
     }
 
+    /// Whether a certificate is for the holder of one of the names, or of the address.
+    pub fn cover(&self, certificate: &Certificate) -> bool {
+        self.check(certificate).is_ok()
+    }
+
     /// Checks the alternative names; where they name no host, the common name, with or without a service such as `host/` before it.
     pub(super) fn check(&self, certificate: &Certificate) -> Result<(), NameMismatch> {
         let Some(hosts) = self.hosts(certificate)? else { return Ok(()) };

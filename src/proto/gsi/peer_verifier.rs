@@ -20,6 +20,7 @@ pub(super) struct PeerVerifier {
     expected: ExpectedPeer,
     algorithms: WebPkiSupportedAlgorithms,
     found: OnceLock<Result<VerifiedPath, PeerError>>,
+    shown: OnceLock<Certificate>,
 }
 
 impl PeerVerifier {
@@ -28,7 +29,12 @@ impl PeerVerifier {
         expected: ExpectedPeer,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        Self { trust, expected, algorithms, found: OnceLock::new() }
+        Self { trust, expected, algorithms, found: OnceLock::new(), shown: OnceLock::new() }
+    }
+
+    /// The certificate under the proxies of the chain, believed or not, once one was shown.
+    pub(super) fn shown(&self) -> Option<&Certificate> {
+        self.shown.get()
     }
 
     /// What came of it, once a chain was shown.
@@ -43,6 +49,10 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(others).cloned().collect();
+        let mut certificates = chain.iter().filter_map(|der| Certificate::from_der(der).ok());
+        if let Some(shown) = certificates.find(|certificate| certificate.proxy_cert_info().is_none()) {
+            let _ = self.shown.set(shown);
+        }
         let found = self.expected.verify(&chain, &self.trust, now);
         let is_trusted = found.is_ok();
         // rustls asks once; were it to ask again for another chain, that one is not the one that was judged.

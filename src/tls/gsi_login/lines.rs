@@ -12,7 +12,7 @@ const READ_SIZE: usize = 4096;
 
 /// What has arrived and was not used.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     bytes: Vec<u8>,
     /// Up to here no line ends.
     searched: usize,
@@ -20,10 +20,11 @@ pub(super) struct Lines {
 
 impl Lines {
     /// The next line with its end; `None` where the peer has closed.
-    pub(super) async fn next(
-        &mut self,
-        stream: &mut (impl AsyncRead + Unpin),
-    ) -> io::Result<Option<Vec<u8>>> {
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or a line is longer than one with a token ([`io::ErrorKind::InvalidData`]).
+    pub async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.bytes[self.searched..]) {
                 let rest = self.bytes.split_off(self.searched + end + 1);
@@ -41,7 +42,9 @@ impl Lines {
         }
     }
 
-    pub(super) fn into_rest(self) -> Vec<u8> {
+    /// What has arrived behind the last line.
+    #[must_use]
+    pub fn into_rest(self) -> Vec<u8> {
         self.bytes
     }
 }

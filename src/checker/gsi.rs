@@ -49,7 +49,14 @@ pub(super) async fn attempt(probe: &Probe, check: &GsiCheck) -> Finding {
         }
     };
     let certificate = match shown {
-        None => Observation::AsBefore,
+        // It grows older, whether or not it is shown: a Globus server whose certificate has expired shows none.
+        None => match probe.server.certificate() {
+            None => Observation::AsBefore,
+            Some(before) => {
+                let standing = CertificateStanding::of(before.not_after, since_1970(today()));
+                Observation::Seen(ServerCertificate { standing, ..before })
+            }
+        },
         Some(shown) => Observation::Seen(read(&shown, gsi, check, today())),
     };
     finding(verdict, took).map(|report| CheckReport {
@@ -133,6 +140,7 @@ fn setback(error: GsiLoginError) -> Setback {
         GsiLoginError::NoGsi(words) if words.starts_with("421") || words.starts_with("422") => {
             return CheckOutcome::Busy(words.clone()).into();
         }
+        GsiLoginError::OutOfOrder(_) => "renew its host certificate, or see its log",
         GsiLoginError::Refused(_) => {
             "see its log: it has to trust the authority of the door's (or the robot's) certificate, and its clock has to be right"
         }
@@ -155,7 +163,6 @@ fn read(shown: &Certificate, gsi: &GsiProbe, check: &GsiCheck, now: UnixTime) ->
     };
     let wanted = names.join(" or ");
     let is_covered = HostNames { names, address: None }.cover(shown);
-    let since_1970 = |time: UnixTime| Duration::from_secs(time.as_secs());
     let not_after = since_1970(shown.validity().not_after);
     ServerCertificate {
         subject: shown.subject_name().to_string(),
@@ -163,6 +170,10 @@ fn read(shown: &Certificate, gsi: &GsiProbe, check: &GsiCheck, now: UnixTime) ->
         missing_name: (!is_covered).then_some(wanted),
         standing: CertificateStanding::of(not_after, since_1970(now)),
     }
+}
+
+fn since_1970(time: UnixTime) -> Duration {
+    Duration::from_secs(time.as_secs())
 }
 
 /// Says what is wrong with a certificate that was not seen so before.

@@ -21,6 +21,10 @@ const MAX_REPLY_LINES: usize = 16;
 /// As much of a server's refusal as is repeated, in bytes: what Globus says of a chain is some lines.
 const MAX_REFUSAL: usize = 400;
 
+/// Lines of every refusal of a Globus server.
+const SAID_ALWAYS: [&str; 4] =
+    ["End.", "globus_xio: Authentication Error", "GSS failure:", "GSS Minor Status Error Chain:"];
+
 /// Why the door is not logged in.
 #[derive(Debug, thiserror::Error)]
 pub enum GsiLoginError {
@@ -30,6 +34,9 @@ pub enum GsiLoginError {
     /// The door does not want the server, or does not understand it.
     #[error("{}", initiation(.0))]
     Initiate(#[from] InitiateError),
+    /// It has nothing of its own to log in with, as Globus servers say whose certificate has expired.
+    #[error("it cannot take GSI logins: {0}")]
+    OutOfOrder(String),
     /// It has none.
     #[error("it answers AUTH GSSAPI with `{0}`; see whether it is a GridFTP server with GSI")]
     NoGsi(String),
@@ -95,6 +102,9 @@ where
     let mut lines = Lines::default();
     say(stream, b"AUTH GSSAPI\r\n").await?;
     let (code, text) = read_reply(&mut lines, stream).await?;
+    if code.number() == 530 {
+        return Err(GsiLoginError::OutOfOrder(refusal(&text)));
+    }
     if code.number() != 334 {
         return Err(GsiLoginError::NoGsi(text.join(" ")));
     }
@@ -161,7 +171,7 @@ fn refusal(lines: &[String]) -> String {
     let mut words = String::new();
     for line in lines {
         let line = line.strip_prefix("530-").or_else(|| line.strip_prefix("530 ")).unwrap_or(line).trim();
-        if line.is_empty() || line == "End." || line == "globus_xio: Authentication Error" {
+        if line.is_empty() || SAID_ALWAYS.contains(&line) {
             continue;
         }
         if !words.is_empty() {
@@ -196,6 +206,13 @@ mod tests {
                "530 End."],
              "globus_gsi_callback_module: Could not verify credential globus_gsi_callback_module: The certificate has expired: \
               Credential with subject: /CN=U has expired."),
+            (&["530-globus_xio: Server side credential failure",
+               "530-GSS failure: ",
+               "530-    with subject: /CN=s1",
+               "530-    has expired 1440 minutes ago.",
+               "530-",
+               "530 End."],
+             "globus_xio: Server side credential failure with subject: /CN=s1 has expired 1440 minutes ago."),
             (&["530 Login incorrect."], "Login incorrect."),
             (&["421 Idle timeout."],    "421 Idle timeout."),
             (&["530 \x1b[2J"],          "[2J"),

@@ -10,7 +10,7 @@ use crate::gsi::termination;
 use crate::support::certificates::{Authority, Credential, HostCertificates};
 use crate::support::deadline;
 use crate::support::door::{Configuration, Door};
-use crate::support::grid::{PORT, PROGRAMS, Security, Servers, Site, VIRTUAL_NAME, name_of};
+use crate::support::grid::{PORT, PROGRAMS, Security, Servers, Site, VIRTUAL_NAME, name_of, path_text};
 use crate::support::gsi_client::{Line, ask, configuration, credential, try_initiate};
 use crate::support::skip;
 
@@ -245,4 +245,58 @@ fn what_a_real_server_does_wrong_is_told_to_the_user_and_the_next_server_is_trie
     for (_, name, status) in door.real_servers().unwrap() {
         assert_eq!(status["state"], "up", "{name}: {status}");
     }
+}
+
+#[test]
+fn a_user_whom_only_the_servers_refuse_hears_it_from_them_and_guesses_are_counted() {
+    if !skip::unless_present("GSI with users that servers do not believe", PROGRAMS) {
+        return;
+    }
+    let site = Site::start(Security::Gsi(HostCertificates::Own), Servers::Three);
+    let authority = site.authority().unwrap();
+    let late = authority.issue_user_between(
+        "late",
+        "/O=Grid/OU=test/CN=Somebody Late",
+        "20200101000000Z",
+        "20200201000000Z",
+    );
+    // The door trusts one authority more than the servers.
+    let strangers = tempfile::tempdir().unwrap();
+    let other = Authority::new(strangers.path(), "Another CA");
+    let user = other.issue_user_certificate("user", "/O=Grid/OU=test/CN=Grid User");
+    for entry in std::fs::read_dir(authority.anchors()).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), other.anchors().join(entry.file_name())).unwrap();
+    }
+    let settings = termination(&site).replace(&path_text(&authority.anchors()), &path_text(&other.anchors()));
+    let ban = "[virtual_server.ban]\nfailed_logins = 2\nwithin = \"10m\"\ntime = \"1h\"";
+    let text = Configuration::new(&site)
+        .virtual_server("gridftp", PORT, &format!("{settings}\n{ban}"))
+        .three(&site, PORT);
+    let door = Door::start(&site, &text).unwrap_or_else(|why| panic!("{why}"));
+
+    let mut line = greeted(&site, "door", PORT);
+    let mut channel = try_initiate(&mut line, configuration(&site, of(&user), true)).unwrap();
+    let reply = asked(&mut line, &mut channel, "USER :globus-mapping:");
+    assert!(reply.starts_with("530-Login incorrect. : s"), "{reply}");
+    assert!(reply.contains("it refuses the credential: ") && reply.ends_with("530 End.\r\n"), "{reply}");
+    for (_, name, status) in door.real_servers().unwrap() {
+        assert_eq!(
+            (&status["state"], &status["gsi_failures"]),
+            (&"up".into(), &1.into()),
+            "{name}: {status}"
+        );
+    }
+    // Neither that nor a certificate that has run out is a guess; what is no token is.
+    for _ in 0..3 {
+        let mut line = greeted(&site, "door", PORT);
+        assert!(try_initiate(&mut line, configuration(&site, of(&late), true)).is_err());
+    }
+    for _ in 0..2 {
+        let mut line = greeted(&site, "door", PORT);
+        line.send(b"AUTH GSSAPI\r\nADAT AAEC\r\n");
+        assert!(line.reply().starts_with("334 "));
+        assert!(line.whole_reply().starts_with(REFUSED.0));
+    }
+    until_logged(&door, "client banned");
+    assert!(connect(&site, "door", PORT).whole_reply().starts_with("421 "));
 }

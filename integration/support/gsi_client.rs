@@ -135,7 +135,8 @@ impl Line {
         let mut text = String::new();
         loop {
             let line = String::from_utf8(self.next()).expect("replies are text");
-            let is_last = line.as_bytes().get(3) == Some(&b' ');
+            let is_last = line.get(..3).is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_digit()))
+                && line.as_bytes().get(3) == Some(&b' ');
             text.push_str(&line);
             if line.is_empty() || is_last {
                 return text;

@@ -57,7 +57,7 @@ pub(super) async fn attempt(probe: &Probe, check: &GsiCheck) -> Finding {
                 Observation::Seen(ServerCertificate { standing, ..before })
             }
         },
-        Some(shown) => Observation::Seen(read(&shown, gsi, check, today())),
+        Some(shown) => Observation::Seen(read(&shown, names(gsi, check), today())),
     };
     finding(verdict, took).map(|report| CheckReport {
         certificate,
@@ -155,12 +155,16 @@ fn setback(error: GsiLoginError) -> Setback {
     failed(&error.to_string(), mend)
 }
 
-/// What is to be told of a certificate.
-fn read(shown: &Certificate, gsi: &GsiProbe, check: &GsiCheck, now: UnixTime) -> ServerCertificate {
-    let names = match &check.virtual_name {
+/// One of them clients use.
+fn names(gsi: &GsiProbe, check: &GsiCheck) -> Vec<String> {
+    match &check.virtual_name {
         Some(name) => vec![name.clone()],
         None => gsi.acceptor.host_names(),
-    };
+    }
+}
+
+/// What is to be told of a certificate.
+fn read(shown: &Certificate, names: Vec<String>, now: UnixTime) -> ServerCertificate {
     let wanted = names.join(" or ");
     let is_covered = HostNames { names, address: None }.cover(shown);
     let not_after = since_1970(shown.validity().not_after);
@@ -213,3 +217,6 @@ fn today() -> UnixTime {
     #[expect(clippy::disallowed_methods, reason = "the edge: below it the date is an argument")]
     calendar(SystemTime::now())
 }
+
+#[cfg(test)]
+mod tests;

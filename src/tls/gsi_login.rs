@@ -18,8 +18,8 @@ use crate::proto::gsi::{
 /// Lines of a reply that are kept; what a server says beyond is not repeated.
 const MAX_REPLY_LINES: usize = 16;
 
-/// As much of a server's refusal as is repeated, in bytes: what Globus says of a chain is some lines.
-const MAX_REFUSAL: usize = 400;
+/// As much of a server's refusal as is repeated, in bytes: room for a name and what is wrong with it.
+const MAX_REFUSAL: usize = 160;
 
 /// Lines of every refusal of a Globus server.
 const SAID_ALWAYS: [&str; 4] =
@@ -166,12 +166,17 @@ where
     }
 }
 
-/// The words of a refusal of several lines, without codes and what Globus says around them.
+/// The words of a refusal of several lines: without codes and what Globus says around them, and of a long one the end, where it says
+/// what is wrong.
 fn refusal(lines: &[String]) -> String {
     let mut words = String::new();
     for line in lines {
         let line = line.strip_prefix("530-").or_else(|| line.strip_prefix("530 ")).unwrap_or(line).trim();
-        if line.is_empty() || SAID_ALWAYS.contains(&line) {
+        let line = match line.split_once(": ") {
+            Some((module, rest)) if module.starts_with("globus_") && !module.contains(' ') => rest,
+            _ => line,
+        };
+        if line.is_empty() || SAID_ALWAYS.iter().any(|said| line.starts_with(said)) {
             continue;
         }
         if !words.is_empty() {
@@ -179,7 +184,10 @@ fn refusal(lines: &[String]) -> String {
         }
         words.extend(line.chars().filter(|c| !c.is_control()));
     }
-    words.truncate(words.floor_char_boundary(MAX_REFUSAL));
+    if words.len() > MAX_REFUSAL {
+        let from = words.ceil_char_boundary(words.len() - MAX_REFUSAL);
+        words.replace_range(..from, "…");
+    }
     if words.is_empty() { "it does not say why; its log does".to_owned() } else { words }
 }
 
@@ -204,15 +212,15 @@ mod tests {
                "530-globus_gsi_callback_module: The certificate has expired: Credential with subject: /CN=U has expired.",
                "530-",
                "530 End."],
-             "globus_gsi_callback_module: Could not verify credential globus_gsi_callback_module: The certificate has expired: \
-              Credential with subject: /CN=U has expired."),
+             "Could not verify credential The certificate has expired: Credential with subject: /CN=U has expired."),
             (&["530-globus_xio: Server side credential failure",
                "530-GSS failure: ",
+               "530-GSS Major Status: General failure",
                "530-    with subject: /CN=s1",
                "530-    has expired 1440 minutes ago.",
                "530-",
                "530 End."],
-             "globus_xio: Server side credential failure with subject: /CN=s1 has expired 1440 minutes ago."),
+             "Server side credential failure with subject: /CN=s1 has expired 1440 minutes ago."),
             (&["530 Login incorrect."], "Login incorrect."),
             (&["421 Idle timeout."],    "421 Idle timeout."),
             (&["530 \x1b[2J"],          "[2J"),
@@ -222,6 +230,8 @@ mod tests {
             let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
             assert_eq!(&refusal(&lines), expected);
         }
-        assert_eq!(refusal(&["530 ".to_owned() + &"é".repeat(MAX_REFUSAL)]).len(), MAX_REFUSAL);
+        let long = refusal(&["530 ".to_owned() + &"é".repeat(MAX_REFUSAL) + " has expired"]);
+        assert!(long.starts_with("…é") && long.ends_with("é has expired"), "{long}");
+        assert!(long.len() <= MAX_REFUSAL + "…".len(), "{long}");
     }
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gridfront::proto::ftp::{
     Action, AddressList, BouncePolicy, Command, Connections, DataAddresses, DataPath, ForeignDataAddresses,
@@ -12,7 +12,11 @@ use gridfront::proto::ftp::{
     ReplyFramer, ServerData, Session, SessionPolicy, Side, parse_eprt, parse_port, parse_spor,
     rewrite_address_line,
 };
-use gridfront::proto::gsi::{AcceptStep, Acceptor, AcceptorConfig, Credential, PrivateKey, RsaBits, adat};
+use gridfront::proto::gsi::{
+    AcceptStep, Acceptor, AcceptorConfig, Certificate, CertificateDer, Credential, MAX_NAME, PrivateKey,
+    RevocationList, RsaBits, SigningPolicy, SigningPolicyVerdict, TrustFile, TrustStore, UnixTime, adat,
+    ciphers, verify,
+};
 use gridfront::proto::proxy_protocol::{Header, MAX_V2, Version};
 
 /// The first byte says how the rest is cut up.
@@ -49,6 +53,88 @@ pub fn line(data: &[u8]) {
     }
     all.extend(splitter.into_remainder());
     assert_eq!(all, data);
+}
+
+/// Certificates, each behind its length in two bytes.
+fn certificates(mut data: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    while let [high, low, rest @ ..] = data {
+        let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
+        let (part, behind) = rest.split_at(length);
+        parts.push(part);
+        data = behind;
+    }
+    parts
+}
+
+/// A chain is believed only if every certificate in it is one that was really signed: the keys are gone.
+pub fn gsi_path(data: &[u8]) {
+    const ROOT: &[u8] = include_bytes!("gsi/root.pem");
+    const KNOWN: &[u8] = include_bytes!("corpus/gsi_path/known");
+    const POLICY: &[u8] = b"access_id_CA X509 '/O=Grid/CN=Root'\npos_rights globus CA:sign\n\
+        cond_subjects globus '\"/O=Grid/*\"'\naccess_id_CA X509 '/O=Grid/CN=Middle'\n\
+        pos_rights globus CA:sign\ncond_subjects globus '\"/O=Grid/CN=User\"'\n";
+    /// In January 2027; the certificates hold until 2046.
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+    // The second is for the authority in between, which comes with the chain.
+    let files =
+        [("0000000a.0", ROOT), ("0000000a.signing_policy", POLICY), ("0000000b.signing_policy", POLICY)];
+    let (trust, problems) =
+        TrustStore::from_files(files.iter().map(|(name, content)| TrustFile { name, content: Ok(content) }));
+    assert_eq!(problems, []);
+
+    let parts = certificates(data);
+    for part in &parts {
+        if let Ok(certificate) = Certificate::from_der(part) {
+            assert_eq!(certificate.der(), *part);
+            assert!(certificate.subject_name().as_str().len() <= 8 * MAX_NAME);
+            for extension in certificate.extensions() {
+                assert!(extension.value.len() < extension.der.len() && extension.der.len() < part.len());
+            }
+        }
+    }
+    let chain: Vec<CertificateDer<'_>> = parts.iter().map(|part| CertificateDer::from(*part)).collect();
+    let known = certificates(KNOWN);
+    let verdict = verify(&chain, &trust, UnixTime::since_unix_epoch(NOW));
+    if let Ok(path) = &verdict {
+        assert!(path.certificates().iter().all(|certificate| known.contains(&certificate.der())), "BELIEVED");
+        assert_eq!(path.leaf().der(), parts[0]);
+        assert_eq!(path.identity().as_str(), "/O=Grid/CN=User");
+    }
+    // The check would hold if nothing were ever believed.
+    if data == KNOWN {
+        assert!(verdict.is_ok(), "{verdict:?}");
+    }
+}
+
+/// What is read of a list is in it.
+pub fn revocation_list(data: &[u8]) {
+    if let Ok(list) = RevocationList::from_der(data) {
+        assert!(list.len() * 5 <= data.len() && list.issuer().len() < data.len());
+        assert!(!list.revokes(data), "nothing is within itself");
+    }
+}
+
+/// A file that is understood says something of some authority, and an error names a line of it.
+pub fn signing_policy(data: &[u8]) {
+    match SigningPolicy::parse(data) {
+        Ok(policy) => {
+            // What is allowed is allowed by words of the file: without a star, only a name that stands in it.
+            let known = certificates(include_bytes!("corpus/gsi_path/known"));
+            let name =
+                |place: usize| Certificate::from_der(known[place]).expect("a certificate").subject_name();
+            let allowed = policy.verdict(&name(4), &name(2)) == SigningPolicyVerdict::Allowed;
+            let plain = !data.contains(&b'*') && !data.contains(&b'\\');
+            if allowed && plain {
+                let text = data.to_ascii_lowercase();
+                assert!(text.windows(15).any(|part| part == b"/o=grid/cn=user"), "who allowed it?");
+            }
+        }
+        Err(error) => {
+            let lines = 1 + data.iter().filter(|byte| **byte == b'\n').count();
+            assert!((1..=lines).contains(&error.line), "{error}");
+        }
+    }
 }
 
 /// Reading a command never fails, and what is read is part of the line.
@@ -372,7 +458,7 @@ impl Globus {
 /// Whatever a stranger sends behind AUTH GSSAPI is a token in one way only, and never a login.
 pub fn adat(data: &[u8]) {
     static CONFIG: LazyLock<AcceptorConfig> = LazyLock::new(acceptor_config);
-    let now = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_767_225_600));
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
     let mut acceptor = Acceptor::new(&CONFIG, Arc::default(), now).expect("an acceptor");
     let mut is_over = false;
     for line in data.split_inclusive(|&byte| byte == b'\n') {
@@ -411,5 +497,5 @@ fn acceptor_config() -> AcceptorConfig {
     let tbs = element(0x30, &[b"\x02\x01\x01", &algorithm, &name, &validity, &name, key.spki()]);
     let certificate = element(0x30, &[&tbs, &algorithm, b"\x03\x02\x00\x00"]);
     let credential = Credential::new(vec![certificate.into()], key).expect("a credential");
-    AcceptorConfig::new(Arc::new(rustls::crypto::aws_lc_rs::default_provider()), &credential)
+    AcceptorConfig::new(ciphers(), &credential)
 }

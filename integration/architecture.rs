@@ -44,7 +44,15 @@ const IMPURE: &[&[&str]] = &[
     &["UnixListener"],
     &["Instant", "now"],
     &["SystemTime"],
+    &["UnixTime", "now"],
 ];
+
+/// What takes random numbers from the system, the one thing in the pure layers that is no argument: a handshake that could be foretold
+/// would protect nothing. It stays in one place.
+const RANDOM: &[&str] = &["rustls", "aws_lc_rs"];
+
+/// That place.
+const MAY_BE_RANDOM: [&str; 2] = ["proto", "gsi"];
 
 /// Beyond it a file has two jobs. Lines, without the test module at its end.
 const LONGEST_FILE: usize = 600;
@@ -101,6 +109,14 @@ fn examine_file(file: &Path, text: &str, breaches: &mut Vec<Breach>) {
             if let Some(words) = named {
                 breach(path.line, &format!("{layer} is pure and must not name {}", words.join("::")));
             }
+            if !module.starts_with(&MAY_BE_RANDOM.map(str::to_owned))
+                && let Some(library) = path.words.first().filter(|word| RANDOM.contains(&word.as_str()))
+            {
+                breach(
+                    path.line,
+                    &format!("{library} takes random numbers: in pure layers it is for proto::gsi"),
+                );
+            }
         }
     }
 }
@@ -155,6 +171,9 @@ fn planted_violations_are_found() {
         ("src/checker/bad.rs",    "use crate::{balance, control::Daemon};", "src/checker/bad.rs:1: checker must not use control"),
         ("src/config/bad.rs",     "use std::{env, fmt};",                   "src/config/bad.rs:1: config is pure and must not name std::env"),
         ("src/balance/bad.rs",    "fn f() { let _ = Instant::now(); }",     "src/balance/bad.rs:1: balance is pure and must not name Instant::now"),
+        ("src/proto/gsi/bad.rs",  "fn f() { UnixTime::now(); }",           "src/proto/gsi/bad.rs:1: proto is pure and must not name UnixTime::now"),
+        ("src/proto/ftp/bad.rs",  "use rustls::Connection;",               "src/proto/ftp/bad.rs:1: rustls takes random numbers: in pure layers it is for proto::gsi"),
+        ("src/config/bad.rs",     "use aws_lc_rs::rand;",                  "src/config/bad.rs:1: aws_lc_rs takes random numbers: in pure layers it is for proto::gsi"),
         ("src/proto/arp.rs",      "async fn f(s: tokio::net::TcpStream) {}", "src/proto/arp.rs:1: proto is pure and must not name tokio"),
         ("src/proxy/bad.rs",      "fn f() { unsafe { g() } }",              "src/proxy/bad.rs:1: `unsafe` is for sys"),
         ("src/proxy/utils.rs",    "",                                       "src/proxy/utils.rs:1: `utils` is no noun of the field"),

@@ -22,6 +22,9 @@ const TARGETS: &[(&str, Check)] = &[
     ("proxy_protocol", checks::proxy_protocol),
     ("config", checks::config),
     ("adat", checks::adat),
+    ("gsi_path", checks::gsi_path),
+    ("revocation_list", checks::revocation_list),
+    ("signing_policy", checks::signing_policy),
 ];
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::skip;
+use crate::support::{gsi, skip};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/certs-example/make-example-certs");
 
@@ -19,6 +19,48 @@ fn text(path: &Path) -> &str {
 fn carries(certificate: &Path, name: &str) -> bool {
     let output = run("openssl", &["x509", "-noout", "-checkhost", name, "-in", text(certificate)]);
     String::from_utf8_lossy(&output.stdout).contains("does match certificate")
+}
+
+fn proxies_are_believed_until_their_user_is_revoked(made: &Path) {
+    let verify = |proxy: &str| {
+        let chain = gsi::read_chain(&made.join("user").join(proxy));
+        let (trust, problems) = gsi::read_trust(&made.join("certificates"));
+        assert_eq!(problems, Vec::<String>::new());
+        gridfront::proto::gsi::verify(&chain, &trust, gsi::now())
+    };
+    for (proxy, limited) in [("proxy.pem", false), ("limited-proxy.pem", true)] {
+        let output = run(
+            "openssl",
+            &[
+                "verify",
+                "-allow_proxy_certs",
+                "-CApath",
+                text(&made.join("certificates")),
+                "-untrusted",
+                text(&made.join("user/usercert.pem")),
+                text(&made.join("user").join(proxy)),
+            ],
+        );
+        assert!(output.status.success(), "{proxy}: {}", String::from_utf8_lossy(&output.stderr));
+        let path = verify(proxy).unwrap_or_else(|error| panic!("{proxy}: {error}"));
+        assert_eq!(path.identity().as_str(), "/O=Gridfront example/CN=Example User");
+        assert_eq!(path.is_limited(), limited, "{proxy}");
+    }
+    assert_eq!(verify("usercert.pem").map(|_| ()), Ok(()));
+
+    // The commands of the README.
+    let readme = include_str!("../certs-example/README.md");
+    let commands: String = readme
+        .lines()
+        .filter(|line| line.starts_with("openssl ca ") || line.starts_with("for list in "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(commands.lines().count(), 3, "{commands}");
+    let output = Command::new("sh").args(["-ec", &commands]).current_dir(made).output().expect("a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for proxy in ["proxy.pem", "usercert.pem"] {
+        assert_eq!(verify(proxy).map(|_| ()).unwrap_err().reason, gridfront::proto::gsi::Reason::Revoked);
+    }
 }
 
 #[test]
@@ -57,6 +99,7 @@ fn example_certificates_form_chains_and_carry_the_names_of_both_styles() {
         );
     }
     verify("user/usercert.pem", "sslclient");
+    proxies_are_believed_until_their_user_is_revoked(&made);
 
     let policies: Vec<_> = std::fs::read_dir(&anchors)
         .unwrap()
@@ -65,7 +108,9 @@ fn example_certificates_form_chains_and_carry_the_names_of_both_styles() {
         .collect();
     assert_eq!(policies.len(), 2, "one for each kind of hash");
     for policy in policies {
-        assert!(policy.with_extension("0").exists(), "a policy without its authority");
+        for kind in ["0", "r0"] {
+            assert!(policy.with_extension(kind).exists(), "a policy without a .{kind}");
+        }
     }
     for key in ["shared/hostkey.pem", "own/one.test/hostkey.pem", "user/userkey.pem"] {
         use std::os::unix::fs::PermissionsExt as _;

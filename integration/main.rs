@@ -26,6 +26,7 @@ mod faults;
 mod gsi;
 mod gsi_errors;
 mod gsi_machines;
+mod gsi_paths;
 mod idle_memory;
 mod limits;
 mod log_lines;

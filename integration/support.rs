@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod door;
 pub mod file_server;
 pub mod grid;
+pub mod gsi;
 pub mod gsi_client;
 pub mod http_client;
 pub mod interfaces;

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use gridfront::proto::gsi::adat::{self, AdatReply};
 use gridfront::proto::gsi::{
-    Channel, Credential, ExpectedPeer, HostNames, Initiator, InitiatorConfig, PrivateKey, TrustFile,
-    TrustStore,
+    Channel, Credential, ExpectedPeer, HostNames, Initiator, InitiatorConfig, PrivateKey, TrustStore, ciphers,
 };
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{PrivateKeyDer, UnixTime};
 
 use super::grid::{Site, VIRTUAL_NAME};
+use super::gsi::{read_chain, read_trust};
 
 /// An answer takes some milliseconds here.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -99,29 +99,21 @@ pub fn hear(server: &mut Line, channel: &mut Channel) -> Vec<Vec<u8>> {
 }
 
 pub fn credential(certificates: &Path, key: &Path) -> Credential {
-    let chain = CertificateDer::pem_file_iter(certificates).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(key).unwrap();
-    Credential::new(chain, PrivateKey::from_der(&key).unwrap()).unwrap()
+    Credential::new(read_chain(certificates), PrivateKey::from_der(&key).unwrap()).unwrap()
 }
 
 /// The trust anchors of the site.
 pub fn trust(site: &Site) -> Arc<TrustStore> {
-    let directory = site.authority().unwrap().anchors();
-    let files: Vec<(String, Vec<u8>)> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
-        .collect();
-    let (store, problems) =
-        TrustStore::from_files(files.iter().map(|(name, text)| TrustFile { name, content: Ok(text) }));
-    assert!(problems.is_empty(), "{problems:?}");
+    let (store, problems) = read_trust(&site.authority().unwrap().anchors());
+    assert_eq!(problems, Vec::<String>::new());
     Arc::new(store)
 }
 
 /// As a user at the virtual name, with this credential.
 pub fn configuration(site: &Site, credential: Credential, delegates: bool) -> InitiatorConfig {
     InitiatorConfig {
-        provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+        provider: ciphers(),
         credential,
         trust: trust(site),
         expected: ExpectedPeer::Host(HostNames { names: vec![VIRTUAL_NAME.to_owned()], address: None }),

@@ -3,6 +3,7 @@
 //! A port of 0 stands for one that could not be read; nothing is compared with it.
 mod availability;
 mod data;
+mod gsi;
 mod limits;
 mod ports;
 
@@ -47,6 +48,7 @@ pub(super) struct AvailabilityPlaces {
 
 /// Where the parts of `[virtual_server.tls]` are written, in bytes.
 pub(super) struct DoorTlsPlaces {
+    pub(super) header: usize,
     pub(super) implicit_port: Option<usize>,
 }
 
@@ -72,6 +74,8 @@ pub(super) struct RealServerPlaces {
     pub(super) checks_data_peer: Option<usize>,
     pub(super) send_proxy_protocol: Option<usize>,
     pub(super) tls: Option<usize>,
+    /// The first of `gsi_name` and `gsi_subject`.
+    pub(super) gsi: Option<usize>,
 }
 
 /// Looks at all virtual servers together, then at each alone.
@@ -93,6 +97,7 @@ pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces],
         data::announced(server, places, findings);
         data::encrypted(server, places, findings);
         availability::examine(server, places, &doors, findings);
+        gsi::examine(server, places, findings);
         forged_by_anybody(server, places, findings);
         limits::networks(server, places, findings);
         limits::queue(server, places, findings);
@@ -228,16 +233,6 @@ fn likely_not_meant(server: &VirtualServer, places: &VirtualServerPlaces, findin
             places.header,
             format!("`{}` has one real server: nothing takes over when it is down", server.name),
             "add a second `[[virtual_server.real_server]]`",
-        );
-    }
-    if let Some(gsi) = places.gsi
-        && server.addresses.iter().any(IpAddr::is_ipv6)
-    {
-        findings.warning(
-            gsi,
-            "after a GSI login the door sees no replies: IPv6 clients (EPSV) get the address that the real \
-             server itself announces",
-            "start the real servers with -epsv-ip",
         );
     }
     let real_servers = server.real_servers.iter().zip(&places.real_servers);

@@ -36,8 +36,12 @@ pub fn admin_socket_of(path: &Path) -> Result<PathBuf, String> {
 /// What makes some of them useless, and the rest, a line each.
 pub fn examine_files(model: &Model) -> Result<String, String> {
     let (mut warnings, mut problems) = (String::new(), String::new());
-    for tls in model.virtual_servers.iter().filter_map(|server| server.tls.as_ref()) {
-        match tls::examine(tls, today()) {
+    let of_tls = model.virtual_servers.iter().filter_map(|server| server.tls.as_ref());
+    let of_tls = of_tls.map(|tls| tls::examine(tls, today()));
+    let of_gsi = model.virtual_servers.iter().filter_map(|server| server.gsi.as_ref());
+    let of_gsi = of_gsi.map(|gsi| tls::GsiAcceptor::open(gsi, today()).map(|(_, found)| found));
+    for examined in of_tls.chain(of_gsi) {
+        match examined {
             Ok(found) => {
                 warnings.extend(found.iter().map(|problem| {
                     format!("{}: warning: {}; {}\n", problem.file.display(), problem.what, problem.mend)
@@ -71,4 +75,32 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE_LEN as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::gsi::issuing::{Request, key, name, pem};
+
+    /// `gridfront check` says of these files what a start would.
+    #[test]
+    fn the_files_of_gsi_are_examined() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let text = format!(
+            "[[virtual_server]]\naddresses = ['192.0.2.10']\ngsi = {{ mode = 'terminate', certificate = '{}', \
+             key = '{}', trust_anchors = '{}' }}\n[[virtual_server.real_server]]\naddress = '192.0.2.11'\n",
+            path("cert.pem"),
+            path("key.pem"),
+            path("anchors")
+        );
+        let model = parse(Path::new("f"), &text).unwrap().model;
+        let told = examine_files(&model).unwrap_err();
+        assert!(told.starts_with(&path("cert.pem")), "{told}");
+        std::fs::create_dir(path("anchors")).unwrap();
+        let authority = Request::authority(&name("A"), &name("A"), key(0)).sign(key(0));
+        std::fs::write(path("cert.pem"), pem("CERTIFICATE", &authority)).unwrap();
+        let told = examine_files(&model).unwrap_err();
+        assert!(told.starts_with(&path("key.pem")), "{told}");
+    }
 }

@@ -39,6 +39,10 @@ mod tls_signature;
 mod token_stream;
 mod trust;
 
+/// What the interface speaks in.
+pub use rustls::crypto::CryptoProvider;
+pub use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+
 pub use acceptor::{AcceptError, AcceptStep, Accepted, Acceptor, Delegated, NoDelegation};
 pub use certificate::{
     BasicConstraints, Certificate, Extension, KeyUsage, MAX_CERTIFICATE, MalformedCertificate, Validity,
@@ -46,7 +50,7 @@ pub use certificate::{
 pub use channel::{Channel, ChannelError, MAX_WRAPPED_TEXT};
 pub use credential::{Credential, CredentialError};
 pub use delegation::{IssueError, ReceiveError, RequestError};
-pub use handshake::{AcceptorConfig, HandshakeError, InitiatorConfig};
+pub use handshake::{AcceptorConfig, HandshakeError, InitiatorConfig, ciphers};
 pub use host_name::{HostNames, NameMismatch};
 pub use initiator::{Established, InitiateError, Initiator};
 pub use name::{DistinguishedName, MAX_NAME, with_common_name};

@@ -170,7 +170,7 @@ impl ControlChannel {
     }
 
     /// The session of a client that has come in by GSI: who it is, and what it has said since.
-    pub(super) fn of_user(mut self, user: User, unread: Vec<u8>) -> Self {
+    pub(super) fn of_user(mut self, user: &User, unread: Vec<u8>) -> Self {
         self.session = self.session.with_gsi();
         self.real_server.stats.count_gsi_login(user.handshake);
         self.facts.gsi = Some(user.handshake);

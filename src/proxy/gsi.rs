@@ -47,7 +47,7 @@ impl Termination {
                     ExpectedPeer::Host(HostNames { names: vec![name.clone()], address: None })
                 }
                 (None, None) => {
-                    let names = [&[server.name.clone()], &virtual_names[..]].concat();
+                    let names = [std::slice::from_ref(&server.name), &virtual_names[..]].concat();
                     ExpectedPeer::Host(HostNames { names, address: Some(server.address) })
                 }
             });

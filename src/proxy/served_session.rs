@@ -153,7 +153,7 @@ async fn begin(
             let mut channel =
                 ControlChannel::new(service, client, arrival, counted, approached, registration, started);
             if let Some(user) = user {
-                channel = channel.of_user(user, unread);
+                channel = channel.of_user(&user, unread);
             }
             Some(channel)
         }

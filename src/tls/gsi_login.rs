@@ -123,7 +123,7 @@ where
                 let (same, step) = workers.run(step).await.ok_or(GsiLoginError::NoCrypto)?;
                 initiator = same;
                 if certificate.is_none() {
-                    *certificate = initiator.certificate().cloned();
+                    *certificate = initiator.take_certificate();
                 }
                 token = step?;
             }

@@ -38,7 +38,7 @@ async fn check_of(answers: &[&str]) -> (String, Option<Certificate>) {
         capabilities: None,
     };
     let config = InitiatorConfig {
-        provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+        provider: crate::proto::gsi::ciphers(),
         credential: credential(),
         trust: Arc::new(TrustStore::from_files(std::iter::empty()).0),
         expected: ExpectedPeer::Anyone,

@@ -53,7 +53,8 @@ pub(super) fn commands(server: &VirtualServer, places: &VirtualServerPlaces, fin
     if filter.is_empty() {
         return;
     }
-    if !filter.denies("AUTH") {
+    // What ends here is read here.
+    if server.gsi.is_none() && !filter.denies("AUTH") {
         findings.warning(
             at,
             "`deny_commands` holds for clear text and for TLS that ends here: after a GSI login, or TLS that the real \

@@ -85,6 +85,11 @@ fn what_changes_is_named_with_its_place_row_by_row() {
         ("port = 2812",
             "port = 2812\ntls = { certificate = \"/a.pem\", key = \"/a.key\", implicit_port = 990 }",
             &["virtual_server archive: tls added"]),
+        ("max_sessions = 100", "max_sessions = 100\ngsi = { mode = \"terminate\" }",
+            &["virtual_server gridftp: gsi added"]),
+        ("max_connections = 50", "max_connections = 50\ngsi_name = \"s2.example.org\"\ngsi_subject = \"/CN=s2\"",
+            &["virtual_server gridftp: real_server s2: gsi_name none → s2.example.org",
+              "virtual_server gridftp: real_server s2: gsi_subject none → /CN=s2"]),
     ];
     for (old, new, expected) in table {
         assert!(BEFORE.contains(old), "{old}");

@@ -183,6 +183,7 @@ fn read_real_server(
         checks_data_peer: checks_data_peer.map(|field| field.at),
         send_proxy_protocol: send_proxy_protocol.map(|field| field.at),
         tls: tls.map(|field| field.at),
+        gsi: ["gsi_name", "gsi_subject"].into_iter().filter_map(|key| section.place_of(key)).min(),
     };
     (server, places)
 }

@@ -93,6 +93,8 @@ fn a_minimal_file_gets_the_documented_defaults() {
         checks_data_peer: false,
         send_proxy_protocol: None,
         tls: None,
+        gsi_name: None,
+        gsi_subject: None,
         check: None,
         inhibit_on_failure: false,
     };
@@ -106,6 +108,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         announce_address: vec![],
         proxy_protocol_from: vec![],
         tls: None,
+        gsi: None,
         foreign_data_addresses: ForeignDataAddresses::ThirdParty,
         trusted_networks: vec![],
         max_sessions: 10_000,
@@ -311,9 +314,10 @@ fn the_full_example_is_accepted_with_every_line_in_force() {
              server ends, the door reads no command",
             "after a GSI login the door sees no replies: IPv6 clients (EPSV) get the address that the real server \
              itself announces",
-            "certificate, key and trust anchors are not used in `mode = \"passthrough\"`",
+            "of `[virtual_server.gsi]` no other key is used with `mode = \"passthrough\"`",
             "`user` is not used with `type = \"ftp\"`",
             "`data_ports` are checked but not used: this version has no kernel path",
+            "`gsi_name` and `gsi_subject` are not used: who a real server is matters to its clients alone",
         ]
     );
 }

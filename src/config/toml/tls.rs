@@ -23,7 +23,7 @@ pub(super) fn read_door_tls(section: &Section<'_>) -> (Option<Tls>, DoorTlsPlace
     let implicit_port = section.field("implicit_port");
     let port = implicit_port.and_then(|field| field.number(&(1..=u16::MAX)));
     let required = section.field("required").and_then(|field| field.boolean()).unwrap_or_default();
-    let places = DoorTlsPlaces { implicit_port: implicit_port.map(|field| field.at) };
+    let places = DoorTlsPlaces { header: section.at, implicit_port: implicit_port.map(|field| field.at) };
     let tls = certificate.zip(key).map(|(certificate, key)| Tls {
         certificate,
         key,

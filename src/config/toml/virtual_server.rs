@@ -214,8 +214,8 @@ fn read_gsi(section: &Section<'_>, findings: &Findings) -> Option<Gsi> {
     if let Some(first) = unused.iter().flatten().map(|field| field.at).min() {
         findings.warning(
             first,
-            "certificate, key and trust anchors are not used in `mode = \"passthrough\"`",
-            "remove them, the real servers have their own; or write `mode = \"terminate\"`",
+            "of `[virtual_server.gsi]` no other key is used with `mode = \"passthrough\"`",
+            "remove it, or write `mode = \"terminate\"` to end GSI at the door",
         );
     }
     None

@@ -153,7 +153,7 @@ impl Acceptor {
         }
         let mut reply = handshake.pending();
         if handshake.is_complete() {
-            let peer = handshake.peer()?;
+            let peer = handshake.take_peer()?;
             // TLS 1.2 ends with a token of ours, 1.3 with one of the client's.
             if reply.is_empty() {
                 reply = handshake.write(KEEP_GOING)?;

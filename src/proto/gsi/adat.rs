@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 pub const MAX_TOKEN: usize = 72 * 1024;
 
 /// The same as base64.
-pub(super) const MAX_ENCODED_TOKEN: usize = MAX_TOKEN.div_ceil(3) * 4;
+const TOKEN_AS_BASE64: usize = MAX_TOKEN.div_ceil(3) * 4;
 
 /// Accepts `AUTH GSSAPI`; the client's first token follows.
 pub const AUTH_ACCEPTED: &[u8] = b"334 Using authentication type; ADAT must follow.\r\n";
@@ -18,7 +18,7 @@ pub const AUTHENTICATED: &[u8] = b"235 GSSAPI Authentication successful.\r\n";
 const COMMAND: &[u8] = b"ADAT";
 /// The client cuts behind exactly these bytes.
 const CONTINUE: &[u8] = b"335 ADAT=";
-/// What of [`refusal`] comes from outside.
+/// What of [`refusal`] comes from outside, in characters: a line or two of a terminal.
 const MAX_CAUSE: usize = 400;
 
 /// Why a token cannot be read.
@@ -126,7 +126,7 @@ fn decode(encoded: &[u8]) -> Result<Vec<u8>, AdatError> {
     if encoded.is_empty() {
         return Err(AdatError::Empty);
     }
-    if encoded.len() > MAX_ENCODED_TOKEN {
+    if encoded.len() > TOKEN_AS_BASE64 {
         return Err(AdatError::TooLong);
     }
     STANDARD.decode(encoded).map_err(|_| AdatError::NotBase64)
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn commands_are_read_as_strictly_as_globus_reads_them() {
-        let long = format!("ADAT {}", "A".repeat(MAX_ENCODED_TOKEN + 4));
+        let long = format!("ADAT {}", "A".repeat(TOKEN_AS_BASE64 + 4));
         #[rustfmt::skip]
         let table: &[(&str, Result<&[u8], AdatError>)] = &[
             ("ADAT AAEC\r\n",     Ok(&[0, 1, 2])),

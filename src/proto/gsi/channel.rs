@@ -13,13 +13,13 @@ use super::token_stream::{TokenStream, is_whole};
 pub const MAX_WRAPPED_TEXT: usize = 512 * 1024;
 
 /// The text, and for each 16 KiB of it the 29 bytes that TLS 1.2 adds at most; at least one record.
-const MAX_WRAPPED_TOKEN: usize = MAX_WRAPPED_TEXT + (MAX_WRAPPED_TEXT / (16 * 1024) + 1) * 29;
+const WRAPPED_TOKEN: usize = MAX_WRAPPED_TEXT + (MAX_WRAPPED_TEXT / (16 * 1024) + 1) * 29;
 
 /// The same as base64.
-const MAX_ENCODED: usize = MAX_WRAPPED_TOKEN.div_ceil(3) * 4;
+const WRAPPED_AS_BASE64: usize = WRAPPED_TOKEN.div_ceil(3) * 4;
 
 /// The longest line: base64, a verb or a code before it, and its end.
-pub(super) const MAX_WRAPPED_LINE: usize = MAX_ENCODED + 16;
+pub(super) const MAX_WRAPPED_LINE: usize = WRAPPED_TOKEN.div_ceil(3) * 4 + 16;
 
 /// Commands that carry another one.
 const COMMANDS: [&[u8]; 3] = [b"ENC", b"MIC", b"CONF"];
@@ -137,7 +137,7 @@ impl Channel {
     }
 
     fn unwrap(&mut self, encoded: &[u8], plain: &mut Vec<u8>) -> Result<(), ChannelError> {
-        if encoded.len() > MAX_ENCODED {
+        if encoded.len() > WRAPPED_AS_BASE64 {
             return Err(ChannelError::TooLong);
         }
         let token = STANDARD.decode(encoded).map_err(|_| ChannelError::NotBase64)?;

@@ -47,6 +47,11 @@ pub enum HandshakeError {
     Tls(rustls::Error),
 }
 
+/// The ciphers of all sessions: those of rustls, which are a part of Globus' list. To be had once, and shared.
+pub fn ciphers() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
 /// How clients are answered: once for each certificate, for all sessions.
 #[derive(Clone, Debug)]
 pub struct AcceptorConfig {
@@ -57,7 +62,7 @@ pub struct AcceptorConfig {
 /// How a real server is logged in at.
 #[derive(Clone, Debug)]
 pub struct InitiatorConfig {
-    /// The ciphers, as rustls' `aws_lc_rs::default_provider` has them.
+    /// [`ciphers`].
     pub provider: Arc<CryptoProvider>,
     /// Who logs in.
     pub credential: Credential,
@@ -70,7 +75,7 @@ pub struct InitiatorConfig {
 }
 
 impl AcceptorConfig {
-    /// Answers with `credential`; the ciphers are as rustls' `aws_lc_rs::default_provider` has them.
+    /// Answers with `credential`, in these [`ciphers`].
     pub fn new(provider: Arc<CryptoProvider>, credential: &Credential) -> Self {
         Self { provider, certified: credential.certified_key() }
     }
@@ -162,10 +167,10 @@ impl Handshake {
     }
 
     /// The other end's certificates, once the handshake is complete.
-    pub(super) fn peer(&self) -> Result<VerifiedPath, HandshakeError> {
-        match self.verifier.found() {
-            Some(Ok(peer)) if self.is_complete() => Ok(peer.clone()),
-            Some(Err(error)) => Err(HandshakeError::Peer(error.clone())),
+    pub(super) fn take_peer(&self) -> Result<VerifiedPath, HandshakeError> {
+        match self.verifier.take_found() {
+            Some(Ok(peer)) if self.is_complete() => Ok(peer),
+            Some(Err(error)) => Err(HandshakeError::Peer(error)),
             _ => Err(HandshakeError::Anonymous),
         }
     }
@@ -181,8 +186,8 @@ impl Handshake {
 
     /// rustls knows that its verifier has refused, the verifier knows why.
     fn failure(&self, error: rustls::Error) -> HandshakeError {
-        match (self.verifier.found(), error) {
-            (Some(Err(found)), _) => HandshakeError::Peer(found.clone()),
+        match (self.verifier.take_found(), error) {
+            (Some(Err(found)), _) => HandshakeError::Peer(found),
             (_, rustls::Error::NoCertificatesPresented) => HandshakeError::Anonymous,
             (_, rustls::Error::AlertReceived(alert)) => HandshakeError::Alert(alert),
             (_, error) => HandshakeError::Tls(error),

@@ -34,9 +34,11 @@ pub struct HostNames {
 }
 
 impl HostNames {
-    /// The hosts that a certificate names, as it names them; nothing where its names cannot be read.
-    pub fn of(certificate: &Certificate) -> Vec<String> {
-        Self::default().hosts(certificate).unwrap_or_default().unwrap_or_default()
+    /// Checks the alternative names; where they name no host, the common name, with or without a service such as `host/` before it.
+    pub(super) fn check(&self, certificate: &Certificate) -> Result<(), NameMismatch> {
+        let Some(hosts) = self.hosts(certificate)? else { return Ok(()) };
+        let is_meant = |host: &String| self.names.iter().any(|name| matches(host, name));
+        if hosts.iter().any(is_meant) { Ok(()) } else { Err(self.mismatch(&hosts)) }
     }
 
     /// Whether a certificate is for the holder of one of the names, or of the address.
@@ -44,11 +46,9 @@ impl HostNames {
         self.check(certificate).is_ok()
     }
 
-    /// Checks the alternative names; where they name no host, the common name, with or without a service such as `host/` before it.
-    pub(super) fn check(&self, certificate: &Certificate) -> Result<(), NameMismatch> {
-        let Some(hosts) = self.hosts(certificate)? else { return Ok(()) };
-        let is_meant = |host: &String| self.names.iter().any(|name| matches(host, name));
-        if hosts.iter().any(is_meant) { Ok(()) } else { Err(self.mismatch(&hosts)) }
+    /// The hosts that a certificate names, as it names them; nothing where its names cannot be read.
+    pub fn of(certificate: &Certificate) -> Vec<String> {
+        Self::default().hosts(certificate).unwrap_or_default().unwrap_or_default()
     }
 
     /// The names of hosts; `None` where the address is among the alternative names, which settles it.

@@ -74,9 +74,9 @@ impl Initiator {
         Ok((Self { config, verifier, state: State::Handshake(handshake) }, token))
     }
 
-    /// The server's own certificate, once it was shown: whether it is believed is said by how the exchange ends.
-    pub fn certificate(&self) -> Option<&Certificate> {
-        self.verifier.shown()
+    /// Takes the server's own certificate, once it was shown: whether it is believed is said by how the exchange ends.
+    pub fn take_certificate(&self) -> Option<Certificate> {
+        self.verifier.take_shown()
     }
 
     /// Takes the token of a `335` and gives the next one to send. A step costs up to two milliseconds of a core: the server's chain is
@@ -99,7 +99,7 @@ impl Initiator {
                     self.state = State::Handshake(handshake);
                     return Ok(reply);
                 }
-                let peer = handshake.peer()?;
+                let peer = handshake.take_peer()?;
                 if reply.is_empty() {
                     return self.say_flag(handshake, peer);
                 }

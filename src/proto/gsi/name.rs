@@ -1,7 +1,8 @@
 //! Distinguished names as Globus writes them: `/DC=org/O=Grid/CN=Some One`.
 //!
 //! It is what OpenSSL's X509_NAME_oneline gives, for that is what stands in grid-mapfiles and signing policies: bytes outside of
-//! printable ASCII as `\xC3`, a slash or plus within a value as `\/` and `\+`, values of one set with a plus between them, types by OpenSSL's short name or else by number.
+//! printable ASCII as `\xC3`, a slash or plus within a value as `\/` and `\+`, values of one set with a plus between them, types by
+//! OpenSSL's short name or else by number.
 use std::fmt;
 
 use x509_cert::der::Tag;
@@ -132,6 +133,46 @@ fn relative_names(name: &[u8]) -> Result<Vec<&[u8]>, Wrong> {
     Ok(sets)
 }
 
+/// What two spellings of a name have in common, RFC 5280 section 7.1 as OpenSSL does it: case, blanks and the kind of string do not count.
+/// A revocation list may spell its authority in another way than the authority itself does, and must not be overlooked for that.
+pub(super) fn canonical(name: &[u8]) -> Vec<u8> {
+    spelled(name).unwrap_or_else(|_| name.to_vec())
+}
+
+fn spelled(name: &[u8]) -> Result<Vec<u8>, Wrong> {
+    let mut all = Vec::new();
+    for set in relative_names(name)? {
+        let mut pairs = Elements::new(set).next()?.inside();
+        let mut spelled = Vec::new();
+        while !pairs.is_empty() {
+            let (kind, value) = pair(pairs.next()?)?;
+            let text = characters(value).map(|text| {
+                let words: Vec<&str> = text.split_ascii_whitespace().collect();
+                super::der::element(0x0c, words.join(" ").to_ascii_lowercase().as_bytes())
+            });
+            spelled.extend(super::der::element(0x06, kind.as_bytes()));
+            spelled.extend(text.unwrap_or_else(|| value.whole.to_vec()));
+        }
+        all.extend(super::der::element(0x31, &spelled));
+    }
+    Ok(all)
+}
+
+/// The text of a value, where it is one.
+fn characters(value: Element<'_>) -> Option<String> {
+    match value.tag {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::VisibleString => {
+            String::from_utf8(value.content.to_vec()).ok()
+        }
+        Tag::TeletexString => Some(value.content.iter().map(|byte| char::from(*byte)).collect()),
+        Tag::BmpString => {
+            let units = value.content.chunks(2).map(|two| two.try_into().map(u16::from_be_bytes));
+            String::from_utf16(&units.collect::<Result<Vec<_>, _>>().ok()?).ok()
+        }
+        _ => None,
+    }
+}
+
 /// The last relative name, where it is one common name and all before it is `issuer`, byte for byte: RFC 3820 section 3.4.
 pub(super) fn common_name_below<'a>(issuer: &[u8], subject: &'a [u8]) -> Option<&'a [u8]> {
     let (above, below) = (relative_names(issuer).ok()?, relative_names(subject).ok()?);
@@ -154,6 +195,10 @@ fn last_common_name(relative_name: &[u8]) -> Option<&[u8]> {
 }
 
 /// The DER of `issuer` with one more relative name at its end: CN = `common_name`, as PrintableString.
+///
+/// # Errors
+///
+/// Where `issuer` is no name.
 pub fn with_common_name(issuer: &[u8], common_name: &str) -> Result<Vec<u8>, MalformedCertificate> {
     let written = || {
         let mut content = Element::only(issuer, Tag::Sequence, "it is no SEQUENCE")?.content.to_vec();
@@ -173,7 +218,10 @@ mod tests {
     use super::super::der::element;
     use super::*;
 
-    fn name(parts: &[&[(&str, u8, &[u8])]]) -> Vec<u8> {
+    /// Type, tag and value of what stands in one set.
+    type Set<'a> = &'a [(&'a str, u8, &'a [u8])];
+
+    fn name(parts: &[Set<'_>]) -> Vec<u8> {
         let sets: Vec<u8> = parts
             .iter()
             .flat_map(|set| {
@@ -197,7 +245,7 @@ mod tests {
     fn names_are_written_as_openssl_writes_them_row_by_row() {
         const DC: &str = "0.9.2342.19200300.100.1.25";
         #[rustfmt::skip]
-        let table: &[(&[&[(&str, u8, &[u8])]], &str)] = &[
+        let table: &[(&[Set<'_>], &str)] = &[
             (&[],                                                                    ""),
             (&[&[(DC, 22, b"org")], &[(DC, 22, b"grid")], &[(CN, 19, b"A B")]],      "/DC=org/DC=grid/CN=A B"),
             (&[&[(O, 19, b"Grid")], &[(CN, 12, b"host/localhost")]],                 "/O=Grid/CN=host\\/localhost"),
@@ -236,6 +284,26 @@ mod tests {
         for other in others {
             assert_eq!(common_name_below(&issuer, &other), None, "{other:02x?}");
         }
+    }
+
+    #[test]
+    fn names_that_differ_in_spelling_alone_are_the_same() {
+        let one = name(&[&[(O, 19, b"Grid Site")], &[(CN, 19, b"CA")]]);
+        #[rustfmt::skip]
+        let table: &[(&[Set<'_>], bool)] = &[
+            (&[&[(O, 12, b"Grid Site")], &[(CN, 22, b"CA")]],                        true),
+            (&[&[(O, 19, b" grid   SITE ")], &[(CN, 20, b"ca")]],                    true),
+            (&[&[(O, 30, b"\0G\0r\0i\0d\0 \0s\0i\0t\0e")], &[(CN, 19, b"CA")]],     true),
+            (&[&[(O, 19, b"Grid Site"), (CN, 19, b"CA")]],                           false),
+            (&[&[(O, 19, b"GridSite")], &[(CN, 19, b"CA")]],                         false),
+            (&[&[(O, 19, b"Grid Site")], &[(O, 19, b"CA")]],                         false),
+            (&[&[(O, 19, b"Grid Site")]],                                            false),
+            (&[&[(O, 4, b"Grid Site")], &[(CN, 19, b"CA")]],                         false),
+        ];
+        for (parts, expected) in table {
+            assert_eq!(canonical(&name(parts)) == canonical(&one), *expected, "{parts:?}");
+        }
+        assert_eq!(canonical(b"?"), b"?");
     }
 
     #[test]

@@ -21,9 +21,6 @@ pub use refusal::{PathError, Reason};
 /// Most certificates of a chain: a user's own, one or two authorities, and a proxy for each hop of a delegation.
 pub const MAX_CHAIN: usize = 32;
 
-/// Most signatures of proxies that are checked for one chain: a stranger may present many certificates of one name.
-const MAX_SIGNATURES: usize = 64;
-
 /// Most bytes of a chain. Each VOMS attribute certificate is some 10 kB.
 pub const MAX_CHAIN_BYTES: usize = 256 * 1024;
 
@@ -70,7 +67,7 @@ pub fn verify(
     for der in &chain[1..] {
         match Certificate::from_der(der) {
             Ok(certificate) if certificate != leaf && !others.contains(&certificate) => {
-                others.push(certificate)
+                others.push(certificate);
             }
             Ok(_) => {}
             // An old root may be odd, and nobody needs it from the peer.

@@ -1,6 +1,6 @@
 //! What rustls asks of the other end's certificates: their path as the grid has it, and the handshake's signature.
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -14,13 +14,21 @@ use super::peer::{ExpectedPeer, PeerError};
 use super::tls_signature;
 use super::trust::TrustStore;
 
-/// The verifier of one handshake, which keeps what it found.
+/// The verifier of one handshake. It lives as long as the connection, and what it holds does not: a session of days pins no trust
+/// anchors that were read again since.
 pub(super) struct PeerVerifier {
-    trust: Arc<TrustStore>,
     expected: ExpectedPeer,
     algorithms: WebPkiSupportedAlgorithms,
-    found: OnceLock<Result<VerifiedPath, PeerError>>,
-    shown: OnceLock<Certificate>,
+    state: Mutex<State>,
+    /// What a server has shown, until somebody takes it.
+    shown: Mutex<Option<Certificate>>,
+}
+
+enum State {
+    /// Nothing was shown yet.
+    Waiting(Arc<TrustStore>),
+    Found(Result<VerifiedPath, PeerError>),
+    Taken,
 }
 
 impl PeerVerifier {
@@ -29,17 +37,24 @@ impl PeerVerifier {
         expected: ExpectedPeer,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        Self { trust, expected, algorithms, found: OnceLock::new(), shown: OnceLock::new() }
+        Self { expected, algorithms, state: Mutex::new(State::Waiting(trust)), shown: Mutex::new(None) }
     }
 
-    /// The certificate under the proxies of the chain, believed or not, once one was shown.
-    pub(super) fn shown(&self) -> Option<&Certificate> {
-        self.shown.get()
+    /// Takes the certificate under the proxies of a server's chain, believed or not, once one was shown.
+    pub(super) fn take_shown(&self) -> Option<Certificate> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// What came of it, once a chain was shown.
-    pub(super) fn found(&self) -> Option<&Result<VerifiedPath, PeerError>> {
-        self.found.get()
+    /// Takes what came of it, once a chain was shown.
+    pub(super) fn take_found(&self) -> Option<Result<VerifiedPath, PeerError>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Found(found) => Some(found),
+            waiting => {
+                *state = waiting;
+                None
+            }
+        }
     }
 
     fn verify(
@@ -49,17 +64,15 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(others).cloned().collect();
-        let mut certificates = chain.iter().filter_map(|der| Certificate::from_der(der).ok());
-        if let Some(shown) = certificates.find(|certificate| certificate.proxy_cert_info().is_none()) {
-            let _ = self.shown.set(shown);
-        }
-        let found = self.expected.verify(&chain, &self.trust, now);
-        let is_trusted = found.is_ok();
-        // rustls asks once; were it to ask again for another chain, that one is not the one that was judged.
-        if self.found.set(found).is_err() || !is_trusted {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // rustls asks once; were it to ask again, for another chain, that one would not be the one that was judged.
+        let State::Waiting(trust) = &*state else {
             return Err(CertificateError::ApplicationVerificationFailure.into());
-        }
-        Ok(())
+        };
+        let found = self.expected.verify(&chain, trust, now);
+        let is_trusted = found.is_ok();
+        *state = State::Found(found);
+        if is_trusted { Ok(()) } else { Err(CertificateError::ApplicationVerificationFailure.into()) }
     }
 
     fn public_key(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, Error> {
@@ -142,6 +155,10 @@ impl ServerCertVerifier for PeerVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let certificates = std::iter::once(leaf).chain(others);
+        let mut certificates = certificates.filter_map(|der| Certificate::from_der(der).ok());
+        let shown = certificates.find(|certificate| certificate.proxy_cert_info().is_none());
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         self.verify(leaf, others, now).map(|()| ServerCertVerified::assertion())
     }
 

@@ -112,7 +112,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::proto::gsi::tests::channels;
+    use crate::proto::gsi::tests::channel;
+    use crate::proto::gsi::tests::grid::Version;
+
+    fn channels() -> (Channel, Channel) {
+        channel::channels(Version::Tls13)
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]

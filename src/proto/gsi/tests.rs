@@ -1,6 +1,6 @@
 //! The two machines against each other, in memory.
-mod channel;
+pub(super) mod channel;
 mod delegation;
 mod exchange;
 mod faults;
-mod grid;
+pub(super) mod grid;

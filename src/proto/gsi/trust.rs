@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rustls::pki_types::{TrustAnchor, UnixTime};
 
 pub use self::file::{TrustFile, TrustFileKind, TrustProblem};
+use super::name::canonical;
 use super::path::Reason;
 use super::{Certificate, DistinguishedName, RevocationList, SigningPolicy, SigningPolicyVerdict};
 
@@ -29,7 +30,7 @@ pub struct TrustStore {
     /// Those that have signed themselves, as webpki wants them, and their places among `authorities`.
     anchors: Vec<TrustAnchor<'static>>,
     roots: Vec<usize>,
-    /// By the DER of the authority's name.
+    /// By the authority's name, however it is spelled.
     names: HashMap<Vec<u8>, Name>,
     /// Policies of stems that have no certificate, for intermediate authorities that peers present.
     orphaned_policies: Vec<SigningPolicy>,
@@ -113,7 +114,7 @@ impl TrustStore {
 
     fn check_signing_policy(&self, issuer: &Certificate, subject: &Certificate) -> Result<(), Reason> {
         let (issuer_name, subject_name) = (issuer.subject_name(), subject.subject_name());
-        let name = self.names.get(issuer.subject());
+        let name = self.names.get(&canonical(issuer.subject()));
         if name.is_some_and(|name| name.policy_unreadable) {
             return Err(Reason::SigningPolicyUnreadable);
         }
@@ -138,7 +139,7 @@ impl TrustStore {
         subject: &Certificate,
         now: UnixTime,
     ) -> Result<(), Reason> {
-        let Some(name) = self.names.get(issuer.subject()) else { return Ok(()) };
+        let Some(name) = self.names.get(&canonical(issuer.subject())) else { return Ok(()) };
         if name.list_unreadable {
             return Err(Reason::RevocationListUnreadable);
         }
@@ -159,20 +160,20 @@ impl TrustStore {
 
     fn add(&mut self, stem: Stem, problems: &mut Vec<TrustProblem>) {
         let names: HashSet<Vec<u8>> =
-            stem.certificates.iter().map(|(_, certificate)| certificate.subject().to_vec()).collect();
+            stem.certificates.iter().map(|(_, certificate)| canonical(certificate.subject())).collect();
         for (file, certificate) in stem.certificates {
             if let Err(problem) = self.add_authority(certificate) {
                 problems.push(TrustProblem::new(&file, problem));
             }
         }
         for (file, list) in stem.lists {
-            if !names.is_empty() && !names.contains(list.issuer()) {
+            if !names.is_empty() && !names.contains(&canonical(list.issuer())) {
                 problems.push(TrustProblem::new(
                     &file,
                     "it is the revocation list of another authority; run fetch-crl",
                 ));
             }
-            let lists = &mut self.names.entry(list.issuer().to_vec()).or_default().lists;
+            let lists = &mut self.names.entry(canonical(list.issuer())).or_default().lists;
             // Under the other hash it is there again.
             if lists.iter().all(|listed| listed.list != list) {
                 lists.push(Listed { list, signers: Vec::new() });
@@ -215,7 +216,7 @@ impl TrustStore {
     /// The signature of a list is checked once: hashing the largest takes longer than a login.
     fn match_lists_with_keys(&mut self, problems: &mut Vec<TrustProblem>) {
         for authority in &self.authorities {
-            let Some(name) = self.names.get_mut(authority.subject()) else { continue };
+            let Some(name) = self.names.get_mut(&canonical(authority.subject())) else { continue };
             for listed in &mut name.lists {
                 let signed = listed.list.verify(authority.spki()).is_ok();
                 listed.signers.push((authority.spki().to_vec(), signed));

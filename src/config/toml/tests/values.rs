@@ -125,9 +125,10 @@ fn values_of_the_virtual_server_are_checked() {
             &format!("f:3:13: `data_path = \"kernel\"` is not in this version; {one_of}"),
         ),
         ("forwarding = 'dr'", "f:3:14: `forwarding = \"dr\"` is not in this version; write \"proxy\""),
+        ("gsi.mode = 'end'", "f:3:12: `mode = \"end\"` is unknown; write \"passthrough\" or \"terminate\""),
         (
-            "gsi.mode = 'terminate'",
-            "f:3:12: `mode = \"terminate\"` is not in this version; write \"passthrough\"",
+            "gsi = { mode = 'terminate', key = 'k.pem' }",
+            "f:3:35: `k.pem` is not an absolute path; write one that begins with `/`",
         ),
         (
             "check.type = 'gsi'",

@@ -255,8 +255,23 @@ fn what_is_likely_not_meant_is_a_warning() {
         (
             in_virtual_server("gsi.key = '/k'"),
             vec![
-                "f:3:11: warning: certificate, key and trust anchors are not used in `mode = \"passthrough\"`; remove \
-                 them, the real servers have their own"
+                "f:3:11: warning: of `[virtual_server.gsi]` no other key is used with `mode = \"passthrough\"`; remove \
+                 it, or write `mode = \"terminate\"` to end GSI at the door"
+                    .into(),
+            ],
+        ),
+        (
+            format!(
+                "{}[virtual_server.gsi]\nmode = 'terminate'\n",
+                in_virtual_server("deny_commands = ['DELE', 'SITE RDEL']").replace("192.0.2.", "2001:db8::")
+            ),
+            vec![],
+        ),
+        (
+            format!("{SOUND}gsi_name = 's2.example.org'\n"),
+            vec![
+                "f:7:1: warning: `gsi_name` and `gsi_subject` are not used: who a real server is matters to its \
+                 clients alone; remove them, or end GSI at the door: `mode = \"terminate\"` in `[virtual_server.gsi]`"
                     .into(),
             ],
         ),
@@ -292,6 +307,26 @@ fn all_problems_are_told_at_once_in_file_order() {
              write the server's own address, or another `port`",
             "f:10:14: `delay_loop` is 10, without a unit; write for example `delay_loop = \"10s\"` (units: ms, s, m, h)",
             "f:12:11: `threads` is 0; write a number from 1 to 1024",
+        ],
+    );
+}
+
+#[test]
+fn gsi_that_ends_at_the_door_leaves_no_room_for_tls() {
+    let terminate = "[virtual_server.gsi]\nmode = 'terminate'\n";
+    let tls = "[virtual_server.tls]\ncertificate = '/c.pem'\nkey = '/k.pem'\n";
+    assert_told(
+        &format!("{SOUND}{terminate}{tls}"),
+        &[
+            "f:9:1: `gridftp` ends GSI (`mode = \"terminate\"`), and lets nobody in by TLS; give TLS a virtual server of \
+           its own, with another address or port",
+        ],
+    );
+    assert_told(
+        &format!("{SOUND}tls = {{ trust_anchors = '/a.pem' }}\n{terminate}"),
+        &[
+            "f:7:7: `gridftp` ends GSI (`mode = \"terminate\"`), and logs in at real servers by GSI, never by TLS; remove \
+           `tls` of the real server, or write `mode = \"passthrough\"`",
         ],
     );
 }

@@ -149,8 +149,6 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn a_chain_that_obeys_the_rules_is_believed_in_any_order(plan in plans(), order in any::<prop::sample::Index>()) {
         let chain = Chain::new(&plan);
@@ -210,8 +208,12 @@ proptest! {
     #[test]
     fn a_chain_without_one_of_its_certificates_is_refused(plan in plans(), which in any::<prop::sample::Index>()) {
         let mut chain = Chain::new(&plan);
-        let which = 1 + which.index(chain.links.len() - 1);
-        prop_assume!(which + 1 < chain.links.len());
+        // Neither the root nor the leaf.
+        let between = chain.links.len() - 2;
+        if between == 0 {
+            return Ok(());
+        }
+        let which = 1 + which.index(between);
         chain.withheld.push(which);
         let reason = chain.verify().unwrap_err().reason;
         let expected = if which < chain.end_entity { Reason::UnknownAuthority } else { Reason::IssuerMissing };
@@ -227,9 +229,8 @@ proptest! {
         let (words, break_it) = &breaks::BREAKS[broken];
         let mut chain = Chain::new(&plan);
         chain.verify().unwrap();
-        let Some(expected) = break_it(&mut chain, place) else {
-            return Err(TestCaseError::reject("this chain has nothing of the kind"));
-        };
+        // Not every chain has something of the kind; the longest have.
+        let Some(expected) = break_it(&mut chain, place) else { return Ok(()) };
         match chain.verify() {
             Ok(_) => prop_assert!(false, "BELIEVED: {words}"),
             Err(error) => prop_assert_eq!(error.reason, expected, "{}", words),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::super::*;
 use super::grid::*;
 
-fn channels(version: Version) -> (Channel, Channel) {
+pub(in super::super) fn channels(version: Version) -> (Channel, Channel) {
     let config = InitiatorConfig { delegates: false, ..initiator_config(version, user()) };
     let outcome = exchange(acceptor(version), config).unwrap();
     (outcome.established.channel, outcome.accepted.channel)

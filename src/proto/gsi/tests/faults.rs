@@ -134,8 +134,7 @@ fn the_initiator_ends_when_the_server_does_what_it_should_not() {
 
 #[test]
 fn time_is_what_the_step_says() {
-    let later =
-        rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW + 48 * HOUR));
+    let later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW + 48 * HOUR));
     for version in BOTH {
         let (mut acceptor, token) = acceptor_after(version, 1);
         let error = acceptor.step(&token, later).unwrap_err().to_string();

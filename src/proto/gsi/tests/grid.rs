@@ -19,7 +19,7 @@ pub(super) fn now() -> UnixTime {
 
 /// Which version of TLS the two are to agree upon.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Version {
+pub(in super::super) enum Version {
     Tls12,
     Tls13,
 }

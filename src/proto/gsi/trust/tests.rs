@@ -7,6 +7,10 @@ use super::*;
 use crate::proto::gsi::issuing::{Key, NOW, Request, Revocations, element_of_extension, key, name, pem};
 use crate::proto::gsi::verify;
 
+type File<'a> = (&'a str, &'a [u8]);
+/// Files beside those of authority A, how the problems begin, what becomes of a user of A.
+type Row<'a> = (&'a [File<'a>], &'a [&'a str], Result<(), Reason>);
+
 const POLICY: &[u8] =
     b"access_id_CA X509 '/O=Grid/CN=A'\npos_rights globus CA:sign\ncond_subjects globus '\"/O=Grid/*\"'\n";
 
@@ -18,7 +22,7 @@ fn authority(common_name: &str, key: &Key) -> Vec<u8> {
     pem("CERTIFICATE", &Request::authority(&name(common_name), &name(common_name), key).sign(key))
 }
 
-fn read(files: &[(&str, &[u8])]) -> (TrustStore, Vec<String>) {
+fn read(files: &[File<'_>]) -> (TrustStore, Vec<String>) {
     let files = files.iter().map(|(name, content)| TrustFile { name, content: Ok(content) });
     let (store, problems) = TrustStore::from_files(files);
     (store, problems.iter().map(ToString::to_string).collect())
@@ -75,7 +79,7 @@ fn an_igtf_directory_with_each_authority_twice_is_one_of_each() {
     ]);
     assert_eq!(problems, Vec::<String>::new());
     assert_eq!((store.authorities().len(), store.anchors().len()), (1, 1));
-    assert_eq!(store.names[&name("A")].lists.len(), 1);
+    assert_eq!(store.names[&canonical(&name("A"))].lists.len(), 1);
     assert_eq!(login(&store), Ok(()));
 }
 
@@ -94,7 +98,7 @@ fn what_is_broken_is_told_and_holds_against_its_own_authority_alone_row_by_row()
     let user = pem("CERTIFICATE", &Request::end_entity(&name("U"), &name("U"), key(2)).sign(key(2)));
     let cut = &a[..a.len() / 2];
     #[rustfmt::skip]
-    let table: &[(&[(&str, &[u8])], &[&str], Result<(), Reason>)] = &[
+    let table: &[Row<'_>] = &[
         // files beside those of authority A                    problems                                      a user of A
         (&[],                                                   &[],                                          Ok(())),
         (&[("0000000a.r0", &good)],                             &[],                                          Ok(())),
@@ -172,6 +176,19 @@ fn of_several_lists_of_an_authority_those_in_force_and_signed_by_its_key_count()
         files.extend(chosen.iter().zip(names).map(|(place, name)| (name, &lists[*place][..])));
         assert_eq!(login(&read(&files).0), *expected, "{chosen:?}");
     }
+}
+
+/// Globus finds a list by a hash of the name that case and kinds of strings do not change.
+#[test]
+fn a_list_that_spells_its_authority_in_another_way_is_not_overlooked() {
+    let a = authority("A", key(0));
+    let spelled =
+        String::from_utf8(name("A")).unwrap().replace("Grid", "GRID").replace('\u{13}', "\u{c}").into_bytes();
+    assert_ne!(spelled, name("A"));
+    let revokes = list(&Revocations::new(&spelled, &[&[77]]), key(0));
+    let (store, problems) =
+        read(&[("0000000a.0", &a), ("0000000a.signing_policy", POLICY), ("0000000a.r0", &revokes)]);
+    assert_eq!((problems, login(&store)), (Vec::new(), Err(Reason::Revoked)));
 }
 
 #[test]

@@ -113,7 +113,7 @@ async fn converse(
         )),
         Ok(GsiLogin { result, certificate }) => {
             *shown = certificate;
-            result.map_err(setback)
+            result.map_err(|error| setback(&error))
         }
     };
     let (established, read) = match result {
@@ -134,8 +134,8 @@ async fn converse(
 }
 
 /// Whose fault it is, and how to mend it.
-fn setback(error: GsiLoginError) -> Setback {
-    let mend = match &error {
+fn setback(error: &GsiLoginError) -> Setback {
+    let mend = match error {
         GsiLoginError::NoCrypto => return Setback::Local(LocalTrouble::Gsi(error.to_string())),
         GsiLoginError::NoGsi(words) if words.starts_with("421") || words.starts_with("422") => {
             return CheckOutcome::Busy(words.clone()).into();

@@ -21,9 +21,9 @@ const MAX_REPLY_LINES: usize = 16;
 /// As much of a server's refusal as is repeated, in bytes: room for a name and what is wrong with it.
 const MAX_REFUSAL: usize = 160;
 
-/// Lines of every refusal of a Globus server.
-const SAID_ALWAYS: [&str; 4] =
-    ["End.", "globus_xio: Authentication Error", "GSS failure:", "GSS Minor Status Error Chain:"];
+/// How lines begin that are in every refusal of a Globus server.
+const SAID_ALWAYS: [&str; 5] =
+    ["End.", "Authentication Error", "GSS failure:", "GSS Major Status:", "GSS Minor Status Error Chain:"];
 
 /// Why the door is not logged in.
 #[derive(Debug, thiserror::Error)]

@@ -82,7 +82,9 @@ impl ReceptionError {
         match self {
             // Whatever could be said has been.
             Self::Left | Self::Lost(_) => Vec::new(),
-            Self::Unreadable(error) if error.get_ref().is_some_and(|inner| inner.is::<ChannelError>()) => {
+            Self::Unreadable(error)
+                if error.get_ref().and_then(|inner| inner.downcast_ref::<ChannelError>()).is_some() =>
+            {
                 // As Globus servers do: who is not in the protection any more could not read it.
                 Vec::new()
             }

@@ -224,7 +224,7 @@ fn what_a_real_server_does_wrong_is_told_to_the_user_and_the_next_server_is_trie
     };
     #[rustfmt::skip]
     let table = [
-        ("s1", "it cannot take GSI logins: ", "has expired"),
+        ("s1", "it cannot begin with GSI: ", "has expired"),
         ("s2", NOT_BELIEVED, "the certificate is not for s2 or gridftp.grid.test, but for elsewhere.grid.test"),
         ("s3", NOT_BELIEVED, "authority"),
     ];

@@ -35,7 +35,7 @@ pub enum GsiLoginError {
     #[error("{}", initiation(.0))]
     Initiate(#[from] InitiateError),
     /// It has nothing of its own to log in with, as Globus servers say whose certificate has expired.
-    #[error("it cannot take GSI logins: {0}")]
+    #[error("it cannot begin with GSI: {0}")]
     OutOfOrder(String),
     /// It has none.
     #[error("it answers AUTH GSSAPI with `{0}`; see whether it is a GridFTP server with GSI")]

@@ -84,7 +84,7 @@ async fn a_server_that_takes_no_handshake_has_failed_and_the_reason_says_which_s
     let table: &[(&[&str], &str)] = &[
         (&["500 AUTH: unknown\r\n"],       "failed: it answers AUTH GSSAPI with `500 AUTH: unknown`"),
         (&["421 Too many.\r\n"],           "busy: 421 Too many."),
-        (&[EXPIRED],                       "failed: it cannot take GSI logins: Server side credential failure has expired 9 minutes ago.; renew"),
+        (&[EXPIRED],                       "failed: it cannot begin with GSI: Server side credential failure has expired 9 minutes ago.; renew"),
         (&[MORE, REFUSED],                 "failed: it refuses the credential: Can't get the local trusted CA; see its log"),
         (&[MORE, "335 ADAT=?\r\n"],        "failed: its answer to ADAT cannot be read: the token is not base64"),
         (&[MORE, "335 ADAT=AAEC\r\n"],     "failed: the GSI handshake with it has failed: the token is cut off"),

@@ -26,7 +26,9 @@ pub use acceptor::{Acceptor, Notice, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
 pub use gsi_acceptor::{GsiAcceptor, GsiNotice, calendar, read_robot_credential};
-pub use gsi_login::{GsiLogin, GsiLoginError, Lines, Workers, log_in};
+pub use gsi_login::{
+    GsiLogin, GsiLoginError, LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Workers, log_in,
+};
 pub use protected::Protected;
 pub use trust_directory::{TrustDirectory, TrustNotice};
 

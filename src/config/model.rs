@@ -190,7 +190,7 @@ pub struct RealServer {
     pub send_proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS to it.
     pub tls: Option<ServerTls>,
-    /// The host name in its GSI certificate, where that is neither its own nor the virtual server's.
+    /// The host name in its GSI certificate; its own when not set. The virtual server's is as good.
     pub gsi_name: Option<String>,
     /// The subject of its GSI certificate as a whole, in the slash form.
     pub gsi_subject: Option<String>,

@@ -275,6 +275,7 @@ impl NamedServer {
         if let Some(tls) = &mut server.tls {
             tls.name.get_or_insert_with(|| host.trim_end_matches('.').to_owned());
         }
+        server.gsi_name.get_or_insert_with(|| host.trim_end_matches('.').to_owned());
         if !endpoint.alone {
             server.name = with_address(&server);
         }

@@ -57,8 +57,7 @@ fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<Probe> {
     let servers = service.virtual_server.real_servers().iter().zip(&config.real_servers);
     let gsi = |place: usize| {
         let termination = service.gsi.as_ref()?;
-        let expected = termination.expected.get(place)?.clone();
-        Some(GsiProbe { acceptor: Arc::clone(&termination.acceptor), expected })
+        Some(GsiProbe { acceptor: Arc::clone(&termination.acceptor), expected: termination.expected(place) })
     };
     let probe =
         |(place, ((server, of_server), connector)): (usize, ((&Arc<_>, &config::RealServer), &Option<_>))| {

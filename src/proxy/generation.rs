@@ -268,7 +268,7 @@ impl Successor {
                     Some(self.acceptor(&config.name, tls, before, today)?)
                 }
             },
-            gsi: config.gsi.as_ref().map(|gsi| self.termination(config, gsi, today)).transpose()?,
+            gsi: config.gsi.as_ref().map(|gsi| self.termination(config, gsi, before, today)).transpose()?,
             connectors: connectors(config, before)?,
         };
         let servers =
@@ -319,13 +319,19 @@ impl Successor {
         Ok(Arc::new(acceptor))
     }
 
-    /// Opened anew each time, for it keeps nothing that clients could come back to.
+    /// The one that is there goes on where its files have kept their names: it looks after them by itself, and the lists of
+    /// hundreds of authorities are not read for each change of an address.
     fn termination(
         &mut self,
         config: &config::VirtualServer,
         gsi: &config::Gsi,
+        before: Option<&Arc<Service>>,
         today: SystemTime,
     ) -> Result<Termination, CredentialProblem> {
+        let before = before.and_then(|before| before.gsi.as_ref());
+        if let Some(before) = before.filter(|before| before.acceptor.is_of(gsi)) {
+            return Ok(Termination::new(config, Arc::clone(&before.acceptor), &self.generation.workshop));
+        }
         let (acceptor, warnings) = GsiAcceptor::open(gsi, today)?;
         self.warnings.extend(warnings);
         Ok(Termination::new(config, Arc::new(acceptor), &self.generation.workshop))

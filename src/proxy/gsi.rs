@@ -9,6 +9,7 @@ mod crypto_pool;
 mod key_pool;
 mod reception;
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -27,8 +28,17 @@ use crate::tls::{self, GsiAcceptor};
 pub(crate) struct Termination {
     pub(crate) acceptor: Arc<GsiAcceptor>,
     pub(crate) workshop: Arc<Workshop>,
-    /// Who the real servers have to be, in their order.
-    pub(crate) expected: Vec<ExpectedPeer>,
+    /// In the order of the real servers.
+    servers: Vec<Server>,
+}
+
+/// What is known of a real server before it has shown who it is.
+#[derive(Debug)]
+struct Server {
+    /// The whole subject of its certificate, where that is configured.
+    subject: Option<String>,
+    name: String,
+    address: IpAddr,
 }
 
 impl Termination {
@@ -38,28 +48,29 @@ impl Termination {
         workshop: &Arc<Workshop>,
     ) -> Self {
         workshop.open();
-        // With one certificate for all, a real server shows the name of the virtual one.
-        let virtual_names = acceptor.host_names();
-        let expected =
-            config.real_servers.iter().map(|server| match (&server.gsi_subject, &server.gsi_name) {
-                (Some(subject), _) => ExpectedPeer::Identity(subject.clone()),
-                (None, Some(name)) => {
-                    ExpectedPeer::Host(HostNames { names: vec![name.clone()], address: None })
-                }
-                (None, None) => {
-                    let names = [std::slice::from_ref(&server.name), &virtual_names[..]].concat();
-                    ExpectedPeer::Host(HostNames { names, address: Some(server.address) })
-                }
-            });
-        Self { expected: expected.collect(), acceptor, workshop: Arc::clone(workshop) }
+        let servers = config.real_servers.iter().map(|server| Server {
+            subject: server.gsi_subject.clone(),
+            name: server.gsi_name.as_ref().unwrap_or(&server.name).clone(),
+            address: server.address,
+        });
+        Self { servers: servers.collect(), acceptor, workshop: Arc::clone(workshop) }
+    }
+
+    /// Who the real server at that place has to be. With one certificate for all, it shows the name of the virtual one. The sorry
+    /// server cannot be anybody.
+    pub(crate) fn expected(&self, place: usize) -> ExpectedPeer {
+        let Some(server) = self.servers.get(place) else { return ExpectedPeer::Host(HostNames::default()) };
+        if let Some(subject) = &server.subject {
+            return ExpectedPeer::Identity(subject.clone());
+        }
+        let names = std::iter::once(server.name.clone()).chain(self.acceptor.host_names()).collect();
+        let address = server.name.parse().unwrap_or(server.address);
+        ExpectedPeer::Host(HostNames { names, address: Some(address) })
     }
 
     /// For a login of this user at the real server of that place.
     pub(super) fn initiator(&self, place: usize, user: &User) -> InitiatorConfig {
-        // The sorry server has no place, and no certificate to be known by.
-        let expected = self.expected.get(place).cloned();
-        let expected = expected.unwrap_or(ExpectedPeer::Host(HostNames::default()));
-        self.acceptor.initiator(&user.delegated, expected)
+        self.acceptor.initiator(&user.delegated, self.expected(place))
     }
 }
 

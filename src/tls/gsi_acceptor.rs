@@ -105,6 +105,12 @@ impl GsiAcceptor {
         }
     }
 
+    /// Whether it was opened with these files.
+    #[must_use]
+    pub fn is_of(&self, files: &config::Gsi) -> bool {
+        self.files == *files
+    }
+
     /// The hosts that its certificate is for: the names that clients use.
     pub fn host_names(&self) -> Vec<String> {
         HostNames::of(self.shown.load().credential.leaf())

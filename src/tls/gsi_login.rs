@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
-pub use lines::Lines;
+pub use lines::{LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines};
 
 use super::gsi_acceptor::calendar;
 use crate::proto::ftp::{ReplyCode, ReplyFramer, ReplyLine};
@@ -149,7 +149,7 @@ where
     let mut framer = ReplyFramer::default();
     let mut text = Vec::new();
     loop {
-        let line = lines.next(stream).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let line = lines.next(stream, LONGEST_TOKEN).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let kind = framer.classify(&line);
         // The last line is always among them.
         if text.len() == MAX_REPLY_LINES {

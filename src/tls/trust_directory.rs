@@ -21,6 +21,9 @@ const MAX_TRUST_FILE: u64 = 48 * 1024 * 1024;
 /// How often to look. A change is taken at the second look that sees it: a revocation has to take effect within a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// Files that change again and again are read in between all the same: fetch-crl takes minutes for all of its lists.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+
 /// What the files of a directory say, in force.
 #[derive(Debug)]
 pub struct TrustDirectory {
@@ -38,6 +41,8 @@ struct Watched {
     /// What the last look has seen.
     seen: Option<Stamps>,
     looked_at: SystemTime,
+    /// Since when something has changed that was not taken.
+    unsettled_since: Option<SystemTime>,
     problems: Vec<TrustProblem>,
 }
 
@@ -68,6 +73,7 @@ impl TrustDirectory {
             taken: Some(stamps.clone()),
             seen: Some(stamps),
             looked_at: now,
+            unsettled_since: None,
             problems: problems.clone(),
         };
         let store = ArcSwap::from_pointee(store);
@@ -101,9 +107,15 @@ impl TrustDirectory {
         let seen = stamps(&self.directory);
         let settled = seen.as_ref().ok() == watched.seen.as_ref();
         watched.seen = seen.as_ref().ok().cloned();
-        if !settled || watched.seen == watched.taken {
+        if watched.seen == watched.taken {
+            watched.unsettled_since = None;
             return None;
         }
+        let since = *watched.unsettled_since.get_or_insert(now);
+        if !settled && now.duration_since(since).is_ok_and(|since| since < SETTLES_WITHIN) {
+            return None;
+        }
+        watched.unsettled_since = None;
         watched.taken = watched.seen.clone();
         match seen.and_then(|stamps| read(&self.directory, &stamps)) {
             Ok((store, problems)) => {
@@ -238,6 +250,21 @@ mod tests {
             .collect();
         assert!(matches!(looks[1], Some(TrustNotice::Reread { .. })), "{looks:?}");
         assert_eq!(login(&directory), Ok(()));
+    }
+
+    #[test]
+    fn a_directory_that_never_comes_to_rest_is_read_all_the_same() {
+        let site = site();
+        let (directory, _) = TrustDirectory::open(site.path(), at(0)).unwrap();
+        let mut taken = Vec::new();
+        for second in (5..=60).step_by(5) {
+            // One list after the other, as fetch-crl does it.
+            revoke(site.path(), u8::try_from(second).unwrap());
+            if directory.look(at(second)).is_some() {
+                taken.push(second);
+            }
+        }
+        assert_eq!(taken, [25, 50]);
     }
 
     #[test]

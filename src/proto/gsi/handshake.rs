@@ -1,5 +1,5 @@
 //! The TLS handshake under GSSAPI: rustls set up for either end as Globus has OpenSSL set up, one configuration a handshake.
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
@@ -87,6 +87,8 @@ pub(super) struct Handshake {
     stream: TokenStream,
     clock: Arc<SessionClock>,
     verifier: Arc<PeerVerifier>,
+    /// What of our own is to be forgotten behind the handshake.
+    shown: Option<Arc<ShownOnce>>,
 }
 
 impl Handshake {
@@ -111,7 +113,7 @@ impl Handshake {
         tls.session_storage = Arc::new(NoServerSessionStorage {});
         tls.send_tls13_tickets = 0;
         let connection = ServerConnection::new(Arc::new(tls)).map_err(HandshakeError::Tls)?;
-        Ok(Self { stream: TokenStream::new(connection.into()), clock, verifier })
+        Ok(Self { stream: TokenStream::new(connection.into()), clock, verifier, shown: None })
     }
 
     pub(super) fn initiate(config: &InitiatorConfig, now: UnixTime) -> Result<Self, HandshakeError> {
@@ -121,20 +123,21 @@ impl Handshake {
             config.expected.clone(),
             config.provider.signature_verification_algorithms,
         ));
+        let shown = Arc::new(ShownOnce(Mutex::new(Some(config.credential.certified_key()))));
         let mut tls =
             ClientConfig::builder_with_details(Arc::clone(&config.provider), Arc::clone(&clock) as _)
                 .with_protocol_versions(VERSIONS)
                 .map_err(HandshakeError::Tls)?
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
-                .with_client_cert_resolver(Arc::new(Held(config.credential.certified_key())));
+                .with_client_cert_resolver(Arc::clone(&shown) as _);
         tls.resumption = Resumption::disabled();
         let name = server_name(&config.expected);
         tls.enable_sni = name.is_some();
         let name = name.or_else(|| ServerName::try_from(NO_NAME).ok());
         let name = name.ok_or(HandshakeError::Tls(rustls::Error::General("no name".to_owned())))?;
         let connection = ClientConnection::new(Arc::new(tls), name).map_err(HandshakeError::Tls)?;
-        Ok(Self { stream: TokenStream::new(connection.into()), clock, verifier })
+        Ok(Self { stream: TokenStream::new(connection.into()), clock, verifier, shown: Some(shown) })
     }
 
     /// Takes a token in; what it said in plaintext.
@@ -181,6 +184,9 @@ impl Handshake {
     }
 
     pub(super) fn into_stream(self) -> TokenStream {
+        if let Some(shown) = &self.shown {
+            shown.forget();
+        }
         self.stream
     }
 
@@ -231,9 +237,19 @@ impl ResolvesServerCert for Held {
     }
 }
 
-impl ResolvesClientCert for Held {
+/// The user's, towards a real server: the connection keeps its configuration for days, and is not to keep the key.
+#[derive(Debug)]
+struct ShownOnce(Mutex<Option<Arc<CertifiedKey>>>);
+
+impl ShownOnce {
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl ResolvesClientCert for ShownOnce {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn has_certs(&self) -> bool {

@@ -2,6 +2,7 @@
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::host_name::{HostNames, NameMismatch};
+use super::name::DistinguishedName;
 use super::path::{PathError, VerifiedPath, verify};
 use super::trust::TrustStore;
 
@@ -11,6 +12,9 @@ pub enum PeerError {
     /// Its certificates are not accepted.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// An independent proxy has none of the rights of the host that has signed it.
+    #[error("{0} is an independent proxy, and no host; let the server run with its host certificate")]
+    Independent(DistinguishedName),
     /// It is trusted, and somebody else.
     #[error(transparent)]
     Name(#[from] NameMismatch),
@@ -38,6 +42,9 @@ impl ExpectedPeer {
         let path = verify(chain, trust, now)?;
         match self {
             Self::Anyone => {}
+            Self::Host(_) if path.identity() != path.end_entity().subject_name() => {
+                return Err(PeerError::Independent(path.identity()));
+            }
             Self::Host(names) => names.check(path.end_entity())?,
             Self::Identity(expected) => {
                 let identity = path.identity();

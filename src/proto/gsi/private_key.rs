@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::sign::SigningKey;
+use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use x509_cert::der::asn1::ObjectIdentifier;
 
@@ -98,19 +98,28 @@ impl PrivateKey {
 
     /// Signs as certificates are signed: RSA with PKCS #1 v1.5, which is all that Globus goes on from; ECDSA with the digest of its curve.
     pub(super) fn sign(&self, message: &[u8], digest: Digest) -> Option<Signature> {
+        let signer = self.signer(digest)?;
+        let algorithm = algorithm_identifier(signer.scheme())?;
+        Some(Signature { algorithm, bytes: signer.sign(message).ok()? })
+    }
+
+    /// The AlgorithmIdentifier of such a signature, which is part of what is signed.
+    pub(super) fn signature_algorithm(&self, digest: Digest) -> Option<Vec<u8>> {
+        algorithm_identifier(self.signer(digest)?.scheme())
+    }
+
+    fn signer(&self, digest: Digest) -> Option<Box<dyn Signer>> {
         let rsa = match digest {
             Digest::Sha256 => SignatureScheme::RSA_PKCS1_SHA256,
             Digest::Sha384 => SignatureScheme::RSA_PKCS1_SHA384,
             Digest::Sha512 => SignatureScheme::RSA_PKCS1_SHA512,
         };
-        let signer = self.signing.choose_scheme(&[
+        self.signing.choose_scheme(&[
             rsa,
             SignatureScheme::ECDSA_NISTP256_SHA256,
             SignatureScheme::ECDSA_NISTP384_SHA384,
             SignatureScheme::ECDSA_NISTP521_SHA512,
-        ])?;
-        let algorithm = algorithm_identifier(signer.scheme())?;
-        Some(Signature { algorithm, bytes: signer.sign(message).ok()? })
+        ])
     }
 }
 

@@ -14,10 +14,12 @@ use crate::proto::gsi::{
     AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, ChannelError, HandshakeError, NoDelegation,
     PathError, PeerError, Reason,
 };
-use crate::tls::{Lines, Protected};
+use crate::tls::{LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Protected};
 
 /// Commands before a login; whoever says more is no client.
 const MAX_COMMANDS: u32 = 100;
+/// Exchanges that a connection may begin: each costs the door signatures, and one of its keys.
+const MAX_EXCHANGES: u32 = 2;
 
 const GREETING: &[u8] = b"220 GridFTP front door (Gridfront) ready.\r\n";
 const AUTHENTICATE_FIRST: &[u8] = b"530 Must perform GSSAPI authentication.\r\n";
@@ -121,8 +123,12 @@ impl From<AdatError> for ReceptionError {
 }
 
 /// The next line, if the client is still there.
-async fn next(lines: &mut Lines, client: &mut ControlStream) -> Result<Vec<u8>, ReceptionError> {
-    match lines.next(client).await {
+async fn next(
+    lines: &mut Lines,
+    client: &mut ControlStream,
+    longest: usize,
+) -> Result<Vec<u8>, ReceptionError> {
+    match lines.next(client, longest).await {
         Ok(Some(line)) => Ok(line),
         Ok(None) => Err(ReceptionError::Left),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(ReceptionError::Unreadable(error)),
@@ -190,8 +196,14 @@ async fn authenticate(
     offer: &Offer<'_>,
 ) -> Result<(Accepted, Duration), ReceptionError> {
     let mut exchange = None;
+    let (mut exchanges, mut tokens) = (0, 0);
     for _ in 0..MAX_COMMANDS {
-        let line = next(lines, client).await?;
+        let longest = match (&exchange, tokens) {
+            (None, _) => LONGEST_COMMAND,
+            (Some(_), 0) => LONGEST_FIRST_TOKEN,
+            (Some(_), _) => LONGEST_TOKEN,
+        };
+        let line = next(lines, client, longest).await?;
         let command = Command::parse(&line);
         match command.verb {
             Verb::Quit => {
@@ -201,7 +213,9 @@ async fn authenticate(
             Verb::Auth if !command.arguments().eq_ignore_ascii_case(b"GSSAPI") => {
                 client.write_all(NO_SUCH_MECHANISM).await?;
             }
+            Verb::Auth if exchanges == MAX_EXCHANGES => return Err(ReceptionError::TooMany),
             Verb::Auth => {
+                (exchanges, tokens) = (exchanges + 1, 0);
                 exchange = Some((termination.acceptor.accept(date())?, now()));
                 client.write_all(adat::AUTH_ACCEPTED).await?;
             }
@@ -215,6 +229,7 @@ async fn authenticate(
                 match step? {
                     AcceptStep::Reply(token) => {
                         exchange = Some((acceptor, since));
+                        tokens += 1;
                         client.write_all(&adat::reply(&token)).await?;
                     }
                     AcceptStep::Complete(accepted) => {
@@ -261,11 +276,12 @@ async fn name_user(
     offer: &Offer<'_>,
 ) -> Result<Vec<u8>, ReceptionError> {
     for _ in 0..MAX_COMMANDS {
-        let line = next(lines, client).await?;
+        let line = next(lines, client, LONGEST_TOKEN).await?;
         match Command::parse(&line).verb {
             Verb::User => return Ok(line),
             Verb::Quit => {
                 client.write_all(GOODBYE).await?;
+                client.flush().await?;
                 return Err(ReceptionError::Left);
             }
             _ => client.write_all(&offer.answer(&line, LOG_IN_FIRST)).await?,

@@ -5,8 +5,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::proto::gsi::adat;
 
-/// Longest line before a session: one that carries a token.
-const MAX_LINE: usize = adat::MAX_TOKEN.div_ceil(3) * 4 + 64;
+/// Longest line before a session that is a command alone.
+pub const LONGEST_COMMAND: usize = 512;
+/// Longest first token: a ClientHello. From the second on a client has shown that it speaks TLS.
+pub const LONGEST_FIRST_TOKEN: usize = 16 * 1024;
+/// Longest line that carries a token.
+pub const LONGEST_TOKEN: usize = adat::MAX_TOKEN.div_ceil(3) * 4 + 64;
 /// What is read at once, in bytes.
 const READ_SIZE: usize = 4096;
 
@@ -19,12 +23,16 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// The next line with its end; `None` where the peer has closed.
+    /// The next line with its end, which is not much longer than `longest`; `None` where the peer has closed.
     ///
     /// # Errors
     ///
-    /// When the connection breaks, or a line is longer than one with a token ([`io::ErrorKind::InvalidData`]).
-    pub async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    /// When the connection breaks, or a line is longer ([`io::ErrorKind::InvalidData`]).
+    pub async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        longest: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.bytes[self.searched..]) {
                 let rest = self.bytes.split_off(self.searched + end + 1);
@@ -32,7 +40,7 @@ impl Lines {
                 return Ok(Some(std::mem::replace(&mut self.bytes, rest)));
             }
             self.searched = self.bytes.len();
-            if self.bytes.len() > MAX_LINE {
+            if self.bytes.len() > longest {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a line has no end"));
             }
             self.bytes.reserve(READ_SIZE);

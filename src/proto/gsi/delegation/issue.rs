@@ -68,8 +68,7 @@ pub(in super::super) fn sign_proxy(
 ) -> Result<Vec<u8>, IssueError> {
     let leaf = signer.leaf();
     let digest = Digest::of(leaf.signature_algorithm());
-    // What it will be signed with is in what is signed.
-    let algorithm = signer.key().sign(&[], digest).ok_or(IssueError::CannotSign)?.algorithm;
+    let algorithm = signer.key().signature_algorithm(digest).ok_or(IssueError::CannotSign)?;
     let serial = serial_of(spki);
     let subject =
         with_common_name(leaf.subject(), &serial.to_string()).map_err(|_| IssueError::CannotSign)?;

@@ -24,6 +24,11 @@ pub enum ReceiveError {
     /// Not one level below the certificate that the peer authenticated with.
     #[error("the delegated certificate is no proxy of the peer's own certificate")]
     NotBelowPeer,
+    /// An independent proxy: it would act under a name that has not logged in.
+    #[error(
+        "the delegated certificate has another identity than the client; delegate a limited or a full proxy"
+    )]
+    AnotherIdentity,
     /// Its path is not valid: not signed by the peer, expired, of a kind that may not follow.
     #[error("the delegated certificate is not accepted: {0}")]
     Refused(PathError),
@@ -55,6 +60,9 @@ pub(in super::super) fn receive(
     // The path went up through the certificate whose key the peer has shown to have, and no other of that name.
     if delegated.certificates().get(1) != Some(peer.leaf()) {
         return Err(ReceiveError::NotBelowPeer);
+    }
+    if delegated.identity() != peer.identity() {
+        return Err(ReceiveError::AnotherIdentity);
     }
     let credential = Credential::new(chain, key).map_err(ReceiveError::Credential)?;
     Ok((credential, delegated))

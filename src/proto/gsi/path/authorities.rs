@@ -8,6 +8,11 @@ use super::{PathError, Reason, blame, check_alone};
 use crate::proto::gsi::trust::{TrustStore, may_sign_certificates};
 use crate::proto::gsi::{Certificate, signature};
 
+/// Most authorities that a peer's chain adds to those of the trust store. Grids have one or two.
+const MAX_PRESENTED_AUTHORITIES: usize = 8;
+/// Most of them with the same name: one that was renewed, and the one before.
+const MAX_OF_A_NAME: usize = 2;
+
 /// What stands above an end entity.
 pub(super) struct Authorities {
     pub(super) intermediates: Vec<Certificate>,
@@ -37,9 +42,8 @@ pub(super) fn find(
     let refused = blame(end_entity);
     let der = CertificateDer::from(end_entity.der());
     let subject = EndEntityCert::try_from(&der).map_err(|error| refused(reason_of(&error)))?;
-    let intermediates: Vec<CertificateDer<'_>> = presented
-        .iter()
-        .filter(|certificate| certificate.is_ca() && !certificate.is_self_issued())
+    let intermediates: Vec<CertificateDer<'_>> = above(end_entity, presented)
+        .into_iter()
         .chain(trust.intermediates())
         .map(|certificate| CertificateDer::from(certificate.der()))
         .collect();
@@ -70,6 +74,29 @@ pub(super) fn find(
         return Err(first_refusal.take().unwrap_or_else(|| refused(reason_of(&error))));
     }
     found.take().ok_or_else(|| refused(Reason::UnknownAuthority))
+}
+
+/// Of the authorities that were presented those that names lead to. webpki tries every way through them before it looks at a
+/// signature, which a stranger would make many.
+fn above<'c>(end_entity: &Certificate, presented: &'c [Certificate]) -> Vec<&'c Certificate> {
+    let authorities = || presented.iter().filter(|one| one.is_ca() && !one.is_self_issued());
+    let mut found: Vec<&Certificate> = Vec::new();
+    let mut names = vec![end_entity.issuer().to_vec()];
+    while let Some(name) = names.pop() {
+        let new: Vec<_> = authorities()
+            .filter(|one| one.subject() == name && !found.contains(one))
+            .take(MAX_OF_A_NAME)
+            .collect();
+        let known = found.iter().filter(|one| one.subject() == name).count();
+        for one in new.into_iter().take(MAX_OF_A_NAME.saturating_sub(known)) {
+            if found.len() == MAX_PRESENTED_AUTHORITIES {
+                return found;
+            }
+            names.push(one.issuer().to_vec());
+            found.push(one);
+        }
+    }
+    found
 }
 
 fn judge(
@@ -138,5 +165,38 @@ fn reason_of(error: &Error) -> Reason {
             Reason::AuthorityPath("a certificate has a critical extension that is not understood here")
         }
         _ => Reason::AuthorityPath("a certificate is malformed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::gsi::issuing::{Request, key, name};
+
+    /// Two names that issue each other, fifteen certificates each: webpki would try thousands of ways through them.
+    #[test]
+    fn a_maze_of_authorities_is_cut_down_to_what_names_need() {
+        let authority = |issuer: &str, subject: &str, number: u8| {
+            let request = Request::authority(&name(issuer), &name(subject), key(0));
+            let request = request.with("2.5.29.14", false, &[4, 1, number]);
+            Certificate::from_der(&request.sign(key(0))).unwrap()
+        };
+        let maze: Vec<Certificate> =
+            (0..15).flat_map(|number| [authority("A", "B", number), authority("B", "A", number)]).collect();
+        let user = Request::end_entity(&name("A"), &name("User"), key(1)).sign(key(0));
+        let user = Certificate::from_der(&user).unwrap();
+        assert_eq!(above(&user, &maze).len(), 2 * MAX_OF_A_NAME);
+        let tower: Vec<Certificate> = (0..20)
+            .map(|level| {
+                authority(
+                    &format!("{}", level + 1),
+                    &if level == 0 { "A".into() } else { level.to_string() },
+                    0,
+                )
+            })
+            .collect();
+        assert_eq!(above(&user, &tower).len(), MAX_PRESENTED_AUTHORITIES);
+        let stranger = [authority("C", "C2", 0)];
+        assert!(above(&user, &stranger).is_empty());
     }
 }

@@ -65,6 +65,8 @@ fn an_answer_that_is_not_our_proxy_ends_the_exchange() {
         ("more than the peer", &only_limited, signed(&only_limited, &inherit_all()), "the delegated certificate is not accepted: certificate of"),
         ("of another form",    &own, sign_proxy(&own, &spki, ProxyForm::Draft, &limited(), now()).unwrap(),
                                                                                      "the delegated certificate is not accepted: certificate of"),
+        ("an independent one", &own, signed(&own, &ProxyCertInfo::new(PolicyLanguage::Independent, None)),
+                                                                                     "the delegated certificate has another identity"),
         ("not yet valid",      &own, sign_proxy(&own, &spki, form, &limited(), UnixTime::since_unix_epoch(Duration::from_secs(NOW + HOUR))).unwrap(),
                                                                                      "the delegated certificate is not accepted: certificate of"),
     ];

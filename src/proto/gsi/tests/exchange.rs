@@ -191,6 +191,22 @@ fn who_is_not_trusted_or_not_meant_is_refused_with_the_reason() {
     exchange(acceptor(Version::Tls13), identity).unwrap();
 }
 
+/// It has the name in the end entity's certificate, and none of its rights.
+#[test]
+fn an_independent_proxy_of_a_host_is_no_host() {
+    let independent = ProxyCertInfo::new(PolicyLanguage::Independent, None);
+    let posing = proxy(&host(), ProxyForm::Rfc3820, &independent);
+    let config = AcceptorConfig::new(provider(Version::Tls13), &posing);
+    let acceptor = Acceptor::new(&config, trust(), now()).unwrap();
+    let failure = exchange(acceptor, initiator_config(Version::Tls13, user_proxy())).unwrap_err();
+    let Failure::Initiator(error) = failure else { panic!("{failure:?}") };
+    assert!(error.to_string().contains("is an independent proxy, and no host"), "{error}");
+    let limited = ProxyCertInfo::new(PolicyLanguage::Limited, None);
+    let config = AcceptorConfig::new(provider(Version::Tls13), &proxy(&host(), ProxyForm::Rfc3820, &limited));
+    let acceptor = Acceptor::new(&config, trust(), now()).unwrap();
+    exchange(acceptor, initiator_config(Version::Tls13, user_proxy())).unwrap();
+}
+
 fn version_of(config: &InitiatorConfig) -> Version {
     match config.provider.cipher_suites[0] {
         rustls::SupportedCipherSuite::Tls12(_) => Version::Tls12,

@@ -2,15 +2,19 @@
 //! until no new session goes to the server is written to `target/integration/checks.txt`.
 
 use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::gsi::termination;
 use crate::support::certificates::{Authority, HostCertificates, set_mode};
 use crate::support::control_connection::ControlConnection;
 use crate::support::deadline::Stopwatch;
 use crate::support::door::{Configuration, Door, program};
-use crate::support::grid::{PORT, PROGRAMS, Security, Servers, Site, path_text};
+use crate::support::grid::{PORT, PROGRAMS, Security, Servers, Site, VIRTUAL_NAME, name_of, path_text};
+use crate::support::gsi_client::Line;
+use crate::support::http_client;
 use crate::support::local_door::{Setup, unused_address};
 use crate::support::local_server::LocalServer;
 use crate::support::other_servers::{self, OtherServers, PROFTPD_PORT, PYFTPDLIB_PORT};
@@ -218,6 +222,7 @@ fn a_check_of_every_kind_passes_and_finds_its_own_fault_in_real_servers() {
     drop(site);
 
     rows.push(refused_guests());
+    rows.extend(certificates_of_servers());
     let table = table(&rows);
     println!("{table}");
     std::fs::write(skip::results().join("checks.txt"), &table).expect("target/integration takes a file");
@@ -235,6 +240,88 @@ fn refused_guests() -> Row {
     let row = found(&door, "s1", "Globus", "guests are refused (GSI only)", &["login"]).remove(0);
     assert!(row.reason.starts_with("it refuses the login of `anonymous`: `530"), "{}", row.reason);
     row
+}
+
+/// `gsi` at servers whose certificates are no good; and at one that is well, but for what clients call it.
+fn certificates_of_servers() -> Vec<Row> {
+    let mut site = Site::start(Security::Gsi(HostCertificates::Own), Servers::Three);
+    let authority = site.authority().expect("a site with certificates");
+    let good = authority.issue_host("good", &[name_of("s1"), VIRTUAL_NAME.to_owned()]);
+    let expired = authority.issue_expired_host("over", VIRTUAL_NAME);
+    let nameless = authority.issue_host("nameless", &[name_of("s1")]);
+    let strangers = tempfile::tempdir().unwrap();
+    let stranger =
+        Authority::new(strangers.path(), "Another CA").issue_host("host", &[VIRTUAL_NAME.to_owned()]);
+    let robot = authority.issue_user("robot", "/O=Grid/OU=test/CN=Robot");
+    let address = site.machine("s1").v4().to_string();
+    let robot = path_text(&robot);
+    let configuration = Configuration::new(&site)
+        .global("http = \"127.0.0.1:9281\"")
+        .virtual_server("gsi", PORT, &termination(&site))
+        .check(&format!("type = \"gsi\"\n{QUICK}"))
+        // Its own name will do for the door, where the virtual one is not there.
+        .real_server("s1", &address, PORT, &format!("gsi_name = \"{}\"", name_of("s1")))
+        .virtual_server("robot", PORT + 1, &termination(&site))
+        .check(&format!("type = \"gsi\"\ncredential = \"{robot}\"\n{QUICK}"))
+        .real_server("s1", &address, PORT, "");
+    let door = Door::start(&site, &configuration).unwrap_or_else(|why| panic!("{why}"));
+    well(&door, "s1", &["gsi", "robot"]);
+    let seen = server(&door, "gsi", "s1");
+    let certificate = &seen["certificate"];
+    assert_eq!(certificate["subject"], format!("/O=Grid/OU=test/CN={}", name_of("s1")), "{seen}");
+    assert_eq!(
+        (&certificate["standing"], &certificate["carries_virtual_name"]),
+        (&"fine".into(), &true.into())
+    );
+
+    let mut rows = Vec::new();
+    site.present("s1", expired);
+    let fault = "the host certificate has expired";
+    rows.extend(found(&door, "s1", "Globus", fault, &["robot"]));
+    assert!(rows[0].reason.contains("has expired"), "{}", rows[0].reason);
+    site.present("s1", good.clone());
+    well(&door, "s1", &["gsi", "robot"]);
+    site.present("s1", stranger);
+    rows.extend(found(&door, "s1", "Globus", "its authority is not trusted", &["robot"]));
+    site.present("s1", good);
+    well(&door, "s1", &["gsi", "robot"]);
+
+    // It takes sessions, and users who go there by the virtual name would see an error.
+    site.present("s1", nameless);
+    until(&door, "another name", "gsi", "s1", |server| {
+        server["state"] == "up" && server["certificate"]["missing_name"] == VIRTUAL_NAME
+    });
+    logged(&door, "certificate of the real server does not carry the virtual name");
+    let text = String::from_utf8(door.command(&["status"]).output().unwrap().stdout).unwrap();
+    assert!(text.contains(&format!("does not carry the virtual name {VIRTUAL_NAME}")), "{text}");
+    let page = site
+        .machine("door")
+        .enter(|| http_client::get(SocketAddr::from(([127, 0, 0, 1], 9281)), "/metrics").body);
+    let mismatch =
+        "gridfront_real_server_certificate_name_mismatch{virtual_server=\"gsi\",real_server=\"s1\"} 1";
+    assert!(page.contains(mismatch), "{page}");
+
+    // FEAT and HELP before a login, as the server that was checked would answer behind it.
+    let mut line = Line::new(site.machine("client").enter(|| {
+        TcpStream::connect(SocketAddr::from((site.machine("door").v4(), PORT))).expect("the door listens")
+    }));
+    assert!(line.whole_reply().starts_with("220 "));
+    line.send(b"FEAT\r\n");
+    let features = line.whole_reply();
+    for feature in ["211-Extensions supported\r\n AUTH GSSAPI\r\n", "\r\n PARALLEL\r\n", "\r\n SPAS\r\n"] {
+        assert!(features.contains(feature), "{features}");
+    }
+    line.send(b"HELP\r\n");
+    let help = line.whole_reply();
+    assert!(help.contains("ERET") && help.ends_with("214 End\r\n"), "{help}");
+    rows
+}
+
+fn logged(door: &Door, words: &str) {
+    deadline::until(words, NOTICE, || {
+        if door.log().contains(words) { Ok(()) } else { Err("the log does not say it".to_owned()) }
+    })
+    .unwrap_or_else(|why| panic!("{why}\n{}", door.log_tail()));
 }
 
 fn mkfifo(path: &Path) {

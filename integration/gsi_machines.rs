@@ -1,65 +1,31 @@
 //! The two machines of `proto::gsi` between real programs: a client ends its session at the acceptor, the initiator logs in at a real
 //! server with what the client has delegated, and commands pass from one protected channel to the other.
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gridfront::proto::gsi::adat::{self, AdatReply};
+use gridfront::proto::gsi::adat;
 use gridfront::proto::gsi::{
-    AcceptError, AcceptStep, Accepted, Acceptor, AcceptorConfig, Channel, Credential, DistinguishedName,
-    ExpectedPeer, HostNames, Initiator, InitiatorConfig, PrivateKey, RsaBits, TrustStore, ciphers,
+    AcceptError, AcceptStep, Accepted, Acceptor, AcceptorConfig, DistinguishedName, ExpectedPeer, HostNames,
+    InitiatorConfig, PrivateKey, RsaBits, TrustStore, ciphers,
 };
 use rustls::ProtocolVersion;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{PrivateKeyDer, UnixTime};
+use rustls::pki_types::UnixTime;
 
 use crate::support::certificates::{Authority, HostCertificates, USER, set_mode};
 use crate::support::client::{self, Finished};
 use crate::support::grid::{PORT, PROGRAMS, Security, Servers, Site, VIRTUAL_NAME, name_of, path_text};
+use crate::support::gsi_client::{Line, ask, credential, hear, initiate, trust};
 use crate::support::process::Process;
-use crate::support::{gsi, server, skip};
+use crate::support::{server, skip};
 
 /// A get takes half a second here.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the server listens that has no TLS 1.3.
 const OLD_PORT: u16 = 2831;
-
-/// One end of a control connection, line by line.
-struct Line {
-    reader: BufReader<TcpStream>,
-}
-
-impl Line {
-    fn new(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        Self { reader: BufReader::new(stream) }
-    }
-
-    /// The next line with its CR LF; empty at the end.
-    fn next(&mut self) -> Vec<u8> {
-        let mut line = Vec::new();
-        self.reader.read_until(b'\n', &mut line).unwrap();
-        line
-    }
-
-    /// The last line of the next reply in clear.
-    fn reply(&mut self) -> String {
-        loop {
-            let line = String::from_utf8(self.next()).unwrap();
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return line;
-            }
-        }
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.reader.get_mut().write_all(bytes).unwrap();
-    }
-}
 
 /// The server's side up to 235, as a door does it.
 fn accept(
@@ -92,58 +58,6 @@ fn accept(
             }
         }
     }
-}
-
-/// The client's side up to 235.
-fn initiate(server: &mut Line, config: InitiatorConfig) -> Channel {
-    assert!(server.reply().starts_with("220 "));
-    server.send(b"AUTH GSSAPI\r\n");
-    assert!(server.reply().starts_with("334 "));
-    let (mut initiator, mut token) = Initiator::new(config, UnixTime::now()).unwrap();
-    loop {
-        server.send(&adat::command(&token));
-        let reply = server.reply();
-        match adat::parse_reply(reply.as_bytes()).unwrap() {
-            AdatReply::Continue(answer) => token = initiator.step(&answer, UnixTime::now()).unwrap(),
-            AdatReply::Complete(last) => {
-                return initiator.finish(last.as_deref(), UnixTime::now()).unwrap().channel;
-            }
-            AdatReply::Refused => panic!("the server refuses: {reply}"),
-        }
-    }
-}
-
-/// Sends a command under protection; all lines of its next reply.
-fn ask(server: &mut Line, channel: &mut Channel, command: &[u8]) -> Vec<Vec<u8>> {
-    let mut wrapped = Vec::new();
-    channel.wrap_command(command, &mut wrapped).unwrap();
-    server.send(&wrapped);
-    hear(server, channel)
-}
-
-fn hear(server: &mut Line, channel: &mut Channel) -> Vec<Vec<u8>> {
-    let mut lines = Vec::new();
-    loop {
-        let line = server.next();
-        let mut plain = Vec::new();
-        channel.unwrap_reply(&line, &mut plain).unwrap();
-        lines.push(plain);
-        if line.starts_with(b"632 ") {
-            return lines;
-        }
-    }
-}
-
-fn credential(certificates: &Path, key: &Path) -> Credential {
-    let key = PrivateKeyDer::from_pem_file(key).unwrap();
-    Credential::new(gsi::read_chain(certificates), PrivateKey::from_der(&key).unwrap()).unwrap()
-}
-
-/// The trust anchors of the site.
-fn trust(site: &Site) -> Arc<TrustStore> {
-    let (store, problems) = gsi::read_trust(&site.authority().unwrap().anchors());
-    assert_eq!(problems, Vec::<String>::new());
-    Arc::new(store)
 }
 
 /// What a session has come to.

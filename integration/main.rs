@@ -24,6 +24,7 @@ mod drain;
 mod example_certificates;
 mod faults;
 mod gsi;
+mod gsi_errors;
 mod gsi_machines;
 mod gsi_paths;
 mod idle_memory;

@@ -9,6 +9,7 @@ pub mod door;
 pub mod file_server;
 pub mod grid;
 pub mod gsi;
+pub mod gsi_client;
 pub mod http_client;
 pub mod interfaces;
 pub mod leftovers;

@@ -6,6 +6,7 @@
 //!            ┌────────────────────────────────────────────────────────────┐
 //!            ▼                                                            │ delay_loop, or delay_before_retry
 //!        attempt: connect ─▶ greeting ─▶ login ─▶ transfer ─▶ verdict ─▶ QUIT ─▶ end of stream
+//!            │       │          └────▶ gsi ────────────────────▲          │
 //!            │       └───────── as far as `type` says ──┘                 │ after a failure while still up
 //!            │    or: a script, in a process group of its own             │
 //!            │                                                            │
@@ -17,9 +18,11 @@
 //! `conversation`.
 
 mod adler32;
+mod capabilities;
 mod conversation;
 mod dialogue;
 mod ftp;
+mod gsi;
 mod login;
 mod script;
 mod tcp;
@@ -39,8 +42,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::balance::{CheckOutcome, CheckReport, HealthChange, RealServer};
 use crate::config::Check;
+use crate::proto::gsi::ExpectedPeer;
 use crate::proto::proxy_protocol;
-use crate::tls::Connector;
+use crate::tls::{Connector, CredentialProblem, GsiAcceptor};
 
 /// The first probes are spread over this time: soon enough to know the site, and no burst at the servers' shared
 /// name service and file system.
@@ -69,6 +73,23 @@ pub struct Probe {
     pub proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS to the server; a check is as strict as a session.
     pub tls: Option<Arc<Connector>>,
+    /// Where GSI ends at the door: how it logs in at this server.
+    pub gsi: Option<GsiProbe>,
+}
+
+/// What a virtual server that ends GSI has for checks.
+#[derive(Clone, Debug)]
+pub struct GsiProbe {
+    /// The door's own credential, and the authorities that it trusts.
+    pub acceptor: Arc<GsiAcceptor>,
+    /// Who the server has to be, as for a session.
+    pub expected: ExpectedPeer,
+}
+
+impl GsiProbe {
+    fn is_like(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.acceptor, &other.acceptor) && self.expected == other.expected
+    }
 }
 
 impl Probe {
@@ -79,7 +100,13 @@ impl Probe {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
+        let same_gsi = match (&self.gsi, &other.gsi) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.is_like(other),
+            _ => false,
+        };
         same_tls
+            && same_gsi
             && Arc::ptr_eq(&self.server, &other.server)
             && (&self.virtual_server, &self.check) == (&other.virtual_server, &other.check)
             && (self.greeting_timeout, self.proxy_protocol) == (other.greeting_timeout, other.proxy_protocol)
@@ -95,6 +122,10 @@ enum LocalTrouble {
     Socket(io::Error),
     #[error(transparent)]
     Script(#[from] script::CannotRun),
+    #[error(transparent)]
+    Credential(#[from] CredentialProblem),
+    #[error("{0}")]
+    Gsi(String),
 }
 
 /// What came of one attempt.
@@ -244,7 +275,11 @@ fn report(probe: &Probe, found: CheckReport) {
     let now = Instant::now().into_std();
     let (virtual_server, real_server) = (&probe.virtual_server, probe.server.name());
     let weight = probe.server.effective_weight();
+    let certificate = probe.server.certificate();
     let change = probe.server.handle_report(now, found);
+    if let Some(seen) = probe.server.certificate().filter(|seen| certificate.as_ref() != Some(seen)) {
+        gsi::warn_of(probe, &seen);
+    }
     if probe.server.effective_weight() != weight {
         let (before, weight) = (weight, probe.server.effective_weight());
         tracing::info!(virtual_server, real_server, before, weight, "weight set by its check");

@@ -25,7 +25,7 @@ pub use names::NameStatus;
 pub use reload::{NotReloaded, ReloadCause, Reloaded, Reloader};
 pub use status::{
     ConfigurationStatus, DrainStatus, EjectionStatus, QuorumStatus, RealServerStatus, RefusedStatus,
-    ServerState, Status, VirtualServerStatus,
+    ServerCertificateStatus, ServerState, Status, VirtualServerStatus,
 };
 pub use steering::SteeredServer;
 pub use supervisor::{Daemon, StartError, Stop};

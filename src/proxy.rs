@@ -22,7 +22,6 @@ mod generation;
 mod gsi;
 mod journal;
 mod listener;
-mod protected;
 mod queueing;
 mod refusal_lines;
 mod relay;

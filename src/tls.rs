@@ -5,6 +5,7 @@
 //!                         validity       ▲ look: another certificate in the files
 //!   trust anchors ──────────────────▶ connector ─▶ control and data connections to a real server
 //!   trust directory of a grid site ─▶ trust_directory ─▶ whom GSI believes
+//!   gsi_acceptor: logins of clients   gsi_login: logins at real servers   protected: the stream after either
 //! ```
 //!
 //! All cryptography is aws-lc-rs, asked for by name: rustls' process-wide choice belongs to whoever links another.
@@ -12,6 +13,8 @@ mod acceptor;
 mod connector;
 mod credential;
 mod gsi_acceptor;
+mod gsi_login;
+mod protected;
 mod trust_directory;
 mod validity;
 
@@ -22,7 +25,11 @@ use rustls::crypto::CryptoProvider;
 pub use acceptor::{Acceptor, Notice, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
-pub use gsi_acceptor::{GsiAcceptor, GsiNotice, calendar};
+pub use gsi_acceptor::{GsiAcceptor, GsiNotice, calendar, read_robot_credential};
+pub use gsi_login::{
+    GsiLogin, GsiLoginError, LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Workers, log_in,
+};
+pub use protected::Protected;
 pub use trust_directory::{TrustDirectory, TrustNotice};
 
 fn provider() -> Arc<CryptoProvider> {

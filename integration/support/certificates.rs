@@ -15,6 +15,9 @@ pub enum HostCertificates {
 /// Subject of the user who has an account.
 pub const USER: &str = "/O=Grid/OU=test/CN=Grid User";
 
+const USER_EXTENSIONS: &str =
+    "extendedKeyUsage=clientAuth\nkeyUsage=critical,digitalSignature,keyEncipherment\n";
+
 /// The authority, its trust anchors and what it signed, in one directory.
 #[derive(Debug)]
 pub struct Authority {
@@ -77,11 +80,7 @@ impl Authority {
 
     /// A certificate for a user, and an RFC 3820 proxy certificate made of it by grid-proxy-init.
     pub fn issue_user(&self, file: &str, subject: &str) -> PathBuf {
-        let user = self.issue(
-            file,
-            subject,
-            "extendedKeyUsage=clientAuth\nkeyUsage=critical,digitalSignature,keyEncipherment\n",
-        );
+        let user = self.issue_user_certificate(file, subject);
         let proxy = self.file(&format!("{file}.proxy"));
         let output = Command::new("grid-proxy-init")
             .args(["-q", "-valid", "240:00", "-cert", text(&user.certificate), "-key", text(&user.key)])
@@ -125,6 +124,67 @@ impl Authority {
             &format!("subjectAltName=DNS:{name}\n"),
             -1,
         )
+    }
+
+    /// A certificate for a user, without a proxy.
+    pub fn issue_user_certificate(&self, file: &str, subject: &str) -> Credential {
+        self.issue(file, subject, USER_EXTENSIONS)
+    }
+
+    /// The same, from and until these dates (`20200101000000Z`).
+    pub fn issue_user_between(&self, file: &str, subject: &str, begin: &str, end: &str) -> Credential {
+        let [certificate, key, request, extension] =
+            ["pem", "key", "csr", "ext"].map(|kind| self.file(&format!("{file}.{kind}")));
+        std::fs::write(&extension, USER_EXTENSIONS).expect("an extension file");
+        openssl(&[
+            "req -new -newkey rsa:2048 -nodes -sha256 -subj",
+            subject,
+            "-keyout",
+            text(&key),
+            "-out",
+            text(&request),
+        ]);
+        let register = self.register();
+        openssl(&[
+            "ca -batch -notext -config",
+            text(&register),
+            "-in",
+            text(&request),
+            "-out",
+            text(&certificate),
+            "-extfile",
+            text(&extension),
+            &format!("-startdate {begin} -enddate {end}"),
+        ]);
+        set_mode(&key, 0o400);
+        Credential { certificate, key }
+    }
+
+    /// Puts a list beside the trust anchors that revokes this certificate.
+    pub fn revoke(&self, credential: &Credential) {
+        let (register, list) = (self.register(), self.file("ca.crl"));
+        openssl(&["ca -config", text(&register), "-revoke", text(&credential.certificate)]);
+        openssl(&["ca -gencrl -crldays 7 -config", text(&register), "-out", text(&list)]);
+        for kind in ["-subject_hash", "-subject_hash_old"] {
+            let hash = openssl(&["x509 -noout", kind, "-in", text(&self.file("ca.pem"))]);
+            std::fs::copy(&list, self.anchors().join(format!("{}.r0", hash.trim()))).expect("a copy");
+        }
+    }
+
+    /// What openssl-ca(1) keeps of what it has signed and revoked.
+    fn register(&self) -> PathBuf {
+        let (configuration, index) = (self.file("register.cnf"), self.file("register.txt"));
+        if !configuration.exists() {
+            std::fs::write(&index, "").expect("an empty register");
+            let root = text(&self.directory);
+            let words = format!(
+                "[ca]\ndefault_ca = own\n[own]\ndatabase = {root}/register.txt\nnew_certs_dir = {root}\nrand_serial = yes\n\
+                 certificate = {root}/ca.pem\nprivate_key = {root}/ca.key\ndefault_md = sha256\npolicy = any\npreserve = yes\n\
+                 email_in_dn = no\n[any]\norganizationName = optional\norganizationalUnitName = optional\ncommonName = supplied\n"
+            );
+            std::fs::write(&configuration, words).expect("a configuration");
+        }
+        configuration
     }
 
     /// The certificate that has signed the others.

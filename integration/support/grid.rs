@@ -225,6 +225,18 @@ impl Site {
         server.ready().unwrap_or_else(|why| panic!("{name}: {why}\n{}", self.server_log(server)));
     }
 
+    /// Restarts a server with another certificate.
+    ///
+    /// # Panics
+    /// As [`Site::restart`].
+    pub fn present(&mut self, name: &str, credential: Credential) {
+        self.kill(name);
+        let server =
+            self.servers.iter_mut().find(|server| server.name == name).expect("a server of the site");
+        server.credential = Some(credential);
+        self.restart(name);
+    }
+
     /// The last lines of every server, for messages.
     pub fn logs(&self) -> String {
         self.servers

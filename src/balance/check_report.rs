@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::health::{CheckOutcome, bounded};
+use super::observation::{Capabilities, Observation, ServerCertificate};
 
 /// Stands for a server whose checks say nothing about its weight; no weight is that large.
 pub(super) const NO_SCRIPT_WEIGHT: u32 = u32::MAX;
@@ -16,6 +17,10 @@ pub struct CheckReport {
     pub found: String,
     /// What it means for the server's weight.
     pub weight: ScriptWeight,
+    /// The certificate for GSI.
+    pub certificate: Observation<ServerCertificate>,
+    /// What it says that it can do before a login.
+    pub capabilities: Observation<Capabilities>,
     /// From the connection or the script's start to the verdict.
     pub took: Duration,
 }
@@ -61,7 +66,14 @@ pub struct LastCheck {
 impl From<CheckOutcome> for CheckReport {
     /// With nothing to say besides.
     fn from(outcome: CheckOutcome) -> Self {
-        Self { outcome, found: String::new(), weight: ScriptWeight::NotAsked, took: Duration::ZERO }
+        Self {
+            outcome,
+            found: String::new(),
+            weight: ScriptWeight::NotAsked,
+            certificate: Observation::NotLookedAt,
+            capabilities: Observation::NotLookedAt,
+            took: Duration::ZERO,
+        }
     }
 }
 

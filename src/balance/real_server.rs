@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::check_report::{CheckReport, LastCheck, NO_SCRIPT_WEIGHT, ScriptWeight};
 use super::ejection::Ejected;
 use super::health::{CheckOutcome, Health, HealthChange, HealthSnapshot};
+use super::observation::{Capabilities, Observed, ServerCertificate};
 use super::queue::Queue;
 use super::scheduler::Load;
 use super::standing::Standing;
@@ -51,6 +52,7 @@ pub struct RealServer {
     up: AtomicBool,
     health: Mutex<Health>,
     last_check: Mutex<Option<LastCheck>>,
+    observed: Observed,
     /// Where sessions may wait for a place on it; looked at only if there is one.
     queues: Mutex<Vec<Weak<Queue>>>,
     has_queues: AtomicBool,
@@ -81,6 +83,7 @@ impl RealServer {
             up: AtomicBool::new(true),
             health: Mutex::new(Health::new(spec.fall, spec.rise)),
             last_check: Mutex::new(None),
+            observed: Observed::default(),
             queues: Mutex::default(),
             has_queues: AtomicBool::new(false),
             standing: Standing::new(true),
@@ -256,6 +259,7 @@ impl RealServer {
         }
         self.offer_places();
         *self.lock_last_check() = Some(LastCheck::of(now, &report));
+        self.observed.take(report.certificate, report.capabilities);
         self.handle_check(now, report.outcome)
     }
 
@@ -268,6 +272,17 @@ impl RealServer {
     #[must_use]
     pub fn last_check(&self) -> Option<LastCheck> {
         self.lock_last_check().clone()
+    }
+
+    /// Its certificate for GSI, as a check has seen it last.
+    #[must_use]
+    pub fn certificate(&self) -> Option<ServerCertificate> {
+        self.observed.certificate()
+    }
+
+    /// What it can do, as far as a check has seen.
+    pub(super) fn capabilities(&self) -> Option<Arc<Capabilities>> {
+        self.observed.capabilities()
     }
 
     /// Takes the outcome of a check that ended at `now`; the caller logs the change.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::availability::{Availability, AvailabilityState};
+use super::observation::Capabilities;
 use super::real_server::{RealServer, Unfit};
 use super::scheduler::{LbAlgo, Load, Scheduler, Try};
 
@@ -99,6 +100,15 @@ impl VirtualServer {
     #[must_use]
     pub fn real_servers(&self) -> &[Arc<RealServer>] {
         &self.real_servers
+    }
+
+    /// What every server can do that sessions may get to, as far as checks have seen; `None` where none has.
+    #[must_use]
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        let fit = self.real_servers.iter().filter(|server| server.may_have_sessions());
+        fit.filter_map(|server| server.capabilities())
+            .map(Arc::unwrap_or_clone)
+            .reduce(|shared, other| shared.shared_with(&other))
     }
 
     /// How it chooses among them.

@@ -9,11 +9,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::capabilities::Seen;
 use super::dialogue::Dialogue;
 use super::{
-    Finding, LocalTrouble, Probe, Setback, Verdict, failed, finding, ftp, login, script, tcp, tls, transfer,
+    Finding, LocalTrouble, Probe, Setback, Verdict, capabilities, failed, finding, ftp, gsi, login, script,
+    tcp, tls, transfer,
 };
-use crate::balance::CheckOutcome;
+use crate::balance::{CheckOutcome, CheckReport};
 use crate::config::{Check, CheckKind};
 use crate::proto::proxy_protocol::Header;
 use crate::sys::socket::is_local_shortage;
@@ -38,9 +40,21 @@ pub(super) struct Course<'p> {
     pub(super) server: SocketAddr,
     pub(super) greeting_timeout: Duration,
     pub(super) start: Instant,
+    /// Where what the server says that it can do is kept; `None` if nobody asks for it.
+    pub(super) capabilities: Option<&'p Seen>,
 }
 
-impl Course<'_> {
+impl<'p> Course<'p> {
+    pub(super) fn of(probe: &'p Probe, seen: &'p Seen) -> Self {
+        Self {
+            check: &probe.check,
+            server: probe.server.address(),
+            greeting_timeout: probe.greeting_timeout,
+            start: Instant::now(),
+            capabilities: probe.gsi.as_ref().map(|_| seen),
+        }
+    }
+
     /// How long the server may take to greet, or for a handshake.
     pub(super) fn patience(&self) -> Duration {
         self.greeting_timeout.min(self.deadline().saturating_duration_since(Instant::now()))
@@ -65,30 +79,34 @@ pub(super) async fn attempt(probe: Arc<Probe>) -> Finding {
     if let CheckKind::Script(script) = &probe.check.kind {
         return script::attempt(&probe, script).await;
     }
-    let course = Course {
-        check: &probe.check,
-        server: probe.server.address(),
-        greeting_timeout: probe.greeting_timeout,
-        start: Instant::now(),
-    };
+    if let CheckKind::Gsi(check) = &probe.check.kind {
+        return gsi::attempt(&probe, check).await;
+    }
+    let seen = Seen::default();
+    let course = Course::of(&probe, &seen);
     let (verdict, took) =
         match connect(course.server, course.check.connect_timeout.min(course.check.max_time)).await {
             Err(setback) => (Err(setback), course.elapsed()),
             Ok(mut stream) => {
-                if let Some(version) = probe.proxy_protocol {
-                    // A fresh connection takes it at once; one that is broken shows when the greeting is read.
-                    let _ = stream.write_all(&Header::Local.write(version)).await;
-                }
+                introduce(&mut stream, &probe).await;
                 match &probe.tls {
                     None => converse(stream, &course, None).await,
                     Some(connector) => tls::converse(stream, connector, &course).await,
                 }
             }
         };
-    finding(verdict, took)
+    finding(verdict, took).map(|report| CheckReport { capabilities: seen.into_observation(), ..report })
 }
 
-async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Setback> {
+/// The header that the server expects.
+pub(super) async fn introduce(stream: &mut TcpStream, probe: &Probe) {
+    if let Some(version) = probe.proxy_protocol {
+        // A fresh connection takes it at once; one that is broken shows when the greeting is read.
+        let _ = stream.write_all(&Header::Local.write(version)).await;
+    }
+}
+
+pub(super) async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Setback> {
     match timeout(limit, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) if is_local_shortage(&error) => Err(Setback::Local(LocalTrouble::Socket(error))),
@@ -148,7 +166,11 @@ where
     let (account, file) = match &course.check.kind {
         CheckKind::Login(account) => (account, None),
         CheckKind::Transfer(account, file) => (account, Some(file)),
-        CheckKind::Tcp | CheckKind::Ftp | CheckKind::Script(_) => return Ok(words),
+        CheckKind::Ftp => {
+            capabilities::look(&mut Dialogue::new(stream), course).await;
+            return Ok(words);
+        }
+        CheckKind::Tcp | CheckKind::Script(_) | CheckKind::Gsi(_) => return Ok(words),
     };
     let mut dialogue = Dialogue::new(stream);
     let asked = async {
@@ -158,10 +180,14 @@ where
             Some(file) => transfer::fetch(&mut dialogue, file, course, tls).await,
         }
     };
-    match timeout_at(course.deadline(), asked).await {
+    let verdict = match timeout_at(course.deadline(), asked).await {
         Ok(verdict) => verdict,
         Err(_) => Err(dialogue.silence(course.check.max_time)),
+    };
+    if verdict.is_ok() {
+        capabilities::look(&mut dialogue, course).await;
     }
+    verdict
 }
 
 /// Says QUIT after this verdict and waits for the end.

@@ -16,6 +16,9 @@ const MAX_REPLY: usize = 64 * 1024;
 /// As much of a reply's last line as is kept, in bytes.
 const MAX_WORDS: usize = 160;
 
+/// Lines of a reply that are kept where they are wanted: FEAT of a Globus server has some thirty. A reply is bounded as a whole.
+const MAX_KEPT_LINES: usize = 200;
+
 /// One end of a control connection after its greeting.
 #[derive(Debug)]
 pub(super) struct Dialogue<'s, S> {
@@ -27,6 +30,8 @@ pub(super) struct Dialogue<'s, S> {
     heard: usize,
     /// The first line of a reply of several.
     first: Option<String>,
+    /// The lines of the reply, where they are wanted.
+    kept: Option<Vec<String>>,
     /// What would come next, and what to do when it does not.
     awaited: (Cow<'static, str>, &'static str),
 }
@@ -63,6 +68,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'s, S> {
             framer: ReplyFramer::default(),
             heard: 0,
             first: None,
+            kept: None,
             awaited: ("".into(), ""),
         }
     }
@@ -76,6 +82,14 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'s, S> {
                 return Ok(reply);
             }
         }
+    }
+
+    /// Says a command and returns the begin of its reply, line by line, if that is a success.
+    pub(super) async fn ask_for_lines(&mut self, command: &str) -> Result<Option<Vec<String>>, Setback> {
+        self.kept = Some(Vec::new());
+        let reply = self.ask(command).await;
+        let lines = self.kept.take().unwrap_or_default();
+        Ok(reply?.is_success().then_some(lines))
     }
 
     /// Says a command.
@@ -122,7 +136,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'s, S> {
     }
 
     fn take_reply(&mut self) -> Result<Option<Reply>, Setback> {
-        let Self { buffer, lines, framer, heard, first, .. } = self;
+        let Self { buffer, lines, framer, heard, first, kept, .. } = self;
         let mut rest = &buffer[..];
         let mut found = None;
         let mut too_long = false;
@@ -139,6 +153,9 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'s, S> {
             };
             *heard += before - rest.len();
             let Some(line) = line else { continue };
+            if let Some(kept) = kept.as_mut().filter(|kept| kept.len() < MAX_KEPT_LINES) {
+                kept.push(String::from_utf8_lossy(line).trim_end().to_owned());
+            }
             match framer.classify(line) {
                 ReplyLine::First(code) => *first = Some(words(code, line)),
                 ReplyLine::Last(code) | ReplyLine::Single(code) => {

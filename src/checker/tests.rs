@@ -36,6 +36,7 @@ fn probe(number: usize, address: SocketAddr) -> Probe {
         greeting_timeout: 10 * SECOND,
         proxy_protocol: None,
         tls: None,
+        gsi: None,
     }
 }
 

@@ -12,8 +12,8 @@ use std::fmt;
 
 use self::shown::Shown;
 use super::model::{
-    Account, Admittance, Availability, Check, CheckKind, Global, Gsi, Model, QueueLimits, RealServer,
-    SampleFile, Script, ServerTls, Tls, VirtualServer,
+    Account, Admittance, Availability, Check, CheckKind, Global, Gsi, GsiCheck, Model, QueueLimits,
+    RealServer, SampleFile, Script, ServerTls, Tls, VirtualServer,
 };
 use super::naming::NamedServer;
 use crate::balance::{ClientLimits, EjectionPolicy, Quorum};
@@ -313,6 +313,11 @@ impl Table<'_> {
                     self.say("script has other arguments".into(), Effect::Now);
                 }
                 self.key("misc_dynamic", misc_dynamic, &after.misc_dynamic);
+            }
+            (CheckKind::Gsi(before), CheckKind::Gsi(after)) => {
+                let GsiCheck { credential, virtual_name } = before;
+                self.key("credential", credential, &after.credential);
+                self.key("virtual_name", virtual_name, &after.virtual_name);
             }
             _ => self.say(format!("type {} → {}", before.word(), after.word()), Effect::Now),
         }

@@ -3,7 +3,7 @@ mod availability;
 mod check;
 
 pub use self::availability::Availability;
-pub use self::check::{Account, Check, CheckKind, SampleFile, Script};
+pub use self::check::{Account, Check, CheckKind, GsiCheck, SampleFile, Script};
 use super::error::TooFewDescriptors;
 use super::naming::NamedServer;
 use crate::balance::{ClientLimits, LbAlgo};

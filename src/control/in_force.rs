@@ -2,7 +2,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::checker::Probe;
+use crate::checker::{GsiProbe, Probe};
 use crate::config::{self, Change, Model, diff};
 use crate::proxy::{Generation, Service};
 
@@ -55,13 +55,21 @@ impl InForce {
 
 fn probes_of(config: &config::VirtualServer, service: &Service) -> Vec<Probe> {
     let servers = service.virtual_server.real_servers().iter().zip(&config.real_servers);
-    let probe = |((server, of_server), connector): ((&Arc<_>, &config::RealServer), &Option<_>)| Probe {
-        virtual_server: config.name.clone(),
-        server: Arc::clone(server),
-        check: config.check_of(of_server).clone(),
-        greeting_timeout: config.greeting_timeout,
-        proxy_protocol: of_server.send_proxy_protocol,
-        tls: connector.clone(),
+    let gsi = |place: usize| {
+        let termination = service.gsi.as_ref()?;
+        Some(GsiProbe { acceptor: Arc::clone(&termination.acceptor), expected: termination.expected(place) })
     };
-    servers.zip(&service.connectors).map(probe).collect()
+    let probe =
+        |(place, ((server, of_server), connector)): (usize, ((&Arc<_>, &config::RealServer), &Option<_>))| {
+            Probe {
+                virtual_server: config.name.clone(),
+                server: Arc::clone(server),
+                check: config.check_of(of_server).clone(),
+                greeting_timeout: config.greeting_timeout,
+                proxy_protocol: of_server.send_proxy_protocol,
+                tls: connector.clone(),
+                gsi: gsi(place),
+            }
+        };
+    servers.zip(&service.connectors).enumerate().map(probe).collect()
 }

@@ -1,6 +1,7 @@
 //! What `gridfront status` shows.
 mod admittance;
 mod availability;
+mod server_certificate;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use admittance::AdmittanceStatus;
 
 pub use self::availability::{EjectionStatus, QuorumStatus};
+pub use self::server_certificate::ServerCertificateStatus;
 use super::in_force::InForce;
 use super::names::NameStatus;
 use super::reload::Refused;
@@ -195,6 +197,9 @@ pub struct RealServerStatus {
     /// The last check; `None` before the first.
     #[serde(default)]
     pub check: Option<CheckStatus>,
+    /// For GSI, as a `gsi` check has seen it; `None` where there is none.
+    #[serde(default)]
+    pub certificate: Option<ServerCertificateStatus>,
     #[serde(default)]
     pub checks_passed: u64,
     #[serde(default)]
@@ -399,6 +404,7 @@ impl RealServerStatus {
             relayed_bytes_out: stats.relayed_to_client.load(Relaxed),
             data_failures: stats.data_failures.load(Relaxed),
             check: server.last_check().map(|last| CheckStatus::of(last, now)),
+            certificate: server.certificate().map(ServerCertificateStatus::from),
             checks_passed,
             checks_failed,
             checks_busy,
@@ -539,6 +545,9 @@ impl fmt::Display for VirtualServerStatus {
             if let Some(check) = &server.check {
                 let CheckStatus { result, found, ms, ago_s } = check;
                 writeln!(f, "  {:width$}  check {result} in {ms:.0} ms, {ago_s} s ago: {found}", "")?;
+            }
+            if let Some(certificate) = &server.certificate {
+                writeln!(f, "  {:width$}  {certificate}", "")?;
             }
             let of_check = server.check.as_ref().map(|check| &check.found);
             if let Some(reason) = server.reason.as_ref().filter(|reason| Some(*reason) != of_check) {

@@ -12,6 +12,7 @@ mod command_class;
 mod command_filter;
 mod greeting;
 mod line;
+mod offer;
 mod own_ports;
 mod passive;
 mod policy;
@@ -25,6 +26,7 @@ pub use command_class::{CommandClass, CommandTally};
 pub use command_filter::{CommandFilter, FilterError, FilterVerdict, KNOWN_SITE_COMMANDS, KNOWN_VERBS};
 pub use greeting::{Greeting, GreetingError};
 pub use line::{HELD_LINE, LineSplitter, LineTooLong, MAX_LINE, Piece};
+pub use offer::{features_before_login, help_before_login};
 pub use own_ports::OwnPorts;
 pub use passive::{
     AddressList, DataAddresses, Extended, find_extended, find_host_port, parse_eprt, parse_port, parse_spor,

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use super::admittance::RefusalReason;
 use super::arrival::Arrival;
 use super::control_stream::ControlStream;
-use super::gsi::{self, ServerLoginError, Termination, User};
+use super::gsi::{Termination, User};
 use super::listener::Entrance;
 use super::queueing::PlaceSeeker;
 use super::service::Service;
@@ -28,8 +28,9 @@ use super::{journal, now};
 use crate::balance::{NoServer, Placement, QueueFull, Tried};
 use crate::config::ServerTlsMode;
 use crate::proto::ftp::{Ending, Greeting, ReplyCode};
+use crate::proto::gsi::ChannelEnd;
 use crate::sys;
-use crate::tls::Connector;
+use crate::tls::{self, Connector, Protected};
 
 /// How long a server that is left before the session began may take to take the QUIT.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
@@ -270,10 +271,19 @@ async fn log_in(
 ) -> Result<Greeted, AttemptError> {
     let Greeted { mut stream, leg, rest, .. } = greeted;
     let plain = stream.take_plain().filter(|_| rest.is_empty());
-    let plain = plain.ok_or_else(|| AttemptError::NotLoggedIn("it said more than its greeting".into()))?;
-    let protected = gsi::log_in(plain, termination, place, user).await;
-    let protected =
-        protected.map_err(|error: ServerLoginError| AttemptError::NotLoggedIn(error.to_string()))?;
+    let mut plain =
+        plain.ok_or_else(|| AttemptError::NotLoggedIn("it said more than its greeting".into()))?;
+    let login = tls::log_in(&mut plain, termination.initiator(place, user), termination.workshop.crypto());
+    let (established, read) = match login.await.result {
+        Ok(established) => established,
+        Err(error) => {
+            // It has room for one line, or is gone.
+            let _ = plain.try_write(b"QUIT\r\n");
+            return Err(AttemptError::NotLoggedIn(error.to_string()));
+        }
+    };
+    let protected = Protected::new(plain, established.channel, ChannelEnd::Client, &read);
+    let protected = protected.map_err(|error| AttemptError::NotLoggedIn(error.to_string()))?;
     // The door has greeted already.
     Ok(Greeted { stream: protected.into(), leg, greeting: Vec::new(), rest })
 }

@@ -9,8 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{Accept, TlsStream};
 
-use super::protected::Protected;
-use crate::tls::{Acceptor, SessionConnector};
+use crate::tls::{Acceptor, Protected, SessionConnector};
 
 /// See the module's text. What TLS needs is on the heap, for most sessions have none; two variants take no more room than
 /// the connection alone.

@@ -1,15 +1,13 @@
 //! GSI that ends at the door: the client's session, the delegated credential, and the login with it at a real server.
 //!
 //! ```text
-//!   client ─ AUTH, ADAT ─▶ reception ─▶ 235 ─ USER ─▶ approach ─▶ server_login ─ AUTH, ADAT ─▶ real server
+//!   client ─ AUTH, ADAT ─▶ reception ─▶ 235 ─ USER ─▶ approach ─▶ tls::log_in ─ AUTH, ADAT ─▶ real server
 //!                             │  ▲                                   │
 //!                     crypto_pool  key_pool                     crypto_pool
 //! ```
 mod crypto_pool;
 mod key_pool;
-mod lines;
 mod reception;
-mod server_login;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -19,11 +17,10 @@ use rustls::pki_types::UnixTime;
 
 pub(super) use crypto_pool::CryptoPool;
 pub(crate) use key_pool::KeyPool;
-pub(super) use reception::{Reception, ReceptionError, receive};
-pub(super) use server_login::{ServerLoginError, log_in};
+pub(super) use reception::{Offer, Reception, ReceptionError, receive};
 
 use crate::config;
-use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer, HostNames};
+use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer, HostNames, InitiatorConfig};
 use crate::tls::{self, GsiAcceptor};
 
 /// What a virtual server that ends GSI needs.
@@ -61,7 +58,7 @@ impl Termination {
 
     /// Who the real server at that place has to be. With one certificate for all, it shows the name of the virtual one. The sorry
     /// server cannot be anybody.
-    fn expected(&self, place: usize) -> ExpectedPeer {
+    pub(crate) fn expected(&self, place: usize) -> ExpectedPeer {
         let Some(server) = self.servers.get(place) else { return ExpectedPeer::Host(HostNames::default()) };
         if let Some(subject) = &server.subject {
             return ExpectedPeer::Identity(subject.clone());
@@ -69,6 +66,11 @@ impl Termination {
         let names = std::iter::once(server.name.clone()).chain(self.acceptor.host_names()).collect();
         let address = server.name.parse().unwrap_or(server.address);
         ExpectedPeer::Host(HostNames { names, address: Some(address) })
+    }
+
+    /// For a login of this user at the real server of that place.
+    pub(super) fn initiator(&self, place: usize, user: &User) -> InitiatorConfig {
+        self.acceptor.initiator(&user.delegated, self.expected(place))
     }
 }
 

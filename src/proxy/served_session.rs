@@ -17,13 +17,13 @@ use super::approach::{ApproachError, approach, within};
 use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
 use super::control_stream::ControlStream;
-use super::gsi::{self, Reception, ReceptionError};
+use super::gsi::{self, Offer, Reception, ReceptionError};
 use super::listener::Entrance;
 use super::relay::Lingering;
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
 use super::{journal, now, tally};
-use crate::balance::ClientSession;
+use crate::balance::{ClientSession, LoginVerdict};
 use crate::sys::socket::turn_away;
 
 /// A session that is being served; as a future it completes when the session is over.
@@ -134,7 +134,8 @@ async fn begin(
         let mut user = None;
         let mut unread = Vec::new();
         if let (Some(termination), Entrance::Clear) = (&service.gsi, entrance) {
-            let received = gsi::receive(&mut client, termination);
+            let offer = Offer { servers: &service.virtual_server, policy: &service.policy };
+            let received = gsi::receive(&mut client, termination, &offer);
             let received = within(&registration, service.timeouts.login, received).await;
             let received = received.unwrap_or(Err(ReceptionError::TooSlow(service.timeouts.login)));
             let Reception { user: known, unread: said } = received?;
@@ -161,6 +162,12 @@ async fn begin(
         Err(Refusal::Gsi(refusal)) => {
             service.lasting.tally.refused(tally::Refusal::Gsi);
             journal::not_received(&service, arrival.client, &refusal);
+            if refusal.may_be_guess()
+                && let LoginVerdict::Banned { client, rule } =
+                    service.admittance.handle_failed_login(arrival.client.ip(), now())
+            {
+                journal::banned(&service, client, &rule);
+            }
             let _ = timeout(CLOSING_FOR, say_last(&mut client, &refusal.reply())).await;
             None
         }

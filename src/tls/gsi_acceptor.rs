@@ -94,6 +94,17 @@ impl GsiAcceptor {
         }
     }
 
+    /// For one check of a real server, as this robot, or as the door itself. The server gets nothing to act with.
+    pub fn check_initiator(&self, robot: Option<Credential>, expected: ExpectedPeer) -> InitiatorConfig {
+        InitiatorConfig {
+            provider: provider(),
+            credential: robot.unwrap_or_else(|| self.shown.load().credential.clone()),
+            trust: self.trust.store(),
+            expected,
+            delegates: false,
+        }
+    }
+
     /// Whether it was opened with these files.
     #[must_use]
     pub fn is_of(&self, files: &config::Gsi) -> bool {
@@ -123,6 +134,20 @@ impl GsiAcceptor {
         notices.extend(self.trust.look(now).map(GsiNotice::Trust));
         notices
     }
+}
+
+/// Reads a credential from one file, as proxies are kept: certificate, key, and the certificates above it.
+///
+/// # Errors
+///
+/// What makes it useless.
+pub fn read_robot_credential(file: &Path) -> Result<Credential, CredentialProblem> {
+    let key = PrivateKey::from_der(&private_key(file)?).map_err(|error| {
+        problem(file, error.to_string(), "put the key of the first certificate there, as PEM")
+    })?;
+    Credential::new(certificates(file)?, key).map_err(|error| {
+        problem(file, error.to_string(), "put the robot's certificate first, then its key, then its chain")
+    })
 }
 
 /// A problem with one file of the directory.

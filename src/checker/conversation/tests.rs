@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::balance::{RealServer, RealServerSpec};
+use crate::balance::{Capabilities, Observation, RealServer, RealServerSpec};
 use crate::config::Account;
 use crate::proto::proxy_protocol::Version;
 
@@ -117,7 +117,7 @@ fn check(kind: CheckKind) -> Check {
 
 fn course(check: &Check) -> Course<'_> {
     let server = SocketAddr::from(([127, 0, 0, 1], 1));
-    Course { check, server, greeting_timeout: PATIENCE, start: Instant::now() }
+    Course { check, server, greeting_timeout: PATIENCE, start: Instant::now(), capabilities: None }
 }
 
 /// What comes of a conversation with a server that takes these steps, and what it was told.
@@ -188,6 +188,7 @@ fn probe(address: SocketAddr, kind: CheckKind) -> Arc<Probe> {
         greeting_timeout: Duration::from_secs(10),
         proxy_protocol: None,
         tls: None,
+        gsi: None,
     })
 }
 
@@ -310,4 +311,39 @@ async fn a_password_is_sent_to_the_server_and_told_nobody_else() {
     let steps = [GREETS, Hear("USER alice"), WANTS, Hear("PASS secret"), Close];
     let (verdict, _) = rehearse(&CheckKind::Login(account), &steps).await;
     assert!(!says(verdict).contains("secret"));
+}
+
+/// What a check has seen of a server that greets, answers so and takes the QUIT.
+async fn look(answers: &[Step]) -> (Verdict, Observation<Capabilities>) {
+    let (ours, theirs) = duplex(256);
+    let check = check(CheckKind::Ftp);
+    let seen = Seen::default();
+    let course = Course { capabilities: Some(&seen), ..course(&check) };
+    let steps = [&[Say("220 ready\r\n"), Hear("FEAT")], answers].concat();
+    let ((verdict, _), _) = tokio::join!(converse(ours, &course, None), serve(theirs, &steps));
+    (verdict, seen.into_observation())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_can_do_is_seen_and_never_a_fault() {
+    let seen = |features: &[&str], commands: &[&str]| {
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        Observation::Seen(Capabilities { features: owned(features), commands: owned(commands) })
+    };
+    let features = Say("211-Extensions\r\n SIZE\r\n MLST Type*;\r\n211 End.\r\n");
+    #[rustfmt::skip]
+    let table: &[(&[Step], Observation<Capabilities>)] = &[
+        (&[features, Hear("HELP"), Say("214-These:\r\n    PWD     SIZE\r\n214 End\r\n"), Part],
+         seen(&["SIZE", "MLST Type*;"], &["PWD", "SIZE"])),
+        (&[features, Hear("HELP"), Say("502 No.\r\n"), Part],  seen(&["SIZE", "MLST Type*;"], &[])),
+        (&[Say("211 nothing\r\n"), Hear("HELP"), Say("502 No.\r\n"), Part], seen(&[], &[])),
+        (&[Say("530 Must perform GSSAPI authentication.\r\n"), Part], Observation::NotLookedAt),
+        (&[Part],  Observation::AsBefore),
+        (&[Close], Observation::AsBefore),
+    ];
+    for (answers, expected) in table {
+        let (verdict, observed) = look(answers).await;
+        assert!(verdict.is_ok(), "{answers:?}: {verdict:?}");
+        assert_eq!(&observed, expected, "{answers:?}");
+    }
 }

@@ -32,6 +32,7 @@ fn site(lines: &str, misc_dynamic: bool, max_time: Duration) -> (TempDir, Arc<Pr
         greeting_timeout: Duration::from_secs(10),
         proxy_protocol: None,
         tls: None,
+        gsi: None,
     };
     (directory, Arc::new(probe))
 }

@@ -125,6 +125,7 @@ async fn check_over(ip: &str, stub: Stub, file: SampleFile, max_time: Duration) 
         greeting_timeout: Duration::from_secs(10),
         proxy_protocol: None,
         tls: None,
+        gsi: None,
     };
     let (finding, ()) = tokio::join!(attempt(Arc::new(probe)), serve(listener, stub));
     finding

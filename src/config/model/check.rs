@@ -36,6 +36,17 @@ pub enum CheckKind {
     Transfer(Account, SampleFile),
     /// What a program of the site's says.
     Script(Script),
+    /// That it takes a GSI handshake, and with which certificate.
+    Gsi(GsiCheck),
+}
+
+/// A GSI handshake that is tried.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct GsiCheck {
+    /// A robot's certificate, key and chain in one PEM file; the door's own credential when not set.
+    pub credential: Option<PathBuf>,
+    /// The name that clients use, which the server's certificate is to carry; one of the door's own when not set.
+    pub virtual_name: Option<String>,
 }
 
 /// Who logs in.
@@ -79,6 +90,7 @@ impl CheckKind {
             Self::Login(_) => "login",
             Self::Transfer(..) => "transfer",
             Self::Script(_) => "script",
+            Self::Gsi(_) => "gsi",
         }
     }
 }

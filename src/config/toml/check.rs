@@ -1,9 +1,10 @@
 //! `[virtual_server.check]`, and `check` of a real server, which says only what is different there.
+use super::tls::{absolute_path, certificate_name};
 use super::virtual_server::CHECK;
 use super::{SHORTEST, duration};
 use crate::config::address::Refusal;
 use crate::config::error::{Findings, shown};
-use crate::config::model::{Account, Check, CheckKind, SampleFile, Script};
+use crate::config::model::{Account, Check, CheckKind, GsiCheck, SampleFile, Script};
 use crate::config::reader::{Field, Kind, Section};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +27,7 @@ const MAX_SCRIPT_WORDS: usize = 256;
 const MAX_SAMPLE_SIZE: u64 = 1 << 30;
 
 /// The words of `type`, and the keys that mean something only with some of them.
-const TYPES: &[&str] = &["tcp", "ftp", "login", "transfer", "script"];
+const TYPES: &[&str] = &["tcp", "ftp", "login", "gsi", "transfer", "script"];
 const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
     ("user", &["login", "transfer"]),
     ("password", &["login", "transfer"]),
@@ -35,15 +36,22 @@ const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
     ("checksum", &["transfer"]),
     ("script", &["script"]),
     ("misc_dynamic", &["script"]),
+    ("credential", &["gsi"]),
+    ("virtual_name", &["gsi"]),
 ];
 
-/// Reads a table of either kind; what it leaves out is as in `default`.
-pub(super) fn read_check(section: &Section<'_>, default: &Check, findings: &Findings) -> Check {
+/// Reads a table of either kind; what it leaves out is as in `default`. `ends_gsi` is whether GSI ends at the door.
+pub(super) fn read_check(
+    section: &Section<'_>,
+    default: &Check,
+    ends_gsi: bool,
+    findings: &Findings,
+) -> Check {
     let tries = |key, lowest, default| {
         section.field(key).and_then(|field| field.number(&(lowest..=MAX_TRIES))).unwrap_or(default)
     };
     Check {
-        kind: read_kind(section, &default.kind, findings),
+        kind: read_kind(section, &default.kind, ends_gsi, findings),
         delay_loop: duration(section, "delay_loop", SHORTEST_DELAY_LOOP, default.delay_loop),
         connect_timeout: duration(section, "connect_timeout", SHORTEST, default.connect_timeout),
         max_time: duration(section, "max_time", SHORTEST, default.max_time),
@@ -58,10 +66,10 @@ pub(super) fn read_check(section: &Section<'_>, default: &Check, findings: &Find
     }
 }
 
-fn read_kind(section: &Section<'_>, default: &CheckKind, findings: &Findings) -> CheckKind {
+fn read_kind(section: &Section<'_>, default: &CheckKind, ends_gsi: bool, findings: &Findings) -> CheckKind {
     let word = match section.field("type") {
         None => default.word().to_owned(),
-        Some(field) => match field.word::<String>(TYPES, &["gsi"]) {
+        Some(field) => match field.word::<String>(TYPES, &[]) {
             Some(word) => word,
             // Which of the other keys are meant is not known.
             None => return CheckKind::default(),
@@ -76,6 +84,16 @@ fn read_kind(section: &Section<'_>, default: &CheckKind, findings: &Findings) ->
             read_file(section, default, findings),
         ),
         "script" => CheckKind::Script(read_script(section, default, findings)),
+        "gsi" => {
+            if !ends_gsi {
+                findings.error(
+                    section.field("type").map_or(section.at, |field| field.at),
+                    "`type = \"gsi\"` has no authorities to trust and no credential",
+                    "add `[virtual_server.gsi]` with `mode = \"terminate\"`, or use `type = \"ftp\"`",
+                );
+            }
+            CheckKind::Gsi(read_gsi(section, default))
+        }
         _ => CheckKind::Ftp,
     }
 }
@@ -97,7 +115,7 @@ fn read_account(section: &Section<'_>, default: &CheckKind, findings: &Findings)
     let (user, password) = (section.field("user"), section.field("password"));
     let inherited = match default {
         CheckKind::Login(account) | CheckKind::Transfer(account, _) => account.clone(),
-        CheckKind::Tcp | CheckKind::Ftp | CheckKind::Script(_) => Account::default(),
+        CheckKind::Tcp | CheckKind::Ftp | CheckKind::Script(_) | CheckKind::Gsi(_) => Account::default(),
     };
     let name = user.and_then(|field| field.parsed(word));
     if let Some(name) = &name
@@ -136,6 +154,19 @@ fn read_file(section: &Section<'_>, default: &CheckKind, findings: &Findings) ->
         path: file.and_then(|field| field.parsed(word)).unwrap_or(inherited.path),
         size: section.field("size").and_then(|field| field.number(&(0..=MAX_SAMPLE_SIZE))).or(inherited.size),
         adler32: section.field("checksum").and_then(|field| field.parsed(adler32)).or(inherited.adler32),
+    }
+}
+
+fn read_gsi(section: &Section<'_>, default: &CheckKind) -> GsiCheck {
+    let inherited = match default {
+        CheckKind::Gsi(check) => check.clone(),
+        _ => GsiCheck::default(),
+    };
+    let credential = section.field("credential").and_then(|field| field.parsed(absolute_path));
+    let virtual_name = section.field("virtual_name").and_then(|field| field.parsed(certificate_name));
+    GsiCheck {
+        credential: credential.or(inherited.credential),
+        virtual_name: virtual_name.or(inherited.virtual_name),
     }
 }
 

@@ -53,7 +53,12 @@ enum Location {
     Name(Question),
 }
 
-pub(super) fn read_real_servers(section: &Section<'_>, check: &Check, findings: &Findings) -> RealServers {
+pub(super) fn read_real_servers(
+    section: &Section<'_>,
+    check: &Check,
+    ends_gsi: bool,
+    findings: &Findings,
+) -> RealServers {
     let Some(field) = section.field("real_server") else {
         findings.error(
             section.at,
@@ -69,7 +74,7 @@ pub(super) fn read_real_servers(section: &Section<'_>, check: &Check, findings: 
     let mut servers = RealServers { written: sections.len(), ..RealServers::default() };
     for (position, section) in sections.iter().enumerate() {
         let location = read_location(section, findings);
-        let (server, places) = read_real_server(section, location.as_ref(), check, findings);
+        let (server, places) = read_real_server(section, location.as_ref(), check, ends_gsi, findings);
         match location {
             Some(Location::Address(_)) => {
                 servers.addressed.push(server);
@@ -120,6 +125,7 @@ fn read_real_server(
     section: &Section<'_>,
     location: Option<&Location>,
     check: &Check,
+    ends_gsi: bool,
     findings: &Findings,
 ) -> (RealServer, RealServerPlaces) {
     let name_field = section.field("name");
@@ -166,7 +172,7 @@ fn read_real_server(
         check: section
             .field("check")
             .and_then(|field| field.section(&SERVER_CHECK, &KINDS))
-            .map(|section| read_check(&section, check, findings)),
+            .map(|section| read_check(&section, check, ends_gsi, findings)),
     };
     let places = RealServerPlaces {
         header: section.at,

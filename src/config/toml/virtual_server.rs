@@ -69,6 +69,8 @@ pub(super) const CHECK: Kind = Kind {
         "checksum",
         "script",
         "misc_dynamic",
+        "credential",
+        "virtual_name",
         "delay_loop",
         "connect_timeout",
         "max_time",
@@ -105,13 +107,14 @@ pub(super) fn read_virtual_server(
     if let Some(field) = section.field("forwarding") {
         field.word::<String>(&["proxy"], &["dr"]);
     }
+    let gsi = section.field("gsi").and_then(|field| field.section(&GSI, &KINDS));
+    let termination = gsi.as_ref().and_then(|gsi| read_gsi(gsi, findings));
+    let ends_gsi = termination.is_some();
     let check = section
         .field("check")
         .and_then(|field| field.section(&CHECK, &KINDS))
-        .map_or_else(Check::default, |check| read_check(&check, &default.check, findings));
-    let real_servers = read_real_servers(section, &check, findings);
-    let gsi = section.field("gsi").and_then(|field| field.section(&GSI, &KINDS));
-    let termination = gsi.as_ref().and_then(|gsi| read_gsi(gsi, findings));
+        .map_or_else(Check::default, |check| read_check(&check, &default.check, ends_gsi, findings));
+    let real_servers = read_real_servers(section, &check, ends_gsi, findings);
     let (tls, tls_places) = section
         .field("tls")
         .and_then(|field| field.section(&DOOR_TLS, &KINDS))

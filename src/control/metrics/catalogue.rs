@@ -175,6 +175,16 @@ pub const CATALOGUE: &[Family] = &[
         "Health checks that were made.",
     ),
     histogram("gridfront_check_duration_seconds", OF_SERVER, "How long health checks took."),
+    gauge(
+        "gridfront_real_server_certificate_not_after_timestamp_seconds",
+        OF_SERVER,
+        "When its certificate for GSI expires, as a gsi check has seen it, in seconds since 1970; 0 where none has.",
+    ),
+    gauge(
+        "gridfront_real_server_certificate_name_mismatch",
+        OF_SERVER,
+        "1 while its certificate for GSI does not carry the name that clients use.",
+    ),
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {

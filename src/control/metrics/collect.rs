@@ -141,6 +141,11 @@ fn real_server(of: &Of, server: &RealServer) {
         of.with(&[("outcome", outcome)]).load("gridfront_checks_total", count);
     }
     of.histogram("gridfront_check_duration_seconds", &stats.check_times);
+    let certificate = server.certificate();
+    let not_after = certificate.as_ref().map_or(Duration::ZERO, |seen| seen.not_after);
+    of.time("gridfront_real_server_certificate_not_after_timestamp_seconds", UNIX_EPOCH + not_after);
+    let lacks_name = certificate.is_some_and(|seen| seen.missing_name.is_some());
+    of.flag("gridfront_real_server_certificate_name_mismatch", lacks_name);
 }
 
 impl Of {

@@ -125,6 +125,12 @@ impl CommandFilter {
         }
     }
 
+    /// Whether a client's verb, in any case, is denied.
+    #[must_use]
+    pub fn denies_verb(&self, verb: &[u8]) -> bool {
+        self.verbs.iter().any(|denied| verb.eq_ignore_ascii_case(denied.as_bytes()))
+    }
+
     /// Adds a rule: `DELE`, or `SITE CHMOD`, in any case. Gives it back as it is understood.
     ///
     /// # Errors

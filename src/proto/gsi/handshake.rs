@@ -178,6 +178,11 @@ impl Handshake {
         }
     }
 
+    /// Who keeps what the other end has shown.
+    pub(super) fn verifier(&self) -> Arc<PeerVerifier> {
+        Arc::clone(&self.verifier)
+    }
+
     pub(super) fn into_stream(self) -> TokenStream {
         if let Some(shown) = &self.shown {
             shown.forget();

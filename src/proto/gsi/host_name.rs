@@ -41,6 +41,11 @@ impl HostNames {
         if hosts.iter().any(is_meant) { Ok(()) } else { Err(self.mismatch(&hosts)) }
     }
 
+    /// Whether a certificate is for the holder of one of the names, or of the address.
+    pub fn cover(&self, certificate: &Certificate) -> bool {
+        self.check(certificate).is_ok()
+    }
+
     /// The hosts that a certificate names, as it names them; nothing where its names cannot be read.
     pub fn of(certificate: &Certificate) -> Vec<String> {
         Self::default().hosts(certificate).unwrap_or_default().unwrap_or_default()

@@ -2,12 +2,16 @@
 //!
 //! Globus servers treat the tokens of either version of TLS alike: whoever has something to send sends it and waits. So a handshake that
 //! ends with a token of ours (TLS 1.3) is followed by one of the server's that says nothing, and only then comes the flag.
+use std::sync::Arc;
+
 use rustls::pki_types::UnixTime;
 
+use super::certificate::Certificate;
 use super::channel::Channel;
 use super::delegation::{DELEGATES, DELEGATES_NOT, IssueError, PublicKeyRequest, RequestError, issue};
 use super::handshake::{Handshake, HandshakeError, InitiatorConfig};
 use super::path::VerifiedPath;
+use super::peer_verifier::PeerVerifier;
 
 /// A session with a real server.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ pub enum InitiateError {
 #[derive(Debug)]
 pub struct Initiator {
     config: InitiatorConfig,
+    verifier: Arc<PeerVerifier>,
     state: State,
 }
 
@@ -65,7 +70,13 @@ impl Initiator {
     pub fn new(config: InitiatorConfig, now: UnixTime) -> Result<(Self, Vec<u8>), InitiateError> {
         let mut handshake = Handshake::initiate(&config, now)?;
         let token = handshake.pending();
-        Ok((Self { config, state: State::Handshake(handshake) }, token))
+        let verifier = handshake.verifier();
+        Ok((Self { config, verifier, state: State::Handshake(handshake) }, token))
+    }
+
+    /// Takes the server's own certificate, once it was shown: whether it is believed is said by how the exchange ends.
+    pub fn take_certificate(&self) -> Option<Certificate> {
+        self.verifier.take_shown()
     }
 
     /// Takes the token of a `335` and gives the next one to send. A step costs up to two milliseconds of a core: the server's chain is

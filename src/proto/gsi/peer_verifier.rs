@@ -20,6 +20,8 @@ pub(super) struct PeerVerifier {
     expected: ExpectedPeer,
     algorithms: WebPkiSupportedAlgorithms,
     state: Mutex<State>,
+    /// What a server has shown, until somebody takes it.
+    shown: Mutex<Option<Certificate>>,
 }
 
 enum State {
@@ -35,7 +37,12 @@ impl PeerVerifier {
         expected: ExpectedPeer,
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Self {
-        Self { expected, algorithms, state: Mutex::new(State::Waiting(trust)) }
+        Self { expected, algorithms, state: Mutex::new(State::Waiting(trust)), shown: Mutex::new(None) }
+    }
+
+    /// Takes the certificate under the proxies of a server's chain, believed or not, once one was shown.
+    pub(super) fn take_shown(&self) -> Option<Certificate> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Takes what came of it, once a chain was shown.
@@ -148,6 +155,10 @@ impl ServerCertVerifier for PeerVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let certificates = std::iter::once(leaf).chain(others);
+        let mut certificates = certificates.filter_map(|der| Certificate::from_der(der).ok());
+        let shown = certificates.find(|certificate| certificate.proxy_cert_info().is_none());
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         self.verify(leaf, others, now).map(|()| ServerCertVerified::assertion())
     }
 

@@ -6,6 +6,8 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
+use crate::tls::Workers;
+
 /// Most threads; one for each processor up to that. More would only make sessions wait.
 const MAX_THREADS: usize = 4;
 
@@ -46,6 +48,12 @@ impl CryptoPool {
         };
         self.jobs.send(Box::new(job)).ok()?;
         done.await.ok()
+    }
+}
+
+impl Workers for CryptoPool {
+    async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.run(job).await
     }
 }
 

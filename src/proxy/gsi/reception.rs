@@ -6,12 +6,15 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::super::control_stream::ControlStream;
 use super::super::now;
-use super::super::protected::Protected;
-use super::lines::{self, Lines};
 use super::{Termination, User, date};
-use crate::proto::ftp::{Command, Ending, Verb};
-use crate::proto::gsi::adat;
-use crate::proto::gsi::{AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, NoDelegation};
+use crate::balance::VirtualServer;
+use crate::proto::ftp::{Command, Ending, SessionPolicy, Verb, features_before_login, help_before_login};
+use crate::proto::gsi::adat::{self, AdatError};
+use crate::proto::gsi::{
+    AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, ChannelError, HandshakeError, NoDelegation,
+    PathError, PeerError, Reason,
+};
+use crate::tls::{LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Protected};
 
 /// Commands before a login; whoever says more is no client.
 const MAX_COMMANDS: u32 = 100;
@@ -25,6 +28,7 @@ const NO_SUCH_MECHANISM: &[u8] = b"504 Only AUTH GSSAPI is available here.\r\n";
 const NO_ADAT_YET: &[u8] = b"503 ADAT comes after AUTH GSSAPI.\r\n";
 const GOODBYE: &[u8] = b"221 Goodbye.\r\n";
 const TOO_MANY: &[u8] = b"421 Too many commands before a login.\r\n";
+const LINE_TOO_LONG: &[u8] = b"500 Command line too long.\r\n";
 const OUT_OF_ORDER: &[u8] =
     b"421 Service not available: the front door is out of order; please try again later.\r\n";
 
@@ -41,8 +45,12 @@ pub(in crate::proxy) enum ReceptionError {
     /// It has gone, as clients do that only look whether somebody is there.
     #[error("the client has left before it was known")]
     Left,
-    #[error("GSI with the client: {0}")]
-    Refused(String),
+    #[error("GSI with the client: {cause}")]
+    Refused {
+        cause: String,
+        /// Whether somebody may be trying what gets in.
+        may_be_guess: bool,
+    },
     /// Known, and of no use.
     #[error("{identity} has handed over no credential: {reason}")]
     NoCredential { identity: String, reason: NoDelegation },
@@ -52,17 +60,38 @@ pub(in crate::proxy) enum ReceptionError {
     TooSlow(Duration),
     #[error("the connection has failed: {0}")]
     Lost(#[from] io::Error),
+    #[error("the client says what cannot be read: {0}")]
+    Unreadable(io::Error),
     #[error("the door's crypto threads do not answer")]
     NoCrypto,
 }
 
 impl ReceptionError {
+    /// Whether it counts for a ban, as a handshake does that a real server refuses. Who shows a certificate that has run out, or
+    /// does not want the door's, guesses at nothing.
+    pub(in crate::proxy) fn may_be_guess(&self) -> bool {
+        match self {
+            Self::Refused { may_be_guess, .. } => *may_be_guess,
+            Self::TooMany | Self::Unreadable(_) => true,
+            Self::Left | Self::NoCredential { .. } | Self::TooSlow(_) | Self::Lost(_) | Self::NoCrypto => {
+                false
+            }
+        }
+    }
+
     /// What the client is told, in whatever protection there is.
     pub(in crate::proxy) fn reply(&self) -> Vec<u8> {
         match self {
             // Whatever could be said has been.
             Self::Left | Self::Lost(_) => Vec::new(),
-            Self::Refused(cause) => adat::refusal(cause),
+            Self::Unreadable(error)
+                if error.get_ref().and_then(|inner| inner.downcast_ref::<ChannelError>()).is_some() =>
+            {
+                // As Globus servers do: who is not in the protection any more could not read it.
+                Vec::new()
+            }
+            Self::Unreadable(_) => LINE_TOO_LONG.to_vec(),
+            Self::Refused { cause, .. } => adat::refusal(cause),
             Self::NoCredential { reason, .. } => format!(
                 "530-Login incorrect. : {reason}.\r\n530 The door logs in at the server with a delegated credential.\r\n"
             )
@@ -74,19 +103,84 @@ impl ReceptionError {
     }
 }
 
+impl From<AcceptError> for ReceptionError {
+    fn from(error: AcceptError) -> Self {
+        let may_be_guess = match &error {
+            AcceptError::Handshake(HandshakeError::Peer(PeerError::Path(PathError { reason, .. }))) => {
+                !matches!(reason, Reason::Expired { .. } | Reason::NotYetValid { .. })
+            }
+            AcceptError::Handshake(HandshakeError::Alert(_)) | AcceptError::Request => false,
+            _ => true,
+        };
+        Self::Refused { cause: error.to_string(), may_be_guess }
+    }
+}
+
+impl From<AdatError> for ReceptionError {
+    fn from(error: AdatError) -> Self {
+        Self::Refused { cause: error.to_string(), may_be_guess: true }
+    }
+}
+
+/// The next line, if the client is still there.
+async fn next(
+    lines: &mut Lines,
+    client: &mut ControlStream,
+    longest: usize,
+) -> Result<Vec<u8>, ReceptionError> {
+    match lines.next(client, longest).await {
+        Ok(Some(line)) => Ok(line),
+        Ok(None) => Err(ReceptionError::Left),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(ReceptionError::Unreadable(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the door says of itself where no server is chosen yet.
+pub(in crate::proxy) struct Offer<'s> {
+    pub(in crate::proxy) servers: &'s VirtualServer,
+    pub(in crate::proxy) policy: &'s SessionPolicy,
+}
+
+impl Offer<'_> {
+    fn features(&self) -> Vec<u8> {
+        features_before_login(self.policy, &self.servers.capabilities().unwrap_or_default().features)
+    }
+
+    /// `None` where no server has said what it takes.
+    fn help(&self) -> Option<Vec<u8>> {
+        let commands = self.servers.capabilities()?.commands;
+        (!commands.is_empty()).then(|| help_before_login(self.policy, &commands))
+    }
+
+    /// The answer to a command that has one before a login; `otherwise` to the others.
+    fn answer(&self, line: &[u8], otherwise: &[u8]) -> Vec<u8> {
+        let verb = line.trim_ascii().split(|&byte| byte == b' ').next().unwrap_or_default();
+        let verb =
+            |name: &[u8]| verb.eq_ignore_ascii_case(name) && !self.policy.denied_commands.denies_verb(name);
+        let answer = match () {
+            () if verb(b"FEAT") => Some(self.features()),
+            () if verb(b"HELP") => self.help(),
+            () => None,
+        };
+        answer.unwrap_or_else(|| otherwise.to_vec())
+    }
+}
+
 /// Greets, and goes as far as the client's USER. From 235 on the connection is protected.
 pub(in crate::proxy) async fn receive(
     client: &mut ControlStream,
     termination: &Termination,
+    offer: &Offer<'_>,
 ) -> Result<Reception, ReceptionError> {
     client.write_all(GREETING).await?;
     let mut lines = Lines::default();
-    let (accepted, handshake) = authenticate(client, &mut lines, termination).await?;
+    let (accepted, handshake) = authenticate(client, &mut lines, termination, offer).await?;
     let Accepted { channel, peer, delegated } = accepted;
     let stream = client.take_plain().ok_or(ReceptionError::Left)?;
     *client = Protected::new(stream, channel, ChannelEnd::Server, &lines.into_rest())?.into();
     let mut lines = Lines::default();
-    let line = name_user(client, &mut lines).await?;
+    let line = name_user(client, &mut lines, offer).await?;
     let identity = peer.identity();
     let delegated = delegated
         .map_err(|reason| ReceptionError::NoCredential { identity: identity.as_str().to_owned(), reason })?;
@@ -99,18 +193,18 @@ async fn authenticate(
     client: &mut ControlStream,
     lines: &mut Lines,
     termination: &Termination,
+    offer: &Offer<'_>,
 ) -> Result<(Accepted, Duration), ReceptionError> {
     let mut exchange = None;
     let (mut exchanges, mut tokens) = (0, 0);
     for _ in 0..MAX_COMMANDS {
         let longest = match (&exchange, tokens) {
-            (None, _) => lines::COMMAND,
-            (Some(_), 0) => lines::FIRST_TOKEN,
-            (Some(_), _) => lines::TOKEN,
+            (None, _) => LONGEST_COMMAND,
+            (Some(_), 0) => LONGEST_FIRST_TOKEN,
+            (Some(_), _) => LONGEST_TOKEN,
         };
-        let Some(line) = lines.next(client, longest).await? else { return Err(ReceptionError::Left) };
+        let line = next(lines, client, longest).await?;
         let command = Command::parse(&line);
-        let refused = |error: AcceptError| ReceptionError::Refused(error.to_string());
         match command.verb {
             Verb::Quit => {
                 client.write_all(GOODBYE).await?;
@@ -122,7 +216,7 @@ async fn authenticate(
             Verb::Auth if exchanges == MAX_EXCHANGES => return Err(ReceptionError::TooMany),
             Verb::Auth => {
                 (exchanges, tokens) = (exchanges + 1, 0);
-                exchange = Some((termination.acceptor.accept(date()).map_err(refused)?, now()));
+                exchange = Some((termination.acceptor.accept(date())?, now()));
                 client.write_all(adat::AUTH_ACCEPTED).await?;
             }
             Verb::Adat => {
@@ -130,10 +224,9 @@ async fn authenticate(
                     client.write_all(NO_ADAT_YET).await?;
                     continue;
                 };
-                let token = adat::parse_command(&line);
-                let token = token.map_err(|error| ReceptionError::Refused(error.to_string()))?;
+                let token = adat::parse_command(&line)?;
                 let (acceptor, step) = step(acceptor, token, termination).await?;
-                match step.map_err(refused)? {
+                match step? {
                     AcceptStep::Reply(token) => {
                         exchange = Some((acceptor, since));
                         tokens += 1;
@@ -147,7 +240,7 @@ async fn authenticate(
                     AcceptStep::KeyWanted => return Err(ReceptionError::NoCrypto),
                 }
             }
-            _ => client.write_all(AUTHENTICATE_FIRST).await?,
+            _ => client.write_all(&offer.answer(&line, AUTHENTICATE_FIRST)).await?,
         }
     }
     Err(ReceptionError::TooMany)
@@ -177,9 +270,13 @@ async fn step(
 }
 
 /// The client's USER, which is where a real server is chosen.
-async fn name_user(client: &mut ControlStream, lines: &mut Lines) -> Result<Vec<u8>, ReceptionError> {
+async fn name_user(
+    client: &mut ControlStream,
+    lines: &mut Lines,
+    offer: &Offer<'_>,
+) -> Result<Vec<u8>, ReceptionError> {
     for _ in 0..MAX_COMMANDS {
-        let Some(line) = lines.next(client, lines::TOKEN).await? else { return Err(ReceptionError::Left) };
+        let line = next(lines, client, LONGEST_TOKEN).await?;
         match Command::parse(&line).verb {
             Verb::User => return Ok(line),
             Verb::Quit => {
@@ -187,7 +284,7 @@ async fn name_user(client: &mut ControlStream, lines: &mut Lines) -> Result<Vec<
                 client.flush().await?;
                 return Err(ReceptionError::Left);
             }
-            _ => client.write_all(LOG_IN_FIRST).await?,
+            _ => client.write_all(&offer.answer(&line, LOG_IN_FIRST)).await?,
         }
         client.flush().await?;
     }

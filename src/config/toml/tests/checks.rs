@@ -1,6 +1,6 @@
 //! `[virtual_server.check]` and what a real server changes of it.
 use super::*;
-use crate::config::{Account, SampleFile, Script};
+use crate::config::{Account, GsiCheck, SampleFile, Script};
 
 fn with_checks(of_all: &str, of_the_last: &str) -> String {
     let own = if of_the_last.is_empty() {
@@ -77,6 +77,35 @@ fn a_real_server_changes_what_it_says_and_no_more() {
     let own = model.virtual_servers[0].real_servers[1].check.clone().unwrap();
     assert_eq!((own.retry, own.delay_loop, own.rise), (7, Duration::from_secs(5), 1));
     assert_eq!(model.virtual_servers[0].check.retry, 3);
+}
+
+#[test]
+fn a_gsi_check_needs_gsi_that_ends_at_the_door_and_takes_a_robot() {
+    let ends = |check: &str| in_virtual_server(&format!("gsi.mode = 'terminate'\ncheck = {{ {check} }}"));
+    let kind = |check: &str| accepted(&ends(check)).model.virtual_servers[0].check.kind.clone();
+    assert_eq!(kind("type = 'gsi'"), CheckKind::Gsi(GsiCheck::default()));
+    let robot =
+        GsiCheck { credential: Some("/r.pem".into()), virtual_name: Some("gridftp.example.org".into()) };
+    assert_eq!(
+        kind("type = 'gsi', credential = '/r.pem', virtual_name = 'gridftp.example.org'"),
+        CheckKind::Gsi(robot.clone())
+    );
+    // A server changes what it says and no more.
+    let text = ends("type = 'gsi', credential = '/r.pem'")
+        + "[virtual_server.real_server.check]\nvirtual_name = 'gridftp.example.org'\n";
+    let model = accepted(&text).model;
+    let server = &model.virtual_servers[0];
+    assert_eq!(server.check_of(&server.real_servers[1]).kind, CheckKind::Gsi(robot));
+    assert_told(
+        &ends("type = 'gsi', credential = 'r.pem'"),
+        &["f:4:38: `r.pem` is not an absolute path; write one that begins with `/`"],
+    );
+    assert_told(
+        &with_checks("", "type = 'gsi'"),
+        &[
+            "f:9:8: `type = \"gsi\"` has no authorities to trust and no credential; add `[virtual_server.gsi]` with `mode = \"terminate\"`, or use `type = \"ftp\"`",
+        ],
+    );
 }
 
 #[test]

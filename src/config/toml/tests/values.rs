@@ -132,7 +132,7 @@ fn values_of_the_virtual_server_are_checked() {
         ),
         (
             "check.type = 'gsi'",
-            "f:3:14: `type = \"gsi\"` is not in this version; write \"tcp\", \"ftp\", \"login\", \"transfer\" or \"script\"",
+            "f:3:14: `type = \"gsi\"` has no authorities to trust and no credential; add `[virtual_server.gsi]` with `mode = \"terminate\"`, or use `type = \"ftp\"`",
         ),
         (
             "relay_ports = '52000'",

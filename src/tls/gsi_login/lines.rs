@@ -6,17 +6,17 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use crate::proto::gsi::adat;
 
 /// Longest line before a session that is a command alone.
-pub(super) const COMMAND: usize = 512;
+pub const LONGEST_COMMAND: usize = 512;
 /// Longest first token: a ClientHello. From the second on a client has shown that it speaks TLS.
-pub(super) const FIRST_TOKEN: usize = 16 * 1024;
+pub const LONGEST_FIRST_TOKEN: usize = 16 * 1024;
 /// Longest line that carries a token.
-pub(super) const TOKEN: usize = adat::MAX_TOKEN.div_ceil(3) * 4 + 64;
+pub const LONGEST_TOKEN: usize = adat::MAX_TOKEN.div_ceil(3) * 4 + 64;
 /// What is read at once, in bytes.
 const READ_SIZE: usize = 4096;
 
 /// What has arrived and was not used.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     bytes: Vec<u8>,
     /// Up to here no line ends.
     searched: usize,
@@ -24,7 +24,11 @@ pub(super) struct Lines {
 
 impl Lines {
     /// The next line with its end, which is not much longer than `longest`; `None` where the peer has closed.
-    pub(super) async fn next(
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or a line is longer ([`io::ErrorKind::InvalidData`]).
+    pub async fn next(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         longest: usize,
@@ -46,7 +50,9 @@ impl Lines {
         }
     }
 
-    pub(super) fn into_rest(self) -> Vec<u8> {
+    /// What has arrived behind the last line.
+    #[must_use]
+    pub fn into_rest(self) -> Vec<u8> {
         self.bytes
     }
 }

@@ -14,7 +14,7 @@ const READ_SIZE: usize = 8 * 1024;
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Protected {
+pub struct Protected {
     stream: TcpStream,
     lines: ProtectedLines,
     /// Read and unwrapped, not taken yet.
@@ -27,12 +27,11 @@ pub(super) struct Protected {
 
 impl Protected {
     /// `before` is what was read of the channel's lines already.
-    pub(super) fn new(
-        stream: TcpStream,
-        channel: Channel,
-        end: ChannelEnd,
-        before: &[u8],
-    ) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When that is none of the channel's lines.
+    pub fn new(stream: TcpStream, channel: Channel, end: ChannelEnd, before: &[u8]) -> io::Result<Self> {
         let mut protected = Self {
             stream,
             lines: ProtectedLines::new(channel, end),
@@ -44,7 +43,9 @@ impl Protected {
         Ok(protected)
     }
 
-    pub(super) fn tcp(&self) -> &TcpStream {
+    /// What is under the protection.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
         &self.stream
     }
 

@@ -8,10 +8,14 @@ use super::super::control_stream::ControlStream;
 use super::super::now;
 use super::super::protected::Protected;
 use super::lines::{self, Lines};
-use super::{Termination, User, date};
+use super::{GsiOutcome, Termination, date};
+use crate::balance::{IdentityRefusal, IdentitySession};
 use crate::proto::ftp::{Command, Ending, Verb};
 use crate::proto::gsi::adat;
-use crate::proto::gsi::{AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, NoDelegation};
+use crate::proto::gsi::{
+    AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, Delegated, DistinguishedName, HandshakeError,
+    NoDelegation,
+};
 
 /// Commands before a login; whoever says more is no client.
 const MAX_COMMANDS: u32 = 100;
@@ -29,10 +33,14 @@ const OUT_OF_ORDER: &[u8] =
     b"421 Service not available: the front door is out of order; please try again later.\r\n";
 
 /// A client at the door, logged in nowhere yet.
-pub(in crate::proxy) struct Reception {
-    pub(in crate::proxy) user: User,
+pub(super) struct Reception {
+    /// The right to act in its name.
+    pub(super) delegated: Delegated,
+    /// From AUTH to 235.
+    pub(super) handshake: Duration,
+    pub(super) counted: IdentitySession,
     /// Its USER, and what came behind it.
-    pub(in crate::proxy) unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
 }
 
 /// Why nobody came in.
@@ -41,8 +49,16 @@ pub(in crate::proxy) enum ReceptionError {
     /// It has gone, as clients do that only look whether somebody is there.
     #[error("the client has left before it was known")]
     Left,
+    #[error("the client has left in the midst of its GSI handshake")]
+    Abandoned,
     #[error("GSI with the client: {0}")]
     Refused(String),
+    /// Nobody vouches for it.
+    #[error("GSI with the client: {0}")]
+    Distrusted(String),
+    /// By the rules for users.
+    #[error(transparent)]
+    Identity(#[from] IdentityRefusal),
     /// Known, and of no use.
     #[error("{identity} has handed over no credential: {reason}")]
     NoCredential { identity: String, reason: NoDelegation },
@@ -61,8 +77,14 @@ impl ReceptionError {
     pub(in crate::proxy) fn reply(&self) -> Vec<u8> {
         match self {
             // Whatever could be said has been.
-            Self::Left | Self::Lost(_) => Vec::new(),
-            Self::Refused(cause) => adat::refusal(cause),
+            Self::Left | Self::Abandoned | Self::Lost(_) => Vec::new(),
+            Self::Refused(cause) | Self::Distrusted(cause) => adat::refusal(cause),
+            Self::Identity(IdentityRefusal::Denied { name, .. } | IdentityRefusal::NotAllowed { name }) => {
+                format!("530-Login incorrect. : {name} is not allowed to use this service.\r\n530 End.\r\n").into_bytes()
+            }
+            Self::Identity(IdentityRefusal::TooManySessions { name, .. }) => {
+                format!("421 Too many sessions of {name}; close one, or try again later.\r\n").into_bytes()
+            }
             Self::NoCredential { reason, .. } => format!(
                 "530-Login incorrect. : {reason}.\r\n530 The door logs in at the server with a delegated credential.\r\n"
             )
@@ -74,10 +96,30 @@ impl ReceptionError {
     }
 }
 
+impl ReceptionError {
+    /// What it counts as; nothing where nobody has tried.
+    pub(in crate::proxy) fn outcome(&self) -> Option<GsiOutcome> {
+        Some(match self {
+            Self::Left => return None,
+            Self::Abandoned | Self::Lost(_) => GsiOutcome::Abandoned,
+            Self::Refused(_) => GsiOutcome::Handshake,
+            Self::Distrusted(_) => GsiOutcome::Certificate,
+            Self::Identity(IdentityRefusal::TooManySessions { .. }) => GsiOutcome::TooManySessions,
+            Self::Identity(_) => GsiOutcome::Denied,
+            Self::NoCredential { .. } => GsiOutcome::NoDelegation,
+            Self::TooMany | Self::TooSlow(_) => GsiOutcome::TooSlow,
+            Self::NoCrypto => GsiOutcome::DoorError,
+        })
+    }
+}
+
 /// Greets, and goes as far as the client's USER. From 235 on the connection is protected.
-pub(in crate::proxy) async fn receive(
+///
+/// `judge` is asked who may come in, before anybody's USER is answered.
+pub(super) async fn receive(
     client: &mut ControlStream,
     termination: &Termination,
+    judge: impl FnOnce(&DistinguishedName) -> Result<IdentitySession, IdentityRefusal>,
 ) -> Result<Reception, ReceptionError> {
     client.write_all(GREETING).await?;
     let mut lines = Lines::default();
@@ -88,10 +130,11 @@ pub(in crate::proxy) async fn receive(
     let mut lines = Lines::default();
     let line = name_user(client, &mut lines).await?;
     let identity = peer.identity();
+    let counted = judge(&identity)?;
     let delegated = delegated
         .map_err(|reason| ReceptionError::NoCredential { identity: identity.as_str().to_owned(), reason })?;
     let unread = [line, lines.into_rest()].concat();
-    Ok(Reception { user: User { identity, delegated, handshake }, unread })
+    Ok(Reception { delegated, handshake, counted, unread })
 }
 
 /// Up to the end of the exchange, and how long that took from AUTH on.
@@ -108,9 +151,10 @@ async fn authenticate(
             (Some(_), 0) => lines::FIRST_TOKEN,
             (Some(_), _) => lines::TOKEN,
         };
-        let Some(line) = lines.next(client, longest).await? else { return Err(ReceptionError::Left) };
+        let Some(line) = lines.next(client, longest).await? else {
+            return Err(if exchange.is_some() { ReceptionError::Abandoned } else { ReceptionError::Left });
+        };
         let command = Command::parse(&line);
-        let refused = |error: AcceptError| ReceptionError::Refused(error.to_string());
         match command.verb {
             Verb::Quit => {
                 client.write_all(GOODBYE).await?;
@@ -122,7 +166,8 @@ async fn authenticate(
             Verb::Auth if exchanges == MAX_EXCHANGES => return Err(ReceptionError::TooMany),
             Verb::Auth => {
                 (exchanges, tokens) = (exchanges + 1, 0);
-                exchange = Some((termination.acceptor.accept(date()).map_err(refused)?, now()));
+                let acceptor = termination.acceptor.accept(date()).map_err(|error| refused(&error))?;
+                exchange = Some((acceptor, now()));
                 client.write_all(adat::AUTH_ACCEPTED).await?;
             }
             Verb::Adat => {
@@ -133,7 +178,7 @@ async fn authenticate(
                 let token = adat::parse_command(&line);
                 let token = token.map_err(|error| ReceptionError::Refused(error.to_string()))?;
                 let (acceptor, step) = step(acceptor, token, termination).await?;
-                match step.map_err(refused)? {
+                match step.map_err(|error| refused(&error))? {
                     AcceptStep::Reply(token) => {
                         exchange = Some((acceptor, since));
                         tokens += 1;
@@ -153,13 +198,23 @@ async fn authenticate(
     Err(ReceptionError::TooMany)
 }
 
+fn refused(error: &AcceptError) -> ReceptionError {
+    let cause = error.to_string();
+    match error {
+        AcceptError::Handshake(HandshakeError::Peer(_) | HandshakeError::Anonymous) => {
+            ReceptionError::Distrusted(cause)
+        }
+        _ => ReceptionError::Refused(cause),
+    }
+}
+
 /// What the client's token leads to.
 async fn step(
     mut acceptor: Acceptor,
     token: Vec<u8>,
     termination: &Termination,
 ) -> Result<(Acceptor, Result<AcceptStep, AcceptError>), ReceptionError> {
-    let crypto = termination.workshop.crypto();
+    let crypto = termination.workshop.crypto().ok_or(ReceptionError::NoCrypto)?;
     let run = move || {
         let step = acceptor.step(&token, date());
         (acceptor, step)
@@ -168,7 +223,8 @@ async fn step(
     if !matches!(step, Ok(AcceptStep::KeyWanted)) {
         return Ok((acceptor, step));
     }
-    let key = termination.workshop.keys().take().await.ok_or(ReceptionError::NoCrypto)?;
+    let keys = termination.workshop.keys().ok_or(ReceptionError::NoCrypto)?;
+    let key = keys.take().await.ok_or(ReceptionError::NoCrypto)?;
     let run = move || {
         let step = acceptor.provide_key(key);
         (acceptor, step)

@@ -49,7 +49,7 @@ pub(in crate::proxy) async fn log_in(
     }
     let expected = termination.expected(place);
     let config = termination.acceptor.initiator(&user.delegated, expected);
-    let crypto = termination.workshop.crypto();
+    let crypto = termination.workshop.crypto().ok_or(ServerLoginError::NoCrypto)?;
     let begun = crypto.run(move || Initiator::new(config, date())).await;
     let (mut initiator, mut token) = begun.ok_or(ServerLoginError::NoCrypto)??;
     loop {

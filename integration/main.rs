@@ -26,6 +26,7 @@ mod faults;
 mod gsi;
 mod gsi_machines;
 mod gsi_paths;
+mod gsi_users;
 mod idle_memory;
 mod limits;
 mod log_lines;

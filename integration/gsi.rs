@@ -1,5 +1,11 @@
 //! GSI that ends at the door: users log in at it, and it logs in for them.
 
+mod credentials;
+mod jglobus;
+mod real_servers;
+mod revocation;
+mod tls_versions;
+
 use std::time::Duration;
 
 use crate::support::certificates::{HostCertificates, USER};
@@ -36,10 +42,14 @@ fn copy(site: &Site, options: &[&str], from: &str, to: &str) -> client::Finished
     client::run(site, site.machine("client"), &words, &[], LIMIT)
 }
 
+fn is_possible(what: &str) -> bool {
+    let programs: Vec<&str> = PROGRAMS.iter().copied().chain(["globus-url-copy"]).collect();
+    skip::unless_present(what, &programs)
+}
+
 #[test]
 fn a_user_gets_and_puts_files_and_the_door_knows_who_it_was() {
-    let programs: Vec<&str> = PROGRAMS.iter().copied().chain(["globus-url-copy"]).collect();
-    if !skip::unless_present("GSI that ends at the door", &programs) {
+    if !is_possible("GSI that ends at the door") {
         return;
     }
     for style in [HostCertificates::Own, HostCertificates::Shared] {

@@ -17,6 +17,7 @@ use payload::Payload;
 use row::{Mode, Operation, Path, Row};
 use verdict::{Bytes, Tally};
 
+use crate::gsi;
 use crate::support::client;
 use crate::support::deadline::Stopwatch;
 use crate::support::door::{Configuration, Door};
@@ -56,6 +57,7 @@ fn every_client_of_the_list_gets_its_files_and_each_byte_goes_the_way_that_its_r
         "gfal-copy",
         "gfal-ls",
         "gfal-sum",
+        "gfal-rm",
         "curl",
         "wget",
         "lftp",
@@ -73,12 +75,17 @@ fn every_client_of_the_list_gets_its_files_and_each_byte_goes_the_way_that_its_r
     let payloads = Payloads { direct: Payload::new(Path::Direct), relay: Payload::new(Path::Relay) };
     let watch = Stopwatch::start();
     let mut lines = Vec::new();
-    for mode in Mode::ALL {
-        let rows: Vec<&Row> = chosen.iter().filter(|row| row.mode == mode).collect();
-        if !rows.is_empty() {
-            run_mode(mode, &rows, &payloads, without_door, &mut lines);
+    // The anonymous rows take as long as all others.
+    let (anonymous, others) = Mode::ALL.split_at(1);
+    std::thread::scope(|scope| {
+        let worlds = [anonymous, others].map(|modes| {
+            let (chosen, payloads) = (&chosen, &payloads);
+            scope.spawn(move || run_modes(modes, chosen, payloads, without_door))
+        });
+        for world in worlds {
+            lines.extend(world.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
-    }
+    });
     let table = table::table(&lines, listed.len(), watch.elapsed(), without_door);
     println!("{table}");
     let name = if without_door { "matrix-direct.txt" } else { "matrix.txt" };
@@ -106,10 +113,22 @@ fn choose(listed: &[Row]) -> Vec<Row> {
     listed.iter().filter(|row| wanted.split(',').any(|prefix| row.id.starts_with(prefix))).cloned().collect()
 }
 
+fn run_modes(modes: &[Mode], chosen: &[Row], payloads: &Payloads, without_door: bool) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for &mode in modes {
+        let rows: Vec<&Row> = chosen.iter().filter(|row| row.mode == mode).collect();
+        if !rows.is_empty() {
+            run_mode(mode, &rows, payloads, without_door, &mut lines);
+        }
+    }
+    lines
+}
+
 /// One site and one door for all rows of a mode.
 fn run_mode(mode: Mode, rows: &[&Row], payloads: &Payloads, without_door: bool, lines: &mut Vec<Line>) {
     let site = Site::start(mode.security(), Servers::All);
-    let mut configuration = Configuration::everything(&site);
+    let settings = if mode.ends_gsi() { gsi::termination(&site) } else { String::new() };
+    let mut configuration = Configuration::everything(&site, &settings);
     // They know nothing of GSI.
     let others = (mode == Mode::Anonymous).then(|| OtherServers::start(&site));
     if others.is_some() {
@@ -151,6 +170,9 @@ fn run_row(row: &Row, site: &Site, door: Option<&Door>, payload: &Payload, known
         payload.write_tree(&source, &row.id);
     } else {
         payload.write_file(&source, &row.id);
+        if row.operation == Operation::Remove {
+            payload::give_to_servers(&source);
+        }
     }
     let mut moved = payload.len();
     if row.operation.is_rest() {

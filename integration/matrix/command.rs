@@ -50,7 +50,7 @@ impl Commands<'_> {
                 let [from, to] = self.both(row, places);
                 [vec![client, "-f".to_owned()], plugin_settings(row), vec![from, to]].concat()
             }
-            Client::GfalLs => {
+            Client::GfalLs | Client::GfalRm => {
                 [vec![client], plugin_settings(row), vec![self.url(row, first, &places.source)]].concat()
             }
             Client::GfalSum => [

@@ -14,7 +14,7 @@ impl Commands<'_> {
             Client::Ftplib => self.ftplib(row, places),
             Client::Tnftp => self.tnftp(row, places),
             Client::Ncftp => self.ncftp(row, places),
-            Client::GlobusUrlCopy | Client::GfalCopy | Client::GfalLs | Client::GfalSum => {
+            Client::GlobusUrlCopy | Client::GfalCopy | Client::GfalLs | Client::GfalSum | Client::GfalRm => {
                 unreachable!("{} is of the Globus family", row.client)
             }
         }
@@ -77,7 +77,7 @@ impl Commands<'_> {
                 let to = self.url_at(row, self.second_end(row), row.servers.destination(), destination);
                 format!("{} {from} -o {to}", command("get"))
             }
-            Operation::Get | Operation::GetRest | Operation::List | Operation::Sum => {
+            Operation::Get | Operation::GetRest | Operation::List | Operation::Sum | Operation::Remove => {
                 format!("{} {source} -o {destination_here}", command("get"))
             }
         };

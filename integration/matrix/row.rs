@@ -48,12 +48,13 @@ macro_rules! words {
 }
 
 words! { Client { GlobusUrlCopy = "globus-url-copy", GfalCopy = "gfal-copy", GfalLs = "gfal-ls", GfalSum = "gfal-sum",
-Curl = "curl", Wget = "wget", Lftp = "lftp", Ftplib = "ftplib", Tnftp = "tnftp", Ncftp = "ncftp" } }
+GfalRm = "gfal-rm", Curl = "curl", Wget = "wget", Lftp = "lftp", Ftplib = "ftplib", Tnftp = "tnftp", Ncftp = "ncftp" } }
 words! { Family { V4 = "v4", V6 = "v6" } }
-words! { Operation { Get = "get", Put = "put", GetTree = "get-tree", PutTree = "put-tree", List = "list", Sum = "sum",
+words! { Operation { Get = "get", Put = "put", GetTree = "get-tree", PutTree = "put-tree", List = "list", Sum = "sum", Remove = "remove",
 GetRest = "get-rest", PutRest = "put-rest",
 ThirdParty = "third-party", ThirdPartyFrom = "third-party-from", ThirdPartyTo = "third-party-to" } }
-words! { Mode { Anonymous = "anon", GsiShared = "gsi-shared", GsiOwn = "gsi-own" } }
+words! { Mode { Anonymous = "anon", GsiShared = "gsi-shared", GsiOwn = "gsi-own", EndedShared = "ended-shared",
+EndedOwn = "ended-own" } }
 words! { ServerSet { Three = "three", Extended = "extended", Striped = "striped", Direct = "direct", Relayed = "relayed",
 RelayedStriped = "relayed-striped", ProFtpd = "proftpd", Pyftpdlib = "pyftpdlib", ToProFtpd = "to-proftpd" } }
 words! {
@@ -62,26 +63,37 @@ words! {
 }
 
 impl Mode {
-    pub(super) const ALL: [Self; 3] = [Self::Anonymous, Self::GsiShared, Self::GsiOwn];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Anonymous, Self::GsiShared, Self::GsiOwn, Self::EndedShared, Self::EndedOwn];
 
     pub(super) fn security(self) -> Security {
         match self {
             Self::Anonymous => Security::Anonymous,
-            Self::GsiShared => Security::Gsi(HostCertificates::Shared),
-            Self::GsiOwn => Security::Gsi(HostCertificates::Own),
+            Self::GsiShared | Self::EndedShared => Security::Gsi(HostCertificates::Shared),
+            Self::GsiOwn | Self::EndedOwn => Security::Gsi(HostCertificates::Own),
         }
+    }
+
+    /// Whether GSI ends at the door.
+    pub(super) fn ends_gsi(self) -> bool {
+        matches!(self, Self::EndedShared | Self::EndedOwn)
+    }
+
+    /// Whether the door reads what the client says.
+    pub(super) fn is_readable(self) -> bool {
+        self == Self::Anonymous || self.ends_gsi()
     }
 }
 
 impl Client {
     /// Whether it knows that it talks to a GridFTP server.
     pub(super) fn is_globus(self) -> bool {
-        matches!(self, Self::GlobusUrlCopy | Self::GfalCopy | Self::GfalLs | Self::GfalSum)
+        matches!(self, Self::GlobusUrlCopy | Self::GfalCopy | Self::GfalLs | Self::GfalSum | Self::GfalRm)
     }
 
     /// gfal 2.21 corrupts its own heap now and then, also without a door: `free(): invalid pointer`, `munmap_chunk(): invalid pointer`.
     pub(super) fn crashes_by_itself(self) -> bool {
-        matches!(self, Self::GfalCopy | Self::GfalLs | Self::GfalSum)
+        matches!(self, Self::GfalCopy | Self::GfalLs | Self::GfalSum | Self::GfalRm)
     }
 }
 
@@ -133,7 +145,7 @@ impl ServerSet {
 impl Operation {
     /// Whether file data flows, so that the door's share of it can be judged.
     pub(super) fn moves_data(self) -> bool {
-        !matches!(self, Self::List | Self::Sum)
+        !matches!(self, Self::List | Self::Sum | Self::Remove)
     }
 
     /// Whether half of the copy is there already.

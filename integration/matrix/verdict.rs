@@ -5,7 +5,8 @@ use std::path::Path as File;
 use std::time::Duration;
 
 use super::payload::{self, Payload};
-use super::row::{Family, Mode, Operation, Path, Row};
+use super::row::{Family, Operation, Path, Row};
+use crate::support::certificates::USER;
 use crate::support::client::Finished;
 use crate::support::deadline;
 use crate::support::door::Door;
@@ -50,6 +51,8 @@ pub(super) fn copied(row: &Row, finished: &Finished, source: &File, copy: &File)
             let sum = format!("{:08x}", Payload::adler32(source));
             if finished.output.contains(&sum) { Ok(()) } else { Err(format!("the sum is {sum}")) }
         }
+        Operation::Remove if source.exists() => Err(format!("{} is still there", source.display())),
+        Operation::Remove => Ok(()),
         _ => payload::compare(source, copy),
     }
 }
@@ -107,8 +110,13 @@ pub(super) fn logged(row: &Row, site: &Site, moved: u64, log: &str) -> Result<()
     if let Some(line) = told(" session ended ").find(|line| !line.contains(&address)) {
         return Err(format!("a session is not of {address} {line}"));
     }
-    // Of a GSI session the door knows no transfers.
-    if row.mode != Mode::Anonymous || row.operation == Operation::Sum {
+    if row.mode.ends_gsi()
+        && let Some(line) = told(" session ended ").find(|line| !line.contains(&format!("dn=\"{USER}\"")))
+    {
+        return Err(format!("a session is not of {USER} {line}"));
+    }
+    // Of a GSI session that passes through, the door knows no transfers.
+    if !row.mode.is_readable() || matches!(row.operation, Operation::Sum | Operation::Remove) {
         return Ok(());
     }
     let path = format!(" data_path={} ", row.path);

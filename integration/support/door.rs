@@ -119,24 +119,24 @@ impl Configuration {
     }
 
     /// Everything that a site of all servers has: `gridftp`, `extended` and `striped` in the defaults, and what else
-    /// `data_path` may say.
-    pub fn everything(site: &Site) -> Self {
+    /// `data_path` may say; `gsi` are further lines of each.
+    pub fn everything(site: &Site, gsi: &str) -> Self {
         let front = site.machine("front").v4().to_string();
         // In active mode the data nodes connect to the door, which has to know them.
         let [d1, d2] = ["d1", "d2"].map(|role| site.machine(role).v4());
         let nodes = format!("data_address_map = {{ \"{d1}\" = \"{d1}\", \"{d2}\" = \"{d2}\" }}");
         Self::new(site)
-            .virtual_server("gridftp", PORT, "")
+            .virtual_server("gridftp", PORT, gsi)
             .three(site, PORT)
-            .virtual_server("extended", EXTENDED_PORT, "")
+            .virtual_server("extended", EXTENDED_PORT, gsi)
             .three(site, EXTENDED_PORT)
-            .virtual_server("striped", STRIPED_PORT, "")
+            .virtual_server("striped", STRIPED_PORT, gsi)
             .real_server("front", &front, PORT, "")
-            .virtual_server("direct", DIRECT_PORT, "data_path = \"direct\"")
+            .virtual_server("direct", DIRECT_PORT, &format!("data_path = \"direct\"{gsi}"))
             .three(site, PORT)
-            .virtual_server("relayed", RELAYED_PORT, "data_path = \"relay\"")
+            .virtual_server("relayed", RELAYED_PORT, &format!("data_path = \"relay\"{gsi}"))
             .three(site, PORT)
-            .virtual_server("relayed-striped", RELAYED_STRIPED_PORT, "data_path = \"relay\"")
+            .virtual_server("relayed-striped", RELAYED_STRIPED_PORT, &format!("data_path = \"relay\"{gsi}"))
             .real_server("front", &front, PORT, &nodes)
     }
 

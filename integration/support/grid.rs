@@ -213,7 +213,13 @@ impl Site {
     /// # Panics
     /// When it does not come up.
     pub fn restart(&mut self, name: &str) {
+        self.restart_with(name, &[]);
+    }
+
+    /// As [`Site::restart`], with further variables in its environment.
+    pub fn restart_with(&mut self, name: &str, environment: &[(&'static str, String)]) {
         let index = self.servers.iter().position(|server| server.name == name).expect("a server of the site");
+        self.servers[index].environment = environment.to_vec();
         self.launch(index);
         let server = &self.servers[index];
         server.ready().unwrap_or_else(|why| panic!("{name}: {why}\n{}", self.server_log(server)));
@@ -285,6 +291,7 @@ impl Site {
                 extended,
                 role: kind,
                 credential,
+                environment: Vec::new(),
                 process: None,
             });
         };
@@ -323,6 +330,7 @@ impl Site {
                 .env("X509_USER_CERT", &credential.certificate)
                 .env("X509_USER_KEY", &credential.key);
         }
+        command.envs(server.environment.iter().map(|(name, value)| (name, value)));
         let process =
             Process::spawn(command, &self.directory.path().join(format!("log/{}.out", server.name)));
         self.servers[index].process = Some(process);

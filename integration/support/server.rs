@@ -21,6 +21,8 @@ pub struct Server {
     pub extended: bool,
     pub role: Role,
     pub credential: Option<Credential>,
+    /// What it is told besides.
+    pub environment: Vec<(&'static str, String)>,
     pub process: Option<Process>,
 }
 

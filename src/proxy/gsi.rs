@@ -137,6 +137,23 @@ pub(super) struct User {
     pub(super) handshake: Duration,
 }
 
+impl User {
+    /// Why the user's data connections cannot be authenticated, which has to be said beforehand: client and server only report that
+    /// it has failed. The session itself works.
+    pub(super) fn why_no_data_authentication(&self) -> Option<&'static str> {
+        why_no_data_authentication(self.delegated.remaining_proxies)
+    }
+}
+
+/// `remaining_proxies` may follow below the credential that the door has got.
+fn why_no_data_authentication(remaining_proxies: Option<u32>) -> Option<&'static str> {
+    (remaining_proxies == Some(0)).then_some(
+        "the path length of the user's proxy ends at the door, which can delegate no credential to the real server; \
+         have proxies made with a path length of 2 or more, or without one (voms-proxy-fake makes 1 where it is told none), \
+         or use data connections without authentication (DCAU N)",
+    )
+}
+
 /// Whose session it is, for as long as anything of it lasts.
 #[derive(Debug)]
 pub(super) struct Identified {
@@ -160,4 +177,17 @@ pub(super) async fn let_in(
         received.unwrap_or(Err(ReceptionError::TooSlow(limit)))?;
     record.count_handshake(handshake);
     Ok((User { counted, delegated, handshake }, unread))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::why_no_data_authentication;
+
+    #[test]
+    fn only_a_credential_that_must_not_be_handed_on_lacks_data_authentication() {
+        for (remaining, lacks) in [(None, false), (Some(0), true), (Some(1), false), (Some(u32::MAX), false)]
+        {
+            assert_eq!(why_no_data_authentication(remaining).is_some(), lacks, "{remaining:?}");
+        }
+    }
 }

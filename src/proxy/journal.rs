@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::admittance::RefusalReason;
 use super::availability::Conduct;
 use super::control_stream::TlsVersion;
-use super::gsi::Identified;
+use super::gsi::{Identified, ReceptionError, User};
 use super::now;
 use super::relay::Carried;
 use super::service::Service;
@@ -148,9 +148,27 @@ pub(super) fn banned(service: &Service, client: IpNet, rule: &BanRule) {
 }
 
 /// A client that wanted in by GSI.
-pub(super) fn not_received(service: &Service, client: SocketAddr, reason: &dyn fmt::Display) {
-    let reason = reason.to_string();
+pub(super) fn not_received(service: &Service, client: SocketAddr, error: &ReceptionError) {
+    let reason = error.to_string();
+    if matches!(error, ReceptionError::NoCredential { .. }) {
+        // A real server would have let it in.
+        warn!(client = %Shown(client), virtual_server = service.virtual_server.name(), reason, "GSI login refused");
+        return;
+    }
     info!(client = %Shown(client), virtual_server = service.virtual_server.name(), reason, "GSI login refused");
+}
+
+/// A user whose data connections will fail where they have to be authenticated.
+pub(super) fn no_data_authentication(service: &Service, client: SocketAddr, user: &User) {
+    if let Some(reason) = user.why_no_data_authentication() {
+        warn!(
+            client = %Shown(client),
+            virtual_server = service.virtual_server.name(),
+            dn = &**user.counted.name(),
+            reason,
+            "data connections of this user cannot be authenticated"
+        );
+    }
 }
 
 /// A client with which no TLS came about.

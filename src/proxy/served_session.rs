@@ -135,6 +135,7 @@ async fn begin(
         let mut unread = Vec::new();
         if let (Some(termination), Entrance::Clear) = (&service.gsi, entrance) {
             let (known, said) = gsi::let_in(&mut client, &service, termination, &registration).await?;
+            journal::no_data_authentication(&service, arrival.client, &known);
             (user, unread) = (Some(known), said);
         }
         let approached =

@@ -14,6 +14,8 @@ use crate::proto::gsi::{ChannelEnd, Established, InitiateError, Initiator};
 
 /// Lines of a reply that are kept; what a server says beyond is not repeated.
 const MAX_REPLY_LINES: usize = 16;
+/// Bytes of its words that are repeated, in the log and to the client.
+const MAX_WORDS: usize = 2048;
 
 /// Why the door is not logged in.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub(in crate::proxy) enum ServerLoginError {
     Initiate(#[from] InitiateError),
     #[error("it answers AUTH GSSAPI with {0}; see whether it is a GridFTP server with GSI")]
     NoGsi(String),
+    /// It knows GSI, and cannot: mostly for its own certificate.
+    #[error("it cannot begin with GSI: {0}")]
+    Unable(String),
     #[error("its answer cannot be read: {0}")]
     Adat(#[from] AdatError),
     #[error("connection lost in its GSI handshake: {0}")]
@@ -44,8 +49,10 @@ pub(in crate::proxy) async fn log_in(
     let mut lines = Lines::default();
     stream.write_all(b"AUTH GSSAPI\r\n").await?;
     let (code, text) = read_reply(&mut lines, &mut stream).await?;
-    if code.number() != 334 {
-        return Err(ServerLoginError::NoGsi(text.join(" ")));
+    match code.number() {
+        334 => {}
+        530 | 535 => return Err(ServerLoginError::Unable(words(&text))),
+        number => return Err(ServerLoginError::NoGsi(format!("{number} {}", words(&text)))),
     }
     let expected = termination.expected(place);
     let config = termination.acceptor.initiator(&user.delegated, expected);
@@ -71,9 +78,30 @@ pub(in crate::proxy) async fn log_in(
                 let rest = lines.into_rest();
                 return Ok(Protected::new(stream, channel, ChannelEnd::Client, &rest)?);
             }
-            AdatReply::Refused => return Err(ServerLoginError::Refused(text.join(" "))),
+            AdatReply::Refused => return Err(ServerLoginError::Refused(words(&text))),
         }
     }
+}
+
+/// What a reply says, on one line. Globus servers break an error into many lines with the code before each, and `End.` behind them.
+fn words(lines: &[String]) -> String {
+    let is_code = |start: &str| start.bytes().all(|byte| byte.is_ascii_digit());
+    let said = lines.iter().map(|line| match line.split_at_checked(3) {
+        Some((start, rest)) if is_code(start) => rest.trim_start_matches(['-', ' ']),
+        _ => line.trim(),
+    });
+    let mut words = String::new();
+    for part in said.filter(|part| !part.is_empty() && *part != "End.") {
+        if !words.is_empty() {
+            words.push(' ');
+        }
+        words.push_str(part);
+    }
+    if words.len() > MAX_WORDS {
+        words.truncate(words.floor_char_boundary(MAX_WORDS));
+        words.push('…');
+    }
+    words
 }
 
 /// A whole reply: its code and the begin of its lines, without their ends.
@@ -103,3 +131,28 @@ const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<Arc<Termination>>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_WORDS, words};
+
+    #[test]
+    fn a_reply_of_many_lines_becomes_one_sentence() {
+        let long = "é".repeat(MAX_WORDS);
+        for (lines, expected) in [
+            (&["530 No."][..], "No."),
+            (
+                &["530-globus_xio: Authentication Error", "530-", "530-     with subject: /CN=x", "530 End."],
+                "globus_xio: Authentication Error with subject: /CN=x",
+            ),
+            (&["535-a", " 12 b", "c", "535"], "a 12 b c"),
+            (&["5é"], "5é"),
+            (&[], ""),
+        ] {
+            let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+            assert_eq!(words(&lines), expected);
+        }
+        let cut = words(&[long]);
+        assert!(cut.ends_with("é…") && cut.len() <= MAX_WORDS + '…'.len_utf8(), "{}", cut.len());
+    }
+}

@@ -27,6 +27,7 @@ mod gsi;
 mod gsi_errors;
 mod gsi_machines;
 mod gsi_paths;
+mod gsi_users;
 mod idle_memory;
 mod limits;
 mod log_lines;

@@ -10,6 +10,8 @@
 //!
 //!   Clients, NetworkRules   what one client may take      Queue   who waits while all servers are full
 //!
+//!   IdentityRules, Identities   what one user may take, and whose server is which
+//!
 //!   checker, sessions ──▶ RealServer::handle_report, handle_greeting ──▶ HealthChange
 //!   sessions ──▶ VirtualServer::handle_success, handle_failure ──▶ Ejected
 //!   whoever places, and a clock ──▶ VirtualServer::observe ──▶ AvailabilityChange: quorum, ends of ejections
@@ -24,6 +26,7 @@ mod check_report;
 mod durations;
 mod ejection;
 mod health;
+mod identities;
 mod observation;
 mod queue;
 mod quorum;
@@ -46,6 +49,7 @@ pub use check_report::{CheckReport, CheckResult, LastCheck, ScriptWeight};
 pub use durations::{Class, Durations};
 pub use ejection::{Deed, Ejected, EjectionPolicy, MAX_FAILURES};
 pub use health::{CheckOutcome, HealthChange, HealthSnapshot};
+pub use identities::{Identities, IdentityRefusal, IdentityRules, IdentitySession, NamePattern};
 pub use observation::{Capabilities, CertificateStanding, MAX_CAPABILITIES, Observation, ServerCertificate};
 pub use queue::{Queue, QueueFull, QueueStats, Turn, Waiting};
 pub use quorum::{Quorum, QuorumState};

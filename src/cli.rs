@@ -77,6 +77,9 @@ enum LogArg {
 
 #[derive(Debug, Args)]
 struct StatusArgs {
+    /// The sessions of users that the door knows by their certificates, a line each, the oldest first
+    #[arg(long)]
+    sessions: bool,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,

@@ -35,7 +35,9 @@ pub(crate) use front_door::Phase;
 pub use front_door::{Alteration, BindError, FrontDoor};
 pub(crate) use generation::Removed;
 pub use generation::{Generation, Successor};
+pub(crate) use gsi::KeyPool;
 pub use service::Service;
+pub(crate) use session_table::IdentifiedSession;
 pub use session_table::{Held, SessionTable};
 
 /// Bytes of one session's task while it waits for its peers, without what it points to.

@@ -24,7 +24,8 @@ fn a_revoked_user_is_refused_within_a_minute_and_without_a_restart() {
     let get = || copy(&site, &[], &from, &to);
     let before = get();
     assert!(before.success(), "{}\n{}", before.output, door.log_tail());
-    site.authority().unwrap().revoke("user");
+    let authority = site.authority().unwrap();
+    authority.revoke(&authority.issued("user"));
     deadline::until("the refusal of a revoked user", EFFECT, || {
         let finished = get();
         // The servers look at the same directory, at each login.

@@ -98,24 +98,6 @@ impl Authority {
         Credential { certificate, key }
     }
 
-    /// Puts a revocation list with the certificate of `file` among the trust anchors, as fetch-crl(8) does it.
-    pub fn revoke(&self, file: &str) {
-        let [settings, database, list] = ["revoke.cnf", "revoked", "crl.pem"].map(|name| self.file(name));
-        let text_of = format!("[ca]\ndefault_ca=a\n[a]\ndatabase={}\ndefault_md=sha256\n", text(&database));
-        std::fs::write(&settings, text_of).expect("our own file");
-        std::fs::write(&database, "").expect("our own file");
-        let [certificate, key] = ["ca.pem", "ca.key"].map(|name| self.file(name));
-        let by = ["ca -config", text(&settings), "-cert", text(&certificate), "-keyfile", text(&key)];
-        let revoked = self.issued(file).certificate;
-        openssl(&[&by[..], &["-revoke", text(&revoked)]].concat());
-        openssl(&[&by[..], &["-gencrl -crldays 30 -out", text(&list)]].concat());
-        for kind in ["-subject_hash", "-subject_hash_old"] {
-            let hash = openssl(&["x509 -noout", kind, "-in", text(&certificate)]);
-            let (new, place) = (self.file("crl.new"), self.anchors().join(format!("{}.r0", hash.trim())));
-            std::fs::copy(&list, &new).and_then(|_| std::fs::rename(&new, place)).expect("our own files");
-        }
-    }
-
     /// A certificate for a host that ended yesterday.
     pub fn issue_expired_host(&self, file: &str, name: &str) -> Credential {
         self.issue_for(
@@ -167,7 +149,9 @@ impl Authority {
         openssl(&["ca -gencrl -crldays 7 -config", text(&register), "-out", text(&list)]);
         for kind in ["-subject_hash", "-subject_hash_old"] {
             let hash = openssl(&["x509 -noout", kind, "-in", text(&self.file("ca.pem"))]);
-            std::fs::copy(&list, self.anchors().join(format!("{}.r0", hash.trim()))).expect("a copy");
+            let (new, place) = (self.file("ca.crl.new"), self.anchors().join(format!("{}.r0", hash.trim())));
+            // As fetch-crl(8) does it.
+            std::fs::copy(&list, &new).and_then(|_| std::fs::rename(&new, place)).expect("our own files");
         }
     }
 

@@ -178,6 +178,28 @@ impl VirtualServer {
         }
     }
 
+    /// The same at the server that the session would rather have, where that may get it: it is up and has room, and was
+    /// not tried in vain.
+    pub fn place_at(self: &Arc<Self>, home: &Arc<RealServer>, tried: &Tried) -> Option<Placement> {
+        let index = self.place_of(home).filter(|index| !tried.contains(*index))?;
+        let may = self.state.quorum.is_there() && home.load().is_ok() && !home.standing.is_ejected();
+        // As there: chosen and counted in one step.
+        let _choosing = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+        (may && home.hold()).then(|| Placement { virtual_server: Arc::clone(self), index })
+    }
+
+    /// Whether a server is one of these, was not tried in vain, and takes sessions, or would if it were not full.
+    #[must_use]
+    pub fn keeps(&self, home: &Arc<RealServer>, tried: &Tried) -> bool {
+        self.place_of(home).is_some_and(|index| !tried.contains(index))
+            && matches!(home.load(), Ok(_) | Err(Unfit::Full))
+            && !home.standing.is_ejected()
+    }
+
+    fn place_of(&self, server: &Arc<RealServer>) -> Option<usize> {
+        self.real_servers.iter().position(|own| Arc::ptr_eq(own, server))
+    }
+
     fn place_on_real_server(
         self: &Arc<Self>,
         now: Instant,

@@ -16,7 +16,7 @@ use super::model::{
     RealServer, SampleFile, Script, ServerTls, Tls, VirtualServer,
 };
 use super::naming::NamedServer;
-use crate::balance::{ClientLimits, EjectionPolicy, Quorum};
+use crate::balance::{ClientLimits, EjectionPolicy, IdentityRules, Quorum};
 
 /// One difference.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -150,6 +150,7 @@ impl Table<'_> {
             http,
             transfer_log,
             max_sessions,
+            gsi_ready_keys,
         } = before;
         self.key("nameservers", nameservers, &after.nameservers);
         self.key("max_sessions", max_sessions, &after.max_sessions);
@@ -159,6 +160,7 @@ impl Table<'_> {
         self.key("drain_timeout", drain_timeout, &after.drain_timeout);
         self.key_with(Effect::NextStart, "http", http, &after.http);
         self.key_with(Effect::NextStart, "transfer_log", transfer_log, &after.transfer_log);
+        self.key_with(Effect::NextStart, "gsi_ready_keys", gsi_ready_keys, &after.gsi_ready_keys);
     }
 
     fn virtual_server(&mut self, before: &VirtualServer, after: &VirtualServer) {
@@ -369,10 +371,16 @@ impl Table<'_> {
     }
 
     fn gsi(&mut self, before: &Gsi, after: &Gsi) {
-        let Gsi { certificate, key, trust_anchors } = before;
+        let Gsi { certificate, key, trust_anchors, identities } = before;
         self.key("certificate", certificate, &after.certificate);
         self.key("key", key, &after.key);
         self.key("trust_anchors", trust_anchors, &after.trust_anchors);
+        let IdentityRules { allow, deny, max_sessions, persistent } = identities;
+        self.other("allow_dn", allow, &after.identities.allow);
+        self.other("deny_dn", deny, &after.identities.deny);
+        self.key("max_sessions_per_dn", max_sessions, &after.identities.max_sessions);
+        let word = |persistent| String::from(if persistent { "dn" } else { "none" });
+        self.key("persistence", &word(*persistent), &word(after.identities.persistent));
     }
 
     fn server_tls(&mut self, before: &ServerTls, after: &ServerTls) {

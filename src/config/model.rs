@@ -6,7 +6,7 @@ pub use self::availability::Availability;
 pub use self::check::{Account, Check, CheckKind, GsiCheck, SampleFile, Script};
 use super::error::TooFewDescriptors;
 use super::naming::NamedServer;
-use crate::balance::{ClientLimits, LbAlgo};
+use crate::balance::{ClientLimits, IdentityRules, LbAlgo};
 use crate::proto::ftp::{CommandFilter, DataPath, ForeignDataAddresses};
 use crate::proto::proxy_protocol;
 use std::net::{IpAddr, SocketAddr};
@@ -43,6 +43,8 @@ pub struct Global {
     pub transfer_log: Option<PathBuf>,
     /// Sessions at once, all virtual servers together; what these say, when not set.
     pub max_sessions: Option<u32>,
+    /// Keys for delegated credentials that lie ready.
+    pub gsi_ready_keys: usize,
 }
 
 /// One service: the addresses and port that clients know, and the servers behind them.
@@ -140,6 +142,8 @@ pub struct Gsi {
     pub key: PathBuf,
     /// The directory of authorities, signing policies and revocation lists.
     pub trust_anchors: PathBuf,
+    /// Which users may come in, how often, and whether each has a server of its own.
+    pub identities: IdentityRules,
 }
 
 /// TLS between door and real server, control and data: `tls` of a real server.
@@ -259,6 +263,11 @@ pub fn check_descriptors(model: &Model, limit: u64) -> Result<(), TooFewDescript
     Err(TooFewDescriptors { limit, needed, sessions })
 }
 
+impl Global {
+    /// A burst of so many logins waits for no key.
+    const GSI_READY_KEYS: usize = 64;
+}
+
 impl Default for Global {
     fn default() -> Self {
         Self {
@@ -270,6 +279,7 @@ impl Default for Global {
             http: None,
             transfer_log: None,
             max_sessions: None,
+            gsi_ready_keys: Self::GSI_READY_KEYS,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `gridfront.toml`: the tables, their keys and defaults.
 mod availability;
 mod check;
+mod gsi;
 mod limits;
 mod real_server;
 mod tls;
@@ -8,10 +9,11 @@ mod virtual_server;
 
 use self::availability::EJECTION;
 use self::check::SERVER_CHECK;
+use self::gsi::GSI;
 use self::limits::BAN;
 use self::real_server::REAL_SERVER;
 use self::tls::{DOOR_TLS, SERVER_TLS};
-use self::virtual_server::{CHECK, GSI, VIRTUAL_SERVER, read_virtual_server};
+use self::virtual_server::{CHECK, VIRTUAL_SERVER, read_virtual_server};
 use super::consistency;
 use super::error::{Findings, Problem, Severity};
 use super::model::{Global, Model};
@@ -47,6 +49,7 @@ const GLOBAL: Kind = Kind {
         "drain_timeout",
         "transfer_log",
         "max_sessions",
+        "gsi_ready_keys",
     ],
 };
 
@@ -73,6 +76,9 @@ const MAX_SESSIONS: u32 = 1_000_000;
 
 /// Most threads that carry sessions: more cores than a balancer has.
 const MAX_THREADS: usize = 1024;
+
+/// Most keys that lie ready: beyond it making them takes a quarter of an hour.
+const MAX_READY_KEYS: usize = 10_000;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) less its final NUL.
 const MAX_SOCKET_PATH_LEN: usize = 107;
@@ -183,6 +189,10 @@ fn read_global(section: &Section<'_>) -> Global {
         http: section.field("http").and_then(|field| field.parsed(address::parse_socket)),
         transfer_log: section.field("transfer_log").and_then(|field| field.parsed(log_path)),
         max_sessions: section.field("max_sessions").and_then(|field| field.number(&(1..=MAX_SESSIONS))),
+        gsi_ready_keys: section
+            .field("gsi_ready_keys")
+            .and_then(|field| field.number(&(1..=MAX_READY_KEYS)))
+            .unwrap_or(default.gsi_ready_keys),
     }
 }
 

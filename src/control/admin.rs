@@ -48,7 +48,11 @@ const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Question {
     /// [`Status`].
-    Status {},
+    Status {
+        /// With the sessions of users that the door knows by name.
+        #[serde(default)]
+        sessions: bool,
+    },
     /// No new sessions for a real server, and an end for those that it has.
     Drain {
         /// Its name, or `VIRTUAL/NAME`.

@@ -9,7 +9,7 @@ use super::in_force::InForce;
 use super::logging::LogLoss;
 use super::names::NameStatus;
 use super::reload::{ReloadCause, Reloader};
-use super::status::Status;
+use super::status::{GsiKeysStatus, GsiSessionsStatus, Status};
 use super::steering::{Order, obey};
 use super::{bans, metrics};
 use crate::proxy::{Phase, SessionTable, now};
@@ -32,7 +32,10 @@ impl Observed {
     /// To whoever asks on the admin socket.
     pub(super) async fn answer(&self, question: Question) -> Answer {
         let (server, order) = match question {
-            Question::Status {} => return Answer::Status(self.status()),
+            Question::Status { sessions } => {
+                let listed = sessions.then(|| GsiSessionsStatus::of(&self.sessions, now()));
+                return Answer::Status(Status { gsi_sessions: listed, ..self.status() });
+            }
             Question::Bans {} => return Answer::Bans(bans::list(self.reloader.in_force().services(), now())),
             Question::Unban { client } => {
                 return Answer::Unbanned(bans::unban(self.reloader.in_force().services(), client, now()));
@@ -77,6 +80,7 @@ impl Observed {
             draining: self.is_draining(),
             reloads: self.reloader.record(),
             control_connections: self.sessions.len(),
+            gsi_keys: in_force.generation.keys().map(GsiKeysStatus::of).unwrap_or_default(),
             log_lines_lost: self.loss.lines(),
             transfer_log_lines_lost: services
                 .first()

@@ -1,6 +1,7 @@
 //! What `gridfront status` shows.
 mod admittance;
 mod availability;
+mod gsi;
 mod server_certificate;
 
 use std::fmt;
@@ -13,7 +14,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use admittance::AdmittanceStatus;
 
 pub use self::availability::{EjectionStatus, QuorumStatus};
+pub(super) use self::gsi::{GsiKeysStatus, GsiSessionsStatus, GsiStatus};
 pub use self::server_certificate::ServerCertificateStatus;
+use super::certificates::today;
 use super::in_force::InForce;
 use super::names::NameStatus;
 use super::reload::Refused;
@@ -43,6 +46,12 @@ pub struct Status {
     /// The names of real servers.
     #[serde(default)]
     pub names: Vec<NameStatus>,
+    /// Where some virtual server has ended GSI.
+    #[serde(default)]
+    pub gsi_keys: Option<GsiKeysStatus>,
+    /// Where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gsi_sessions: Option<GsiSessionsStatus>,
 }
 
 /// The configuration in force.
@@ -86,6 +95,9 @@ pub struct VirtualServerStatus {
     pub data_paths: Vec<DataPathStatus>,
     /// Data that the door carries itself.
     pub relay: RelayStatus,
+    /// Where GSI ends at the door.
+    #[serde(default)]
+    pub gsi: Option<GsiStatus>,
     /// How much of it is up, and how much has to be.
     #[serde(default)]
     pub quorum: QuorumStatus,
@@ -268,6 +280,8 @@ impl Status {
             },
             virtual_servers: everything().enumerate().map(of).collect(),
             names: Vec::new(),
+            gsi_keys: in_force.generation.keys().map(GsiKeysStatus::of),
+            gsi_sessions: None,
         }
     }
 }
@@ -293,6 +307,7 @@ impl VirtualServerStatus {
             admittance: AdmittanceStatus::of(service, now),
             data_paths: service.lasting.path_counts.iter().map(DataPathStatus::of).collect(),
             relay: RelayStatus::of(service),
+            gsi: GsiStatus::of(service, today()),
             quorum: QuorumStatus::of(server, now),
             real_servers: present.chain(gone.map(|real| RealServerStatus::of(real, now))).collect(),
             sorry_server: server
@@ -461,6 +476,9 @@ impl fmt::Display for Status {
         for server in &self.virtual_servers {
             write!(f, "\n{server}")?;
         }
+        if let Some(keys) = &self.gsi_keys {
+            writeln!(f, "\n{keys}")?;
+        }
         for name in &self.names {
             let NameStatus { name, addresses, reason, next_s, .. } = name;
             writeln!(f, "\n{name}: {}, asked again in {next_s} s", addresses.join(" "))?;
@@ -568,6 +586,9 @@ impl fmt::Display for VirtualServerStatus {
                 self.relay.ports_exhausted,
                 self.relay.strangers_refused,
             )?;
+        }
+        if let Some(gsi) = &self.gsi {
+            gsi.fmt(f)?;
         }
         self.admittance.fmt(f)
     }

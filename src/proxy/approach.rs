@@ -25,7 +25,7 @@ use super::service::Service;
 use super::session_table::Registration;
 use super::tally::Refusal;
 use super::{journal, now};
-use crate::balance::{NoServer, Placement, QueueFull, Tried};
+use crate::balance::{NoServer, Placement, QueueFull, RealServer, Tried};
 use crate::config::ServerTlsMode;
 use crate::proto::ftp::{Ending, Greeting, ReplyCode};
 use crate::proto::gsi::ChannelEnd;
@@ -47,6 +47,8 @@ pub(super) struct Approached {
     pub(super) rest: Vec<u8>,
     /// How long the session has waited for its place.
     pub(super) queued: Option<Duration>,
+    /// How long the login with the user's credential has taken.
+    pub(super) logged_in: Option<Duration>,
 }
 
 /// Nobody took it.
@@ -137,6 +139,7 @@ pub(super) async fn approach(
     let client = arrival.client;
     let mut seeker =
         PlaceSeeker::new(Arc::clone(service), entrance, stream, client.ip().to_canonical(), registration);
+    seeker.home = user.and_then(|user| home_of(service, user));
     let mut tried = Tried::default();
     let (mut shortage, mut not_logged_in) = (None, None);
     loop {
@@ -151,7 +154,7 @@ pub(super) async fn approach(
         service.clone_from(&seeker.service);
         let server = placement.real_server();
         match attempt(service, &placement, arrival, registration, user).await {
-            Ok(Greeted { stream, leg, greeting, rest }) => {
+            Ok(Greeted { stream, leg, greeting, rest, logged_in }) => {
                 registration.set_server(server);
                 if server.is_drained() {
                     // Since it was chosen. The client has heard nothing yet.
@@ -163,8 +166,11 @@ pub(super) async fn approach(
                 }
                 server.stats.sessions.fetch_add(1, Relaxed);
                 journal::health(service, server, server.handle_greeting(now(), Ok(())));
+                if let Some(user) = user {
+                    settle(service, user, &placement, &tried, seeker.home.as_ref());
+                }
                 let queued = seeker.queued;
-                return Ok(Approached { server: stream, placement, leg, greeting, rest, queued });
+                return Ok(Approached { server: stream, placement, leg, greeting, rest, queued, logged_in });
             }
             // Local ports are counted for each destination: towards the next server there may be some.
             Err(AttemptError::Local(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -194,12 +200,36 @@ pub(super) async fn approach(
     }
 }
 
+/// The server to which the user's sessions go, where that is kept.
+fn home_of(service: &Service, user: &User) -> Option<Arc<RealServer>> {
+    let is_kept = service.gsi.as_ref().is_some_and(|termination| termination.identities.persistent);
+    is_kept.then(|| service.lasting.gsi.identities.home(user.counted.name())).flatten()
+}
+
+/// Keeps in mind where the user's sessions go; one that only had no room there has not moved.
+fn settle(
+    service: &Service,
+    user: &User,
+    placement: &Placement,
+    tried: &Tried,
+    home: Option<&Arc<RealServer>>,
+) {
+    let is_kept = service.gsi.as_ref().is_some_and(|termination| termination.identities.persistent);
+    let (virtual_server, server) = (&service.virtual_server, placement.real_server());
+    let is_real = placement.index() < virtual_server.real_servers().len();
+    let stays = home.is_some_and(|home| !Arc::ptr_eq(home, server) && virtual_server.keeps(home, tried));
+    if is_kept && is_real && !stays {
+        service.lasting.gsi.identities.settle(user.counted.name(), server);
+    }
+}
+
 /// A real server that has greeted, and what it said.
 struct Greeted {
     stream: ControlStream,
     leg: SocketAddr,
     greeting: Vec<u8>,
     rest: Vec<u8>,
+    logged_in: Option<Duration>,
 }
 
 async fn attempt(
@@ -245,7 +275,7 @@ async fn attempt(
             ask(&mut stream, "PBSZ 0", 200).await?;
             ask(&mut stream, "PROT P", 200).await?;
         }
-        Ok(Greeted { stream, leg, greeting, rest })
+        Ok(Greeted { stream, leg, greeting, rest, logged_in: None })
     };
     let greeted = match within(registration, limits.greeting, greeted).await {
         Some(result) => result?,
@@ -273,7 +303,11 @@ async fn log_in(
     let plain = stream.take_plain().filter(|_| rest.is_empty());
     let mut plain =
         plain.ok_or_else(|| AttemptError::NotLoggedIn("it said more than its greeting".into()))?;
-    let login = tls::log_in(&mut plain, termination.initiator(place, user), termination.workshop.crypto());
+    let crypto = termination.workshop.crypto();
+    let crypto =
+        crypto.ok_or_else(|| AttemptError::NotLoggedIn("the door's crypto threads are not there".into()))?;
+    let begun = now();
+    let login = tls::log_in(&mut plain, termination.initiator(place, user), crypto);
     let (established, read) = match login.await.result {
         Ok(established) => established,
         Err(error) => {
@@ -284,8 +318,9 @@ async fn log_in(
     };
     let protected = Protected::new(plain, established.channel, ChannelEnd::Client, &read);
     let protected = protected.map_err(|error| AttemptError::NotLoggedIn(error.to_string()))?;
+    let logged_in = Some(now().saturating_duration_since(begun));
     // The door has greeted already.
-    Ok(Greeted { stream: protected.into(), leg, greeting: Vec::new(), rest })
+    Ok(Greeted { stream: protected.into(), leg, greeting: Vec::new(), rest, logged_in })
 }
 
 /// Real servers were seen to hang from connections that are closed without QUIT. One that takes no line now is left

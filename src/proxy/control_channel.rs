@@ -30,12 +30,12 @@ use super::arrival::Arrival;
 use super::availability::Conduct;
 use super::backlog::{Backlog, Progress};
 use super::control_stream::ControlStream;
-use super::gsi::User;
+use super::gsi::{GsiOutcome, Identified, User};
 use super::journal::{self, Facts};
 use super::now;
 use super::relay::{Lingering, Relays};
 use super::service::Service;
-use super::session_table::Registration;
+use super::session_table::{IdentifiedSession, Registration};
 use crate::balance::{ClientSession, Deed, Placement, RealServer};
 use crate::proto::ftp::{Ending, Fault, Login, Outbox, Session};
 
@@ -117,7 +117,10 @@ impl ControlChannel {
         registration: Registration,
         started: Instant,
     ) -> Self {
-        let Approached { server, placement, leg, mut greeting, rest, queued } = approached;
+        let Approached { server, placement, leg, mut greeting, rest, queued, logged_in } = approached;
+        if let Some(took) = logged_in {
+            placement.real_server().stats.count_gsi_login(took);
+        }
         let begun = now();
         service.policy.own_ports.add_address(leg.ip());
         let data = Arc::clone(&service.server_data[placement.index()]);
@@ -170,11 +173,19 @@ impl ControlChannel {
     }
 
     /// The session of a client that has come in by GSI: who it is, and what it has said since.
-    pub(super) fn of_user(mut self, user: &User, unread: Vec<u8>) -> Self {
+    pub(super) fn of_user(mut self, user: User, unread: Vec<u8>) -> Self {
         self.session = self.session.with_gsi();
-        self.real_server.stats.count_gsi_login(user.handshake);
+        self.service.lasting.gsi.count(GsiOutcome::Success);
         self.facts.gsi = Some(user.handshake);
-        self.facts.identity = Some(user.identity.as_str().into());
+        let listed = self.registration.list(IdentifiedSession {
+            dn: Arc::clone(user.counted.name()),
+            client: self.facts.client,
+            door: self.facts.door,
+            virtual_server: Arc::clone(&self.service.virtual_server),
+            real_server: Arc::clone(&self.real_server),
+            since: self.started,
+        });
+        self.facts.identity = Some(Box::new(Identified { counted: user.counted, _listed: listed }));
         self.unread = unread.into();
         self
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::availability::{SORRY_SERVER, availability, sorry_server_spec};
-use super::gsi::{Termination, Workshop};
+use super::gsi::{KeyPool, Termination, Workshop};
 use super::now;
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
@@ -75,6 +75,8 @@ pub(super) struct Site {
     /// All sessions, and how many there may be.
     pub(super) sessions: Arc<SiteSessions>,
     pub(super) max_sessions: Option<u32>,
+    /// Keys for delegated credentials.
+    pub(super) ready_keys: usize,
 }
 
 impl Generation {
@@ -99,6 +101,11 @@ impl Generation {
     #[must_use]
     pub fn services(&self) -> &[Arc<Service>] {
         &self.services
+    }
+
+    /// Keys for delegated credentials, where some virtual server has ended GSI.
+    pub(crate) fn keys(&self) -> Option<&KeyPool> {
+        self.workshop.keys()
     }
 
     /// What is in no configuration any more, and sessions use or an operator has steered.
@@ -127,6 +134,7 @@ impl Generation {
             own_ports: Arc::clone(&self.own_ports),
             sessions: Arc::clone(&self.sessions),
             max_sessions: model.global.max_sessions,
+            ready_keys: model.global.gsi_ready_keys,
         };
         let mut successor = Successor {
             generation: Self {
@@ -268,7 +276,11 @@ impl Successor {
                     Some(self.acceptor(&config.name, tls, before, today)?)
                 }
             },
-            gsi: config.gsi.as_ref().map(|gsi| self.termination(config, gsi, before, today)).transpose()?,
+            gsi: config
+                .gsi
+                .as_ref()
+                .map(|gsi| self.termination(config, gsi, before, site, today))
+                .transpose()?,
             connectors: connectors(config, before)?,
         };
         let servers =
@@ -326,15 +338,18 @@ impl Successor {
         config: &config::VirtualServer,
         gsi: &config::Gsi,
         before: Option<&Arc<Service>>,
+        site: &Site,
         today: SystemTime,
     ) -> Result<Termination, CredentialProblem> {
+        let workshop = Arc::clone(&self.generation.workshop);
+        workshop.open(site.ready_keys);
         let before = before.and_then(|before| before.gsi.as_ref());
         if let Some(before) = before.filter(|before| before.acceptor.is_of(gsi)) {
-            return Ok(Termination::new(config, Arc::clone(&before.acceptor), &self.generation.workshop));
+            return Ok(Termination::new(config, gsi, Arc::clone(&before.acceptor), &workshop));
         }
         let (acceptor, warnings) = GsiAcceptor::open(gsi, today)?;
         self.warnings.extend(warnings);
-        Ok(Termination::new(config, Arc::new(acceptor), &self.generation.workshop))
+        Ok(Termination::new(config, gsi, Arc::new(acceptor), &workshop))
     }
 
     fn real_server(

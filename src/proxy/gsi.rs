@@ -8,6 +8,7 @@
 mod crypto_pool;
 mod key_pool;
 mod reception;
+mod record;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -17,11 +18,19 @@ use rustls::pki_types::UnixTime;
 
 pub(super) use crypto_pool::CryptoPool;
 pub(crate) use key_pool::KeyPool;
-pub(super) use reception::{Offer, Reception, ReceptionError, receive};
+pub(super) use reception::ReceptionError;
+pub(crate) use record::{GsiOutcome, GsiRecord};
 
+use super::approach::within;
+use super::control_stream::ControlStream;
+use super::service::Service;
+use super::session_table::{Listed, Registration};
+use crate::balance::{IdentityRules, IdentitySession};
 use crate::config;
 use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer, HostNames, InitiatorConfig};
+use crate::sys;
 use crate::tls::{self, GsiAcceptor};
+use reception::{Offer, Reception, receive};
 
 /// What a virtual server that ends GSI needs.
 #[derive(Debug)]
@@ -30,6 +39,7 @@ pub(crate) struct Termination {
     pub(crate) workshop: Arc<Workshop>,
     /// In the order of the real servers.
     servers: Vec<Server>,
+    pub(super) identities: IdentityRules,
 }
 
 /// What is known of a real server before it has shown who it is.
@@ -44,16 +54,17 @@ struct Server {
 impl Termination {
     pub(super) fn new(
         config: &config::VirtualServer,
+        gsi: &config::Gsi,
         acceptor: Arc<GsiAcceptor>,
         workshop: &Arc<Workshop>,
     ) -> Self {
-        workshop.open();
         let servers = config.real_servers.iter().map(|server| Server {
             subject: server.gsi_subject.clone(),
             name: server.gsi_name.as_ref().unwrap_or(&server.name).clone(),
             address: server.address,
         });
-        Self { servers: servers.collect(), acceptor, workshop: Arc::clone(workshop) }
+        let identities = gsi.identities.clone();
+        Self { servers: servers.collect(), acceptor, workshop: Arc::clone(workshop), identities }
     }
 
     /// Who the real server at that place has to be. With one certificate for all, it shows the name of the virtual one. The sorry
@@ -87,26 +98,24 @@ struct Threads {
 }
 
 impl Workshop {
-    /// Begins with the keys, so that the first users find some.
-    pub(super) fn open(&self) {
-        self.threads();
+    /// Begins with the keys, so that the first users find some; `ready_keys` is how many shall lie ready. What comes into memory from
+    /// now on gets into no core dump.
+    pub(super) fn open(&self, ready_keys: usize) {
+        self.threads.get_or_init(|| {
+            if let Err(error) = sys::process::keep_memory_private() {
+                tracing::warn!(%error, "core dumps cannot be forbidden; users' keys may get into them (ulimit -c 0)");
+            }
+            Threads { crypto: CryptoPool::start(), keys: KeyPool::start(ready_keys) }
+        });
     }
 
-    pub(super) fn crypto(&self) -> &CryptoPool {
-        &self.threads().crypto
+    pub(super) fn crypto(&self) -> Option<&CryptoPool> {
+        self.threads.get().map(|threads| &threads.crypto)
     }
 
-    pub(super) fn keys(&self) -> &KeyPool {
-        &self.threads().keys
-    }
-
-    /// `None` where no virtual server ends GSI.
-    pub(crate) fn key_pool(&self) -> Option<&KeyPool> {
+    /// `None` where no virtual server has ended GSI yet.
+    pub(crate) fn keys(&self) -> Option<&KeyPool> {
         self.threads.get().map(|threads| &threads.keys)
-    }
-
-    fn threads(&self) -> &Threads {
-        self.threads.get_or_init(|| Threads { crypto: CryptoPool::start(), keys: KeyPool::start() })
     }
 }
 
@@ -119,10 +128,11 @@ fn date() -> UnixTime {
     tls::calendar(SystemTime::now())
 }
 
-/// A client that has authenticated to the door.
+/// A client that has authenticated to the door, and may come in.
 #[derive(Debug)]
 pub(super) struct User {
-    pub(super) identity: DistinguishedName,
+    /// Its name, and its count.
+    pub(super) counted: IdentitySession,
     /// The right to act in its name.
     pub(super) delegated: Delegated,
     /// From AUTH to 235.
@@ -144,6 +154,32 @@ fn why_no_data_authentication(remaining_proxies: Option<u32>) -> Option<&'static
          have proxies made with a path length of 2 or more, or without one (voms-proxy-fake makes 1 where it is told none), \
          or use data connections without authentication (DCAU N)",
     )
+}
+
+/// Whose session it is, for as long as anything of it lasts.
+#[derive(Debug)]
+pub(super) struct Identified {
+    pub(super) counted: IdentitySession,
+    pub(super) _listed: Listed,
+}
+
+/// Receives a client, as far as its USER, which comes beside with what has come behind it.
+pub(super) async fn let_in(
+    client: &mut ControlStream,
+    service: &Service,
+    termination: &Termination,
+    registration: &Registration,
+) -> Result<(User, Vec<u8>), ReceptionError> {
+    let limit = service.timeouts.login;
+    let record = &service.lasting.gsi;
+    let judge =
+        |identity: &DistinguishedName| record.identities.admit(&termination.identities, identity.as_str());
+    let offer = Offer { servers: &service.virtual_server, policy: &service.policy };
+    let received = within(registration, limit, receive(client, termination, &offer, judge)).await;
+    let Reception { delegated, handshake, counted, unread } =
+        received.unwrap_or(Err(ReceptionError::TooSlow(limit)))?;
+    record.count_handshake(handshake);
+    Ok((User { counted, delegated, handshake }, unread))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::admittance::RefusalReason;
 use super::availability::Conduct;
 use super::control_stream::TlsVersion;
-use super::gsi::{ReceptionError, User};
+use super::gsi::{Identified, ReceptionError, User};
 use super::now;
 use super::relay::Carried;
 use super::service::Service;
@@ -31,7 +31,7 @@ pub(super) struct Facts {
     pub(super) user: Option<Box<str>>,
     pub(super) gsi: Option<Duration>,
     /// Whose GSI session the door has ended.
-    pub(super) identity: Option<Box<str>>,
+    pub(super) identity: Option<Box<Identified>>,
     /// The version, where it ends at the door.
     pub(super) tls: Option<TlsVersion>,
     pub(super) transfers: u32,
@@ -42,6 +42,13 @@ pub(super) struct Facts {
     /// The count on its client, for as long as anything of the session lasts.
     pub(super) _counted: Option<ClientSession>,
     pub(super) conduct: Conduct,
+}
+
+impl Facts {
+    /// The name of whose session it is, where the door knows it.
+    pub(super) fn dn(&self) -> Option<&str> {
+        self.identity.as_deref().map(|identified| &**identified.counted.name())
+    }
 }
 
 pub(super) fn session_ended(
@@ -61,7 +68,7 @@ pub(super) fn session_ended(
                 real_server = server.name(),
                 door = %Shown(facts.door),
                 user = facts.user.as_deref(),
-                dn = facts.identity.as_deref(),
+                dn = facts.dn(),
                 gsi_ms = facts.gsi.map(millis),
                 tls = facts.tls.map(TlsVersion::word),
                 commands,
@@ -96,7 +103,7 @@ pub(super) fn transfer(
         real_server = server.name(),
         door = %Shown(facts.door),
         user = facts.user.as_deref(),
-        dn = facts.identity.as_deref(),
+        dn = facts.dn(),
         command = record.verb.name(),
         path = &*record.path,
         data_path = %record.data_path,
@@ -157,7 +164,7 @@ pub(super) fn no_data_authentication(service: &Service, client: SocketAddr, user
         warn!(
             client = %Shown(client),
             virtual_server = service.virtual_server.name(),
-            dn = user.identity.as_str(),
+            dn = &**user.counted.name(),
             reason,
             "data connections of this user cannot be authenticated"
         );

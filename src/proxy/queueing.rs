@@ -19,7 +19,7 @@ use super::listener::Entrance;
 use super::now;
 use super::service::Service;
 use super::session_table::Registration;
-use crate::balance::{Placement, Tried, Turn, Waiting};
+use crate::balance::{NoServer, Placement, RealServer, Tried, Turn, VirtualServer, Waiting};
 use crate::config::QueueLimits;
 use crate::sys;
 
@@ -35,6 +35,8 @@ pub(super) struct PlaceSeeker<'a> {
     client: &'a ControlStream,
     address: IpAddr,
     registration: &'a Registration,
+    /// The server that it would rather have.
+    pub(super) home: Option<Arc<RealServer>>,
     /// Its turn, once it has waited, and since when.
     turn: Option<Turn>,
     since: Option<Instant>,
@@ -50,7 +52,23 @@ impl<'a> PlaceSeeker<'a> {
         address: IpAddr,
         registration: &'a Registration,
     ) -> Self {
-        Self { service, entrance, client, address, registration, turn: None, since: None, queued: None }
+        Self {
+            service,
+            entrance,
+            client,
+            address,
+            registration,
+            home: None,
+            turn: None,
+            since: None,
+            queued: None,
+        }
+    }
+
+    /// A place now, at its own server if it has one that takes it.
+    fn choose(&self, virtual_server: &Arc<VirtualServer>, tried: &Tried) -> Result<Placement, NoServer> {
+        let home = self.home.as_ref().and_then(|home| virtual_server.place_at(home, tried));
+        home.map_or_else(|| virtual_server.place(now(), self.address, tried), Ok)
     }
 
     /// A place on a server that is not among those tried; waits where there is a queue for that. When another generation
@@ -69,10 +87,10 @@ impl<'a> PlaceSeeker<'a> {
             let virtual_server = &self.service.virtual_server;
             let admittance = &self.service.admittance;
             let Some(limits) = admittance.queue_limits else {
-                return Ok(virtual_server.place(now(), self.address, tried)?);
+                return Ok(self.choose(virtual_server, tried)?);
             };
             if !admittance.known.queue.must_wait(self.turn) {
-                match virtual_server.place(now(), self.address, tried) {
+                match self.choose(virtual_server, tried) {
                     Err(none) if none.may_change() && virtual_server.may_make_room(tried) => {}
                     done => return Ok(done?),
                 }
@@ -115,7 +133,7 @@ impl<'a> PlaceSeeker<'a> {
             self.turn = Some(in_line.turn());
             let is_next = in_line.is_next(is_particular, cx.waker());
             if is_next {
-                match virtual_server.place(now, self.address, tried) {
+                match self.choose(virtual_server, tried) {
                     Ok(placement) => return Poll::Ready(Ok(Some(placement))),
                     Err(none) if !none.may_change() || !virtual_server.may_make_room(tried) => {
                         return Poll::Ready(Err(none.into()));

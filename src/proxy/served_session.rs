@@ -17,7 +17,7 @@ use super::approach::{ApproachError, approach, within};
 use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
 use super::control_stream::ControlStream;
-use super::gsi::{self, Offer, Reception, ReceptionError};
+use super::gsi::{self, GsiOutcome, ReceptionError};
 use super::listener::Entrance;
 use super::relay::Lingering;
 use super::service::Service;
@@ -134,16 +134,21 @@ async fn begin(
         let mut user = None;
         let mut unread = Vec::new();
         if let (Some(termination), Entrance::Clear) = (&service.gsi, entrance) {
-            let offer = Offer { servers: &service.virtual_server, policy: &service.policy };
-            let received = gsi::receive(&mut client, termination, &offer);
-            let received = within(&registration, service.timeouts.login, received).await;
-            let received = received.unwrap_or(Err(ReceptionError::TooSlow(service.timeouts.login)));
-            let Reception { user: known, unread: said } = received?;
+            let (known, said) = gsi::let_in(&mut client, &service, termination, &registration).await?;
             journal::no_data_authentication(&service, arrival.client, &known);
             (user, unread) = (Some(known), said);
         }
         let approached =
-            approach(&mut service, entrance, &arrival, &client, &registration, user.as_ref()).await?;
+            approach(&mut service, entrance, &arrival, &client, &registration, user.as_ref()).await;
+        let approached = approached.inspect_err(|error| {
+            if user.is_some() {
+                service.lasting.gsi.count(match error {
+                    ApproachError::NotLoggedIn(_) => GsiOutcome::RefusedByServer,
+                    ApproachError::Left => GsiOutcome::Abandoned,
+                    _ => GsiOutcome::NoServer,
+                });
+            }
+        })?;
         Ok((approached, user, unread))
     })
     .await
@@ -154,20 +159,13 @@ async fn begin(
             let mut channel =
                 ControlChannel::new(service, client, arrival, counted, approached, registration, started);
             if let Some(user) = user {
-                channel = channel.of_user(&user, unread);
+                channel = channel.of_user(user, unread);
             }
             Some(channel)
         }
         Err(Refusal::Gsi(ReceptionError::Left)) => None,
         Err(Refusal::Gsi(refusal)) => {
-            service.lasting.tally.refused(tally::Refusal::Gsi);
-            journal::not_received(&service, arrival.client, &refusal);
-            if refusal.may_be_guess()
-                && let LoginVerdict::Banned { client, rule } =
-                    service.admittance.handle_failed_login(arrival.client.ip(), now())
-            {
-                journal::banned(&service, client, &rule);
-            }
+            heed_failed_gsi(&service, arrival.client, &refusal);
             let _ = timeout(CLOSING_FOR, say_last(&mut client, &refusal.reply())).await;
             None
         }
@@ -211,6 +209,21 @@ async fn begin(
             let _ = timeout(CLOSING_FOR, say_last(&mut client, &reply)).await;
             None
         }
+    }
+}
+
+/// Counted, told, and held against the client where nobody vouches for it.
+fn heed_failed_gsi(service: &Service, client: SocketAddr, refusal: &ReceptionError) {
+    service.lasting.tally.refused(tally::Refusal::Gsi);
+    journal::not_received(service, client, refusal);
+    if let Some(outcome) = refusal.outcome() {
+        service.lasting.gsi.count(outcome);
+    }
+    if refusal.may_be_guess()
+        && let LoginVerdict::Banned { client, rule } =
+            service.admittance.handle_failed_login(client.ip(), now())
+    {
+        journal::banned(service, client, &rule);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every session that is under way: for the sweep, for drain and for `status`.
 mod drain_deadlines;
+mod identified;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, fence};
@@ -12,6 +13,8 @@ use dashmap::DashMap;
 use super::journal;
 use crate::balance::RealServer;
 use drain_deadlines::DrainDeadlines;
+pub(crate) use identified::IdentifiedSession;
+pub(super) use identified::Listed;
 
 /// What a session is told from outside.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -75,6 +78,8 @@ pub struct SessionTable {
     /// Those of them that look for a server: few, and their time-outs are seconds.
     beginning: DashMap<u64, Arc<Entry>>,
     drain_deadlines: DrainDeadlines,
+    /// Those of users that the door knows by name.
+    identified: DashMap<u64, IdentifiedSession>,
 }
 
 /// A session's place in the table; dropped, it is removed.
@@ -96,6 +101,7 @@ impl SessionTable {
             sessions: DashMap::with_shard_amount(16),
             beginning: DashMap::with_shard_amount(16),
             drain_deadlines: DrainDeadlines::default(),
+            identified: DashMap::with_shard_amount(16),
         }
     }
 

@@ -3,11 +3,12 @@
 //! ```text
 //! DATE=20261124164527.595357 HOST=lb1 PROG=gridfront NL.EVNT=FTP_INFO START=20261124164527.594845 USER=joe
 //! FILE=/data/f BUFFER=0 BLOCK=0 NBYTES=100000 VOLUME=/ STREAMS=1 STRIPES=1 DEST=[192.0.2.7] TYPE=RETR CODE=226
-//! TASKID=none data_path=relay
+//! TASKID=none data_path=relay dn="/DC=org/CN=Joe"
 //! ```
 //!
 //! Accounting looks for these fields in this order, so all of them are there, with 0 for what the door cannot know. What is
-//! behind TASKID it has to bear: a Globus server writes `retrans=` there.
+//! behind TASKID it has to bear: a Globus server writes `retrans=` there. It has no field for the name in a user's certificate; where
+//! GSI ends at the door, `dn` is that, in quotes for its blanks.
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -43,6 +44,7 @@ struct Entry<'a> {
     verb: &'a str,
     code: u16,
     path: DataPath,
+    dn: Option<&'a str>,
 }
 
 impl TransferLog {
@@ -78,6 +80,7 @@ impl TransferLog {
             verb: record.verb.name(),
             code: record.reply.map_or(ABORTED, ReplyCode::number),
             path: record.data_path,
+            dn: facts.dn(),
         };
         self.lines.push(format!("{entry}\n").as_bytes(), false);
     }
@@ -85,7 +88,7 @@ impl TransferLog {
 
 impl fmt::Display for Entry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { end, start, host, user, file, bytes, client, verb, code, path } = self;
+        let Self { end, start, host, user, file, bytes, client, verb, code, path, dn } = self;
         write!(
             f,
             "DATE={} HOST={host} PROG=gridfront NL.EVNT=FTP_INFO START={} USER={} FILE={} BUFFER=0 BLOCK=0 \
@@ -95,7 +98,11 @@ impl fmt::Display for Entry<'_> {
             Stamp(*start),
             Word(user),
             Line(file),
-        )
+        )?;
+        match dn {
+            Some(dn) => write!(f, " dn=\"{}\"", Quoted(dn)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -149,6 +156,16 @@ impl fmt::Display for Line<'_> {
     }
 }
 
+/// A value between quotes.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = |c: char| if c.is_control() || c == '"' { '_' } else { c };
+        self.0.chars().map(kept).try_for_each(|c| f.write_char(c))
+    }
+}
+
 fn date() -> SystemTime {
     #[expect(clippy::disallowed_methods, reason = "a log tells the date, and nothing is decided by it")]
     SystemTime::now()
@@ -171,6 +188,7 @@ mod tests {
             verb: "RETR",
             code: 226,
             path: DataPath::Relay,
+            dn: None,
         }
     }
 
@@ -190,6 +208,13 @@ mod tests {
     fn nothing_in_a_name_begins_a_line_or_another_field_of_the_user() {
         let text = entry("joe CODE=226\x1b", "/a\u{85}b\x1b[2J").to_string();
         assert!(text.contains(" USER=joe_CODE=226_ FILE=/a_b_[2J BUFFER="), "{text}");
+    }
+
+    #[test]
+    fn the_name_in_a_certificate_is_the_last_field() {
+        let entry = Entry { dn: Some("/O=Grid/CN=Jane \"J\" Doe"), ..entry("jane", "/f") };
+        let text = entry.to_string();
+        assert!(text.ends_with(" TASKID=none data_path=relay dn=\"/O=Grid/CN=Jane _J_ Doe\""), "{text}");
     }
 
     #[test]

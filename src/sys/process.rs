@@ -1,8 +1,8 @@
-//! What the process has used, as the kernel counts it.
+//! What the process has used, as the kernel counts it, and who may look into it.
 use std::io;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior};
 use rustix::time::{ClockId, clock_gettime};
 
 /// See the module's text. What the kernel does not tell is 0.
@@ -38,6 +38,16 @@ pub fn usage() -> Usage {
     }
 }
 
+/// From now on there are no core dumps, and only root may look into the process's memory (PR_SET_DUMPABLE, prctl(2)). Most of
+/// /proc/self belongs to root then; what [`usage`] reads stays readable.
+///
+/// # Errors
+///
+/// As prctl(2).
+pub fn keep_memory_private() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
 /// Of the address space and in memory: the first two numbers of /proc/self/statm, proc(5).
 fn memory_pages() -> Option<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
@@ -62,7 +72,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_tells_everything() {
+    fn the_kernel_tells_everything_even_of_memory_that_is_private() {
+        keep_memory_private().unwrap();
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
         let usage = usage();
         assert!(usage.resident > 1 << 20 && usage.address_space >= usage.resident, "{usage:?}");
         assert!((3..=usage.max_descriptors).contains(&usage.descriptors), "{usage:?}");

@@ -1,5 +1,6 @@
 //! The door's side of GSI: its host credential and whom it trusts, for clients and towards real servers.
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,8 @@ pub struct GsiAcceptor {
     shown: ArcSwap<Shown>,
     trust: TrustDirectory,
     stamps: Mutex<[Option<Stamp>; 2]>,
+    /// Kept beside: whoever asks must not wait for files.
+    trust_problems: AtomicUsize,
 }
 
 /// The host credential in force.
@@ -37,11 +40,13 @@ pub struct GsiAcceptor {
 struct Shown {
     credential: Credential,
     config: AcceptorConfig,
+    expires: SystemTime,
 }
 
 impl Shown {
-    fn new(credential: Credential) -> Self {
-        Self { config: AcceptorConfig::new(provider(), &credential), credential }
+    fn new(credential: Credential, validity: &Validity) -> Self {
+        let expires = validity.ends();
+        Self { config: AcceptorConfig::new(provider(), &credential), credential, expires }
     }
 }
 
@@ -67,11 +72,17 @@ impl GsiAcceptor {
         now: SystemTime,
     ) -> Result<(Self, Vec<CredentialProblem>), CredentialProblem> {
         let stamps = stamps(files);
-        let (credential, mut warnings) = read(files, now)?;
+        let (shown, mut warnings) = read(files, now)?;
         let (trust, problems) = TrustDirectory::open(&files.trust_anchors, now)?;
         warnings.extend(problems.iter().map(|problem| of_directory(&files.trust_anchors, problem)));
-        let shown = ArcSwap::from_pointee(Shown::new(credential));
-        Ok((Self { files: files.clone(), shown, trust, stamps: Mutex::new(stamps) }, warnings))
+        let acceptor = Self {
+            files: files.clone(),
+            shown: ArcSwap::from_pointee(shown),
+            trust,
+            stamps: Mutex::new(stamps),
+            trust_problems: AtomicUsize::new(problems.len()),
+        };
+        Ok((acceptor, warnings))
     }
 
     /// Begins with one client.
@@ -108,7 +119,9 @@ impl GsiAcceptor {
     /// Whether it was opened with these files.
     #[must_use]
     pub fn is_of(&self, files: &config::Gsi) -> bool {
-        self.files == *files
+        let config::Gsi { certificate, key, trust_anchors, identities: _ } = files;
+        let own = &self.files;
+        (&own.certificate, &own.key, &own.trust_anchors) == (certificate, key, trust_anchors)
     }
 
     /// The hosts that its certificate is for: the names that clients use.
@@ -124,15 +137,45 @@ impl GsiAcceptor {
         if *known != stamps {
             *known = stamps;
             match read(&self.files, now) {
-                Ok((credential, _)) => {
-                    self.shown.store(Arc::new(Shown::new(credential)));
+                Ok((shown, _)) => {
+                    self.shown.store(Arc::new(shown));
                     notices.push(GsiNotice::Replaced);
                 }
                 Err(problem) => notices.push(GsiNotice::Refused(problem)),
             }
         }
-        notices.extend(self.trust.look(now).map(GsiNotice::Trust));
+        let of_trust = self.trust.look(now);
+        match &of_trust {
+            None => {}
+            Some(TrustNotice::Reread { .. }) => {
+                self.trust_problems.store(self.trust.problems().len(), Relaxed);
+            }
+            Some(TrustNotice::Refused(_)) => {
+                self.trust_problems.fetch_max(1, Relaxed);
+            }
+        }
+        notices.extend(of_trust.map(GsiNotice::Trust));
         notices
+    }
+
+    /// When clients no longer take the host certificate in force: the earliest end in its chain.
+    pub fn expires(&self) -> SystemTime {
+        self.shown.load().expires
+    }
+
+    /// Where the host certificate is.
+    pub fn certificate_file(&self) -> &Path {
+        &self.files.certificate
+    }
+
+    /// Authorities that are believed.
+    pub fn authorities(&self) -> usize {
+        self.trust.store().authorities().len()
+    }
+
+    /// Files of the trust directory that are not used, or 1 where the directory cannot be read.
+    pub fn trust_problems(&self) -> usize {
+        self.trust_problems.load(Relaxed)
     }
 }
 
@@ -159,10 +202,7 @@ fn stamps(files: &config::Gsi) -> [Option<Stamp>; 2] {
     [stamp(&files.certificate), stamp(&files.key)]
 }
 
-fn read(
-    files: &config::Gsi,
-    now: SystemTime,
-) -> Result<(Credential, Vec<CredentialProblem>), CredentialProblem> {
+fn read(files: &config::Gsi, now: SystemTime) -> Result<(Shown, Vec<CredentialProblem>), CredentialProblem> {
     let chain = certificates(&files.certificate)?;
     let validity = Validity::of(&chain).map_err(|reason| {
         problem(
@@ -191,5 +231,5 @@ fn read(
         let mend = "renew it; a new one in the file is taken without a restart";
         warnings.push(problem(&files.certificate, validity.words(standing), mend));
     }
-    Ok((credential, warnings))
+    Ok((Shown::new(credential, &validity), warnings))
 }

@@ -365,3 +365,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_home_takes_its_sessions_while_it_can_and_keeps_them_while_it_is_only_full() {
+    let site = site_of(
+        LbAlgo::Wlc,
+        100,
+        vec![real_server(1, 1, Some(2)), real_server(2, 1, None), real_server(3, 1, None)],
+    );
+    let home = &site.real_servers()[0];
+    let none = Tried::default();
+    let mut tried = Tried::default();
+    tried.insert(0);
+    let at_home = [0; 2].map(|_| site.place_at(home, &none).unwrap());
+    assert_eq!(at_home.iter().map(Placement::index).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!(held(&site), [2, 0, 0], "counted as any other");
+    assert!(site.place_at(home, &none).is_none() && site.keeps(home, &none), "full");
+    drop(at_home);
+    assert!(site.place_at(home, &tried).is_none() && !site.keeps(home, &tried), "tried in vain");
+    drain(home);
+    assert!(site.place_at(home, &none).is_none() && !site.keeps(home, &none), "drained");
+    home.handle_undrain();
+    fail_check(home);
+    assert!(site.place_at(home, &none).is_none() && !site.keeps(home, &none), "down");
+    pass_check(home);
+    assert!(site.place_at(home, &none).is_some());
+    let stranger = real_server(1, 1, None);
+    assert!(site.place_at(&stranger, &none).is_none(), "of no configuration any more");
+}

@@ -32,6 +32,7 @@ as_displayed!(
     u16,
     u32,
     u64,
+    usize,
     NonZeroUsize,
     IpAddr,
     SocketAddr,

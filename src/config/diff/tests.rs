@@ -87,6 +87,8 @@ fn what_changes_is_named_with_its_place_row_by_row() {
             &["virtual_server archive: tls added"]),
         ("max_sessions = 100", "max_sessions = 100\ngsi = { mode = \"terminate\" }",
             &["virtual_server gridftp: gsi added"]),
+        ("[global]", "[global]\ngsi_ready_keys = 8",
+            &["global: gsi_ready_keys 64 → 8; takes effect at the next start"]),
         ("max_connections = 50", "max_connections = 50\ngsi_name = \"s2.example.org\"\ngsi_subject = \"/CN=s2\"",
             &["virtual_server gridftp: real_server s2: gsi_name none → s2.example.org",
               "virtual_server gridftp: real_server s2: gsi_subject none → /CN=s2"]),
@@ -115,4 +117,24 @@ fn only_what_a_running_daemon_cannot_take_is_marked() {
     let effects: Vec<Effect> =
         diff(&model(BEFORE), &model(&after)).iter().map(|change| change.effect).collect();
     assert_eq!(effects, [Effect::Refused, Effect::NextStart]);
+}
+
+#[test]
+fn what_holds_for_users_is_compared_key_by_key() {
+    let with = |keys: &str| {
+        BEFORE.replacen("max_sessions = 100", &format!("gsi = {{ mode = \"terminate\"{keys} }}"), 1)
+    };
+    for (keys, expected) in [
+        (", key = \"/k\"", "key /etc/grid-security/hostkey.pem → /k"),
+        (", allow_dn = [\"/DC=org/*\"]", "another allow_dn"),
+        (", deny_dn = [\"*/CN=Joe\"]", "another deny_dn"),
+        (", max_sessions_per_dn = 5", "max_sessions_per_dn none → 5"),
+        (", persistence = \"dn\"", "persistence none → dn"),
+    ] {
+        assert_eq!(
+            lines(&with(""), &with(keys)),
+            [format!("virtual_server gridftp: gsi: {expected}")],
+            "{keys}"
+        );
+    }
 }

@@ -70,6 +70,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         http: None,
         transfer_log: None,
         max_sessions: None,
+        gsi_ready_keys: 64,
     };
     let check = crate::config::Check {
         kind: CheckKind::Ftp,

@@ -1,16 +1,16 @@
 //! `[[virtual_server]]` with its `gsi`, `tls` and `check` tables.
 use super::availability::read_availability;
 use super::check::read_check;
+use super::gsi::{GSI, read_gsi};
 use super::limits::read_limits;
 use super::real_server::read_real_servers;
-use super::tls::{DOOR_TLS, absolute_path, read_door_tls};
+use super::tls::{DOOR_TLS, read_door_tls};
 use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, located_in, port};
 use crate::config::address;
 use crate::config::consistency::{AvailabilityPlaces, VirtualServerPlaces};
 use crate::config::error::Findings;
-use crate::config::model::{Check, Gsi, VirtualServer};
+use crate::config::model::{Check, VirtualServer};
 use crate::config::reader::{Field, Kind, Section};
-use std::path::PathBuf;
 
 pub(super) const VIRTUAL_SERVER: Kind = Kind {
     header: "[[virtual_server]]",
@@ -55,9 +55,6 @@ pub(super) const VIRTUAL_SERVER: Kind = Kind {
     ],
 };
 
-pub(super) const GSI: Kind =
-    Kind { header: "[virtual_server.gsi]", keys: &["mode", "certificate", "key", "trust_anchors"] };
-
 pub(super) const CHECK: Kind = Kind {
     header: "[virtual_server.check]",
     keys: &[
@@ -79,11 +76,6 @@ pub(super) const CHECK: Kind = Kind {
         "rise",
     ],
 };
-
-/// Where sites have them (GSI C, "sysconfig").
-const HOST_CERTIFICATE: &str = "/etc/grid-security/hostcert.pem";
-const HOST_KEY: &str = "/etc/grid-security/hostkey.pem";
-const TRUST_ANCHORS: &str = "/etc/grid-security/certificates";
 
 /// Of a virtual server without one; enough for a file that has only one.
 const DEFAULT_NAME: &str = "gridftp";
@@ -193,30 +185,4 @@ pub(super) fn read_virtual_server(
         name: default.name,
     };
     (virtual_server, places)
-}
-
-fn read_gsi(section: &Section<'_>, findings: &Findings) -> Option<Gsi> {
-    let mode =
-        section.field("mode").and_then(|field| field.word::<String>(&["passthrough", "terminate"], &[]));
-    if mode.as_deref() == Some("terminate") {
-        let path = |key, default: &str| {
-            let field = section.field(key);
-            field.map_or_else(|| Some(PathBuf::from(default)), |field| field.parsed(absolute_path))
-        };
-        let certificate = path("certificate", HOST_CERTIFICATE);
-        let (key, trust_anchors) = (path("key", HOST_KEY), path("trust_anchors", TRUST_ANCHORS));
-        return Some(Gsi { certificate: certificate?, key: key?, trust_anchors: trust_anchors? });
-    }
-    let unused = ["certificate", "key", "trust_anchors"].map(|key| section.field(key));
-    for field in unused.iter().flatten() {
-        field.text();
-    }
-    if let Some(first) = unused.iter().flatten().map(|field| field.at).min() {
-        findings.warning(
-            first,
-            "of `[virtual_server.gsi]` no other key is used with `mode = \"passthrough\"`",
-            "remove it, or write `mode = \"terminate\"` to end GSI at the door",
-        );
-    }
-    None
 }

@@ -66,6 +66,14 @@ pub const CATALOGUE: &[Family] = &[
         NO,
         "Lines that the transfer log has lost, because its file could not be written or too slowly.",
     ),
+    gauge("gridfront_gsi_keys_ready", NO, "Keys for delegated credentials that lie ready."),
+    gauge(
+        "gridfront_gsi_keys_wanted",
+        NO,
+        "Keys that lie ready when none was taken for a while; 0 where no virtual server ends GSI.",
+    ),
+    counter("gridfront_gsi_keys_taken_total", NO, "Keys that GSI logins have taken."),
+    counter("gridfront_gsi_key_waits_total", NO, "GSI logins that found no key ready and had to wait."),
     counter("gridfront_panics_total", OF_SERVICE, "Sessions that ended by a bug of gridfront."),
     // Virtual servers.
     gauge("gridfront_sessions", OF_SERVICE, "Sessions that are inside."),
@@ -90,6 +98,21 @@ pub const CATALOGUE: &[Family] = &[
         "gridfront_certificate_not_after_timestamp_seconds",
         &["virtual_server", "file"],
         "When the certificate that clients are shown expires, or one of its chain, in seconds since 1970.",
+    ),
+    counter(
+        "gridfront_gsi_logins_total",
+        &["virtual_server", "outcome"],
+        "Logins by GSI that ends at the door, by what came of them.",
+    ),
+    histogram(
+        "gridfront_gsi_handshake_duration_seconds",
+        OF_SERVICE,
+        "How long GSI handshakes that end at the door took, from AUTH to 235.",
+    ),
+    gauge(
+        "gridfront_trust_directory_problems",
+        OF_SERVICE,
+        "Files of the trust directory that are not used, or 1 where it cannot be read.",
     ),
     gauge("gridfront_queue_waiting", OF_SERVICE, "Sessions that wait while all real servers are full."),
     gauge("gridfront_clients_banned", OF_SERVICE, "Clients that are kept out for failed logins."),

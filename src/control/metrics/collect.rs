@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics::{Label, counter, gauge, histogram};
 
 use super::super::reload::ReloadRecord;
-use super::super::status::AdmittanceStatus;
+use super::super::status::{AdmittanceStatus, GsiKeysStatus};
 use crate::balance::{Durations, RealServer};
 use crate::proxy::Service;
 use crate::sys::process::Usage;
@@ -23,6 +23,8 @@ pub(in super::super) struct Observed<'a> {
     pub(in super::super) control_connections: usize,
     pub(in super::super) log_lines_lost: u64,
     pub(in super::super) transfer_log_lines_lost: u64,
+    /// Nothing but zeros where no virtual server ends GSI.
+    pub(in super::super) gsi_keys: GsiKeysStatus,
 }
 
 /// Whose samples are being told: the labels that all of them have.
@@ -61,6 +63,11 @@ fn daemon(observed: &Observed<'_>) {
     of.gauge("gridfront_control_connections", float(observed.control_connections as u64));
     of.counter("gridfront_log_lines_lost_total", observed.log_lines_lost);
     of.counter("gridfront_transfer_log_lines_lost_total", observed.transfer_log_lines_lost);
+    let keys = &observed.gsi_keys;
+    of.gauge("gridfront_gsi_keys_ready", float(keys.ready as u64));
+    of.gauge("gridfront_gsi_keys_wanted", float(keys.wanted as u64));
+    of.counter("gridfront_gsi_keys_taken_total", keys.taken);
+    of.counter("gridfront_gsi_key_waits_total", keys.waits);
 }
 
 fn virtual_server(of: &Of, service: &Service) {
@@ -78,11 +85,20 @@ fn virtual_server(of: &Of, service: &Service) {
     for (how, count) in service.lasting.tally.endings() {
         of.with(&[("reason", how.word())]).counter("gridfront_sessions_ended_total", count);
     }
-    if let Some(acceptor) = &service.acceptor {
-        let file = Label::new("file", acceptor.certificate_file().display().to_string());
+    let tls = service.acceptor.as_ref().map(|tls| (tls.certificate_file(), tls.expires()));
+    let gsi = service.gsi.as_ref().map(|gsi| &gsi.acceptor);
+    for (file, expires) in tls.into_iter().chain(gsi.map(|gsi| (gsi.certificate_file(), gsi.expires()))) {
+        let file = Label::new("file", file.display().to_string());
         let of = Of(of.0.iter().cloned().chain([file]).collect());
-        of.time("gridfront_certificate_not_after_timestamp_seconds", acceptor.expires());
+        of.time("gridfront_certificate_not_after_timestamp_seconds", expires);
     }
+    let record = &service.lasting.gsi;
+    for (outcome, count) in record.outcomes() {
+        of.with(&[("outcome", outcome.word())]).counter("gridfront_gsi_logins_total", count);
+    }
+    of.histogram("gridfront_gsi_handshake_duration_seconds", &record.handshakes);
+    let problems = gsi.map_or(0, |gsi| gsi.trust_problems());
+    of.gauge("gridfront_trust_directory_problems", float(problems as u64));
     let admittance = AdmittanceStatus::of(service, crate::proxy::now());
     of.gauge("gridfront_queue_waiting", admittance.queue.map_or(0, |queue| queue.waiting).into());
     of.gauge("gridfront_clients_banned", float(admittance.banned as u64));

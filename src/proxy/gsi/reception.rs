@@ -6,13 +6,13 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::super::control_stream::ControlStream;
 use super::super::now;
-use super::{Termination, User, date};
-use crate::balance::VirtualServer;
+use super::{GsiOutcome, Termination, date};
+use crate::balance::{IdentityRefusal, IdentitySession, VirtualServer};
 use crate::proto::ftp::{Command, Ending, SessionPolicy, Verb, features_before_login, help_before_login};
 use crate::proto::gsi::adat::{self, AdatError};
 use crate::proto::gsi::{
-    AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, ChannelError, HandshakeError, NoDelegation,
-    PathError, PeerError, Reason,
+    AcceptError, AcceptStep, Accepted, Acceptor, ChannelEnd, ChannelError, Delegated, DistinguishedName,
+    HandshakeError, NoDelegation, PathError, PeerError, Reason,
 };
 use crate::tls::{LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Protected};
 
@@ -33,10 +33,14 @@ const OUT_OF_ORDER: &[u8] =
     b"421 Service not available: the front door is out of order; please try again later.\r\n";
 
 /// A client at the door, logged in nowhere yet.
-pub(in crate::proxy) struct Reception {
-    pub(in crate::proxy) user: User,
+pub(super) struct Reception {
+    /// The right to act in its name.
+    pub(super) delegated: Delegated,
+    /// From AUTH to 235.
+    pub(super) handshake: Duration,
+    pub(super) counted: IdentitySession,
     /// Its USER, and what came behind it.
-    pub(in crate::proxy) unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
 }
 
 /// Why nobody came in.
@@ -45,12 +49,19 @@ pub(in crate::proxy) enum ReceptionError {
     /// It has gone, as clients do that only look whether somebody is there.
     #[error("the client has left before it was known")]
     Left,
+    #[error("the client has left in the midst of its GSI handshake")]
+    Abandoned,
     #[error("GSI with the client: {cause}")]
     Refused {
         cause: String,
+        /// Whether its certificates are why.
+        is_distrusted: bool,
         /// Whether somebody may be trying what gets in.
         may_be_guess: bool,
     },
+    /// By the rules for users.
+    #[error(transparent)]
+    Identity(#[from] IdentityRefusal),
     /// Known, and of no use.
     #[error("{identity} has handed over no credential: {reason}")]
     NoCredential { identity: String, reason: NoDelegation },
@@ -67,23 +78,11 @@ pub(in crate::proxy) enum ReceptionError {
 }
 
 impl ReceptionError {
-    /// Whether it counts for a ban, as a handshake does that a real server refuses. Who shows a certificate that has run out, or
-    /// does not want the door's, guesses at nothing.
-    pub(in crate::proxy) fn may_be_guess(&self) -> bool {
-        match self {
-            Self::Refused { may_be_guess, .. } => *may_be_guess,
-            Self::TooMany | Self::Unreadable(_) => true,
-            Self::Left | Self::NoCredential { .. } | Self::TooSlow(_) | Self::Lost(_) | Self::NoCrypto => {
-                false
-            }
-        }
-    }
-
     /// What the client is told, in whatever protection there is.
     pub(in crate::proxy) fn reply(&self) -> Vec<u8> {
         match self {
             // Whatever could be said has been.
-            Self::Left | Self::Lost(_) => Vec::new(),
+            Self::Left | Self::Abandoned | Self::Lost(_) => Vec::new(),
             Self::Unreadable(error)
                 if error.get_ref().and_then(|inner| inner.downcast_ref::<ChannelError>()).is_some() =>
             {
@@ -92,6 +91,12 @@ impl ReceptionError {
             }
             Self::Unreadable(_) => LINE_TOO_LONG.to_vec(),
             Self::Refused { cause, .. } => adat::refusal(cause),
+            Self::Identity(IdentityRefusal::Denied { name, .. } | IdentityRefusal::NotAllowed { name }) => {
+                format!("530-Login incorrect. : {name} is not allowed to use this service.\r\n530 End.\r\n").into_bytes()
+            }
+            Self::Identity(IdentityRefusal::TooManySessions { name, .. }) => {
+                format!("421 Too many sessions of {name}; close one, or try again later.\r\n").into_bytes()
+            }
             Self::NoCredential { reason, .. } => format!(
                 "530-Login incorrect. : {reason}.\r\n530 The door logs in at the server with a delegated credential.\r\n"
             )
@@ -100,6 +105,33 @@ impl ReceptionError {
             Self::TooSlow(_) => Ending::LoginTimeout.reply().as_bytes().to_vec(),
             Self::NoCrypto => OUT_OF_ORDER.to_vec(),
         }
+    }
+}
+
+impl ReceptionError {
+    /// Whether it counts for a ban, as a handshake does that a real server refuses. Who shows a certificate that has run out, or
+    /// does not want the door's, guesses at nothing.
+    pub(in crate::proxy) fn may_be_guess(&self) -> bool {
+        match self {
+            Self::Refused { may_be_guess, .. } => *may_be_guess,
+            Self::TooMany | Self::Unreadable(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What it counts as; nothing where nobody has tried.
+    pub(in crate::proxy) fn outcome(&self) -> Option<GsiOutcome> {
+        Some(match self {
+            Self::Left => return None,
+            Self::Abandoned | Self::Lost(_) => GsiOutcome::Abandoned,
+            Self::Refused { is_distrusted: true, .. } => GsiOutcome::Certificate,
+            Self::Refused { .. } | Self::Unreadable(_) => GsiOutcome::Handshake,
+            Self::Identity(IdentityRefusal::TooManySessions { .. }) => GsiOutcome::TooManySessions,
+            Self::Identity(_) => GsiOutcome::Denied,
+            Self::NoCredential { .. } => GsiOutcome::NoDelegation,
+            Self::TooMany | Self::TooSlow(_) => GsiOutcome::TooSlow,
+            Self::NoCrypto => GsiOutcome::DoorError,
+        })
     }
 }
 
@@ -112,13 +144,15 @@ impl From<AcceptError> for ReceptionError {
             AcceptError::Handshake(HandshakeError::Alert(_)) | AcceptError::Request => false,
             _ => true,
         };
-        Self::Refused { cause: error.to_string(), may_be_guess }
+        let is_distrusted =
+            matches!(error, AcceptError::Handshake(HandshakeError::Peer(_) | HandshakeError::Anonymous));
+        Self::Refused { cause: error.to_string(), is_distrusted, may_be_guess }
     }
 }
 
 impl From<AdatError> for ReceptionError {
     fn from(error: AdatError) -> Self {
-        Self::Refused { cause: error.to_string(), may_be_guess: true }
+        Self::Refused { cause: error.to_string(), is_distrusted: false, may_be_guess: true }
     }
 }
 
@@ -168,10 +202,13 @@ impl Offer<'_> {
 }
 
 /// Greets, and goes as far as the client's USER. From 235 on the connection is protected.
-pub(in crate::proxy) async fn receive(
+///
+/// `judge` is asked who may come in, before anybody's USER is answered.
+pub(super) async fn receive(
     client: &mut ControlStream,
     termination: &Termination,
     offer: &Offer<'_>,
+    judge: impl FnOnce(&DistinguishedName) -> Result<IdentitySession, IdentityRefusal>,
 ) -> Result<Reception, ReceptionError> {
     client.write_all(GREETING).await?;
     let mut lines = Lines::default();
@@ -182,10 +219,11 @@ pub(in crate::proxy) async fn receive(
     let mut lines = Lines::default();
     let line = name_user(client, &mut lines, offer).await?;
     let identity = peer.identity();
+    let counted = judge(&identity)?;
     let delegated = delegated
         .map_err(|reason| ReceptionError::NoCredential { identity: identity.as_str().to_owned(), reason })?;
     let unread = [line, lines.into_rest()].concat();
-    Ok(Reception { user: User { identity, delegated, handshake }, unread })
+    Ok(Reception { delegated, handshake, counted, unread })
 }
 
 /// Up to the end of the exchange, and how long that took from AUTH on.
@@ -203,7 +241,10 @@ async fn authenticate(
             (Some(_), 0) => LONGEST_FIRST_TOKEN,
             (Some(_), _) => LONGEST_TOKEN,
         };
-        let line = next(lines, client, longest).await?;
+        let line = next(lines, client, longest).await.map_err(|error| match error {
+            ReceptionError::Left if exchange.is_some() => ReceptionError::Abandoned,
+            other => other,
+        })?;
         let command = Command::parse(&line);
         match command.verb {
             Verb::Quit => {
@@ -216,7 +257,8 @@ async fn authenticate(
             Verb::Auth if exchanges == MAX_EXCHANGES => return Err(ReceptionError::TooMany),
             Verb::Auth => {
                 (exchanges, tokens) = (exchanges + 1, 0);
-                exchange = Some((termination.acceptor.accept(date())?, now()));
+                let acceptor = termination.acceptor.accept(date())?;
+                exchange = Some((acceptor, now()));
                 client.write_all(adat::AUTH_ACCEPTED).await?;
             }
             Verb::Adat => {
@@ -252,7 +294,7 @@ async fn step(
     token: Vec<u8>,
     termination: &Termination,
 ) -> Result<(Acceptor, Result<AcceptStep, AcceptError>), ReceptionError> {
-    let crypto = termination.workshop.crypto();
+    let crypto = termination.workshop.crypto().ok_or(ReceptionError::NoCrypto)?;
     let run = move || {
         let step = acceptor.step(&token, date());
         (acceptor, step)
@@ -261,7 +303,8 @@ async fn step(
     if !matches!(step, Ok(AcceptStep::KeyWanted)) {
         return Ok((acceptor, step));
     }
-    let key = termination.workshop.keys().take().await.ok_or(ReceptionError::NoCrypto)?;
+    let keys = termination.workshop.keys().ok_or(ReceptionError::NoCrypto)?;
+    let key = keys.take().await.ok_or(ReceptionError::NoCrypto)?;
     let run = move || {
         let step = acceptor.provide_key(key);
         (acceptor, step)

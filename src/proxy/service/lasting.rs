@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwapWeak;
 
 use super::super::admittance::Known;
+use super::super::gsi::GsiRecord;
 use super::super::now;
 use super::super::relay::{LivePorts, Relaying};
 use super::super::tally::Tally;
@@ -29,6 +30,8 @@ pub(crate) struct Lasting {
     pub(crate) transfer_log: Arc<TransferLog>,
     /// Clients and whoever waits.
     pub(in super::super) known: Arc<Known>,
+    /// Logins by GSI that ends here.
+    pub(crate) gsi: GsiRecord,
     /// Sessions that ended by a panic of ours.
     pub(crate) panics: AtomicU64,
 }
@@ -47,6 +50,7 @@ impl Lasting {
             tally: Tally::default(),
             transfer_log,
             known: Arc::new(Known::new(now())),
+            gsi: GsiRecord::default(),
             panics: AtomicU64::new(0),
         }
     }

@@ -30,7 +30,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         (
             format!("[global]\nfavourite = 'blue'\n{SOUND}"),
             "f:2:1: unknown key `favourite`; remove it, or use one of: router_id, nameservers, admin_socket, http, \
-             threads, drain_timeout, transfer_log, max_sessions",
+             threads, drain_timeout, transfer_log, max_sessions, gsi_ready_keys",
         ),
         (
             in_virtual_server(r#""\u001b[31mréd" = 1"#),

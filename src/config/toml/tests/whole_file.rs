@@ -1,4 +1,8 @@
 //! What is said of several tables together.
+use std::path::Path;
+
+use crate::balance::NamePattern;
+
 use super::{SOUND, accepted, assert_told, in_real_server, in_virtual_server};
 
 #[test]
@@ -329,4 +333,38 @@ fn gsi_that_ends_at_the_door_leaves_no_room_for_tls() {
            `tls` of the real server, or write `mode = \"passthrough\"`",
         ],
     );
+}
+
+#[test]
+fn what_holds_for_users_arrives_and_is_judged() {
+    let with = |keys: &str| format!("{SOUND}[virtual_server.gsi]\nmode = 'terminate'\n{keys}\n");
+    let text = with(
+        "allow_dn = ['/DC=org/*']\ndeny_dn = ['*/CN=Joe', '/CN=x']\nmax_sessions_per_dn = 5\npersistence = 'dn'",
+    );
+    let model = accepted(&text).model;
+    let gsi = model.virtual_servers[0].gsi.clone().unwrap();
+    let patterns = |texts: &[&str]| texts.iter().map(|text| NamePattern::new(text)).collect::<Vec<_>>();
+    assert_eq!(gsi.certificate, Path::new("/etc/grid-security/hostcert.pem"));
+    assert_eq!(gsi.identities.allow, patterns(&["/DC=org/*"]));
+    assert_eq!(gsi.identities.deny, patterns(&["*/CN=Joe", "/CN=x"]));
+    assert_eq!((gsi.identities.max_sessions, gsi.identities.persistent), (Some(5), true));
+    for (keys, expected) in [
+        ("persistence = 'ip'", "f:9:15: `persistence = \"ip\"` is unknown; write \"none\" or \"dn\""),
+        ("max_sessions_per_dn = 0", "f:9:23: `max_sessions_per_dn` is 0; write a number from 1 to 1000000"),
+        (
+            "allow_dn = []",
+            "f:9:12: `allow_dn` is empty; write who may come in, or remove it: then everybody may",
+        ),
+        (
+            "deny_dn = ['CN=Joe,DC=org']",
+            "f:9:12: `CN=Joe,DC=org` is no name of a user, nor a pattern; write it as `grid-proxy-info -identity` \
+             does, such as \"/DC=org/DC=example/CN=Jane Doe\" or \"/DC=org/DC=example/*\"",
+        ),
+        (
+            "allow_dn = ['*']\ndeny_dn = ['*']",
+            "f:10:12: warning: `*` is in `allow_dn` as well: its users are denied; remove it from one of the two",
+        ),
+    ] {
+        assert_told(&with(keys), &[expected]);
+    }
 }

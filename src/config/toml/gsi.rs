@@ -1,0 +1,102 @@
+//! `[virtual_server.gsi]`.
+use std::path::PathBuf;
+
+use super::MAX_SESSIONS;
+use super::tls::absolute_path;
+use crate::balance::{IdentityRules, NamePattern};
+use crate::config::address::Refusal;
+use crate::config::error::{Findings, shown};
+use crate::config::model::Gsi;
+use crate::config::reader::{Kind, Section};
+
+pub(super) const GSI: Kind = Kind {
+    header: "[virtual_server.gsi]",
+    keys: &[
+        "mode",
+        "certificate",
+        "key",
+        "trust_anchors",
+        "allow_dn",
+        "deny_dn",
+        "max_sessions_per_dn",
+        "persistence",
+    ],
+};
+
+/// Where sites have them (GSI C, "sysconfig").
+const HOST_CERTIFICATE: &str = "/etc/grid-security/hostcert.pem";
+const HOST_KEY: &str = "/etc/grid-security/hostkey.pem";
+const TRUST_ANCHORS: &str = "/etc/grid-security/certificates";
+
+/// Nothing where GSI does not end at the door.
+pub(super) fn read_gsi(section: &Section<'_>, findings: &Findings) -> Option<Gsi> {
+    let mode =
+        section.field("mode").and_then(|field| field.word::<String>(&["passthrough", "terminate"], &[]));
+    let path = |key, default: &str| {
+        let field = section.field(key);
+        field.map_or_else(|| Some(PathBuf::from(default)), |field| field.parsed(absolute_path))
+    };
+    let (certificate, key) = (path("certificate", HOST_CERTIFICATE), path("key", HOST_KEY));
+    let trust_anchors = path("trust_anchors", TRUST_ANCHORS);
+    let identities = read_identities(section, findings);
+    if mode.as_deref() == Some("terminate") {
+        return Some(Gsi { certificate: certificate?, key: key?, trust_anchors: trust_anchors?, identities });
+    }
+    let unused = GSI.keys.iter().filter(|key| **key != "mode").filter_map(|key| section.field(key));
+    if let Some(first) = unused.map(|field| field.at).min() {
+        findings.warning(
+            first,
+            "of `[virtual_server.gsi]` no other key is used with `mode = \"passthrough\"`",
+            "remove it, or write `mode = \"terminate\"` to end GSI at the door",
+        );
+    }
+    None
+}
+
+fn read_identities(section: &Section<'_>, findings: &Findings) -> IdentityRules {
+    let patterns = |key| {
+        let items = section.field(key).map(|field| field.list()).unwrap_or_default();
+        items.into_iter().filter_map(|item| Some((item.parsed(name_pattern)?, item.at))).collect::<Vec<_>>()
+    };
+    let (allow, deny) = (patterns("allow_dn"), patterns("deny_dn"));
+    for (pattern, at) in &deny {
+        if allow.iter().any(|(allowed, _)| allowed == pattern) {
+            findings.warning(
+                *at,
+                format!("`{pattern}` is in `allow_dn` as well: its users are denied"),
+                "remove it from one of the two",
+            );
+        }
+    }
+    if let Some(field) = section.field("allow_dn")
+        && field.list_is_empty()
+    {
+        field.error("`allow_dn` is empty", "write who may come in, or remove it: then everybody may");
+    }
+    let without_place =
+        |patterns: Vec<(NamePattern, usize)>| patterns.into_iter().map(|(it, _)| it).collect();
+    IdentityRules {
+        allow: without_place(allow),
+        deny: without_place(deny),
+        max_sessions: section
+            .field("max_sessions_per_dn")
+            .and_then(|field| field.number(&(1..=MAX_SESSIONS))),
+        persistent: section
+            .field("persistence")
+            .and_then(|field| field.word::<String>(&["none", "dn"], &[]))
+            .is_some_and(|word| word == "dn"),
+    }
+}
+
+/// In the form in which `openssl` writes names by default nowadays they would match nobody.
+fn name_pattern(text: &str) -> Result<NamePattern, Refusal> {
+    if text.starts_with(['/', '*']) {
+        return Ok(NamePattern::new(text));
+    }
+    Err((
+        format!("`{}` is no name of a user, nor a pattern", shown(text)),
+        "write it as `grid-proxy-info -identity` does, such as \"/DC=org/DC=example/CN=Jane Doe\" or \
+         \"/DC=org/DC=example/*\""
+            .into(),
+    ))
+}

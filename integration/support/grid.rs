@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::certificates::{Authority, Credential, HostCertificates, USER, set_mode};
 use super::netns::{Lab, Machine, is_abandoned};
 use super::process::{Process, tail};
-use super::server::{Role, Server};
+use super::server::{self, Role, Server};
 
 /// Every program that a site is made of.
 pub const PROGRAMS: &[&str] =
@@ -221,8 +221,14 @@ impl Site {
         let index = self.servers.iter().position(|server| server.name == name).expect("a server of the site");
         self.servers[index].environment = environment.to_vec();
         self.launch(index);
-        let server = &self.servers[index];
-        server.ready().unwrap_or_else(|why| panic!("{name}: {why}\n{}", self.server_log(server)));
+        let (machine, port) = (self.servers[index].machine.clone(), self.servers[index].port);
+        let greeted = server::greets_again(&machine, port, || {
+            let process = self.servers[index].process.as_mut();
+            if process.is_some_and(|process| process.ended().is_some()) {
+                self.launch(index);
+            }
+        });
+        greeted.unwrap_or_else(|why| panic!("{name}: {why}\n{}", self.server_log(&self.servers[index])));
     }
 
     /// Restarts a server with another certificate.

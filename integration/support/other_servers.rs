@@ -73,7 +73,15 @@ impl OtherServers {
     /// When it does not come up.
     pub fn restart(&mut self, site: &Site, program: &str, role: &str) {
         self.launch(site, role, program);
-        self.until_greeting(site, role, program);
+        let own = name(program, role);
+        let greeted = server::greets_again(site.machine(role), port(program), || {
+            let process = self.processes.iter_mut().find(|(name, _)| *name == own);
+            if process.is_some_and(|(_, process)| process.ended().is_some()) {
+                self.kill(program, role);
+                self.launch(site, role, program);
+            }
+        });
+        greeted.unwrap_or_else(|why| panic!("{own}: {why}\n{}", self.logs()));
     }
 
     /// The last lines of each, for messages.
@@ -84,8 +92,7 @@ impl OtherServers {
     }
 
     fn until_greeting(&self, site: &Site, role: &str, program: &str) {
-        let port = if program == "proftpd" { PROFTPD_PORT } else { PYFTPDLIB_PORT };
-        server::greets(site.machine(role), port)
+        server::greets(site.machine(role), port(program))
             .unwrap_or_else(|why| panic!("{program} on {role}: {why}\n{}", self.logs()));
     }
 
@@ -109,6 +116,10 @@ fn pyftpdlib(site: &Site, role: &str) -> Vec<String> {
     let program = [PYTHON, &script, &path_text(&site.data_directory()), &PYFTPDLIB_PORT.to_string()];
     let addresses = site.machine(role).addresses().map(|address| address.to_string());
     program.map(str::to_owned).into_iter().chain(addresses).collect()
+}
+
+fn port(program: &str) -> u16 {
+    if program == "proftpd" { PROFTPD_PORT } else { PYFTPDLIB_PORT }
 }
 
 fn proftpd(site: &Site, role: &str) -> Vec<String> {

@@ -45,6 +45,16 @@ pub fn greets(machine: &Machine, port: u16) -> Result<(), String> {
     answers(machine, port, true)
 }
 
+/// The same of one that was killed and started again. What is left of its sessions may hold its port a little longer, and then it
+/// ends at once: `start_again` starts it where it has ended.
+pub fn greets_again(machine: &Machine, port: u16, mut start_again: impl FnMut()) -> Result<(), String> {
+    let address = SocketAddr::new(IpAddr::from(machine.v4()), port);
+    deadline::until("the greeting of a real server that was killed", START, || {
+        start_again();
+        machine.enter(|| greeting(address, true).map_err(|error| error.to_string()))
+    })
+}
+
 fn answers(machine: &Machine, port: u16, greeted: bool) -> Result<(), String> {
     let address = SocketAddr::new(IpAddr::from(machine.v4()), port);
     deadline::until("a real server's greeting", START, || {

@@ -25,7 +25,7 @@ use super::service::Service;
 use super::session_table::Registration;
 use super::tally::Refusal;
 use super::{journal, now};
-use crate::balance::{NoServer, Placement, QueueFull, RealServer, Tried};
+use crate::balance::{Deed, NoServer, Placement, QueueFull, RealServer, Tried};
 use crate::config::ServerTlsMode;
 use crate::proto::ftp::{Ending, Greeting, ReplyCode};
 use crate::proto::gsi::ChannelEnd;
@@ -121,8 +121,8 @@ enum AttemptError {
     /// 421 or 422, with its words.
     Busy(String),
     Failed(String),
-    /// GSI came to no login.
-    NotLoggedIn(String),
+    /// GSI came to no login, and whether the server is to blame for it.
+    NotLoggedIn(String, bool),
     Local(io::Error),
 }
 
@@ -184,10 +184,12 @@ pub(super) async fn approach(
                 journal::passed_over(service, server, client, &words);
                 server.handle_busy(words);
             }
-            // Whether that is the user's fault or the server's own is not known: what it does with others tells.
-            Err(AttemptError::NotLoggedIn(reason)) => {
+            Err(AttemptError::NotLoggedIn(reason, is_servers_fault)) => {
                 server.stats.gsi_failures.fetch_add(1, Relaxed);
                 journal::passed_over(service, server, client, &reason);
+                if is_servers_fault {
+                    service.handle_failure(now(), server, client, Deed::Login, &reason);
+                }
                 not_logged_in = Some(format!("{}: {reason}", server.name()));
             }
             Err(AttemptError::Failed(reason)) => {
@@ -284,11 +286,11 @@ async fn attempt(
     let Some(user) = user else { return Ok(greeted) };
     let Some(termination) = &service.gsi else {
         // By a reload, since the client came.
-        return Err(AttemptError::NotLoggedIn("GSI does not end at the door any more".into()));
+        return Err(AttemptError::NotLoggedIn("GSI does not end at the door any more".into(), false));
     };
     let place = placement.index();
     let logged_in = within(registration, limits.login, log_in(greeted, termination, place, user));
-    let limit = || AttemptError::NotLoggedIn(format!("no GSI login within {:?}", limits.login));
+    let limit = || AttemptError::NotLoggedIn(format!("no GSI login within {:?}", limits.login), true);
     logged_in.await.unwrap_or_else(|| Err(limit()))
 }
 
@@ -302,10 +304,10 @@ async fn log_in(
     let Greeted { mut stream, leg, rest, .. } = greeted;
     let plain = stream.take_plain().filter(|_| rest.is_empty());
     let mut plain =
-        plain.ok_or_else(|| AttemptError::NotLoggedIn("it said more than its greeting".into()))?;
+        plain.ok_or_else(|| AttemptError::NotLoggedIn("it said more than its greeting".into(), true))?;
     let crypto = termination.workshop.crypto();
-    let crypto =
-        crypto.ok_or_else(|| AttemptError::NotLoggedIn("the door's crypto threads are not there".into()))?;
+    let crypto = crypto
+        .ok_or_else(|| AttemptError::NotLoggedIn("the door's crypto threads are not there".into(), false))?;
     let begun = now();
     let login = tls::log_in(&mut plain, termination.initiator(place, user), crypto);
     let (established, read) = match login.await.result {
@@ -313,11 +315,11 @@ async fn log_in(
         Err(error) => {
             // It has room for one line, or is gone.
             let _ = plain.try_write(b"QUIT\r\n");
-            return Err(AttemptError::NotLoggedIn(error.to_string()));
+            return Err(AttemptError::NotLoggedIn(error.to_string(), error.is_servers_fault()));
         }
     };
     let protected = Protected::new(plain, established.channel, ChannelEnd::Client, &read);
-    let protected = protected.map_err(|error| AttemptError::NotLoggedIn(error.to_string()))?;
+    let protected = protected.map_err(|error| AttemptError::NotLoggedIn(error.to_string(), true))?;
     let logged_in = Some(now().saturating_duration_since(begun));
     // The door has greeted already.
     Ok(Greeted { stream: protected.into(), leg, greeting: Vec::new(), rest, logged_in })

@@ -53,7 +53,14 @@ impl Service {
     }
 
     /// Something has failed on a server that may be its fault, for the first time in this session.
-    fn handle_failure(&self, now: Instant, server: &RealServer, client: SocketAddr, deed: Deed, how: &str) {
+    pub(super) fn handle_failure(
+        &self,
+        now: Instant,
+        server: &RealServer,
+        client: SocketAddr,
+        deed: Deed,
+        how: &str,
+    ) {
         if let Some(ejected) = self.virtual_server.handle_failure(now, server, client.ip(), deed, how) {
             journal::ejected(self, server, &ejected);
         }

@@ -51,6 +51,19 @@ pub enum GsiLoginError {
     NoCrypto,
 }
 
+impl GsiLoginError {
+    /// Whether it is for sure the server's own: with others it is not known whose. A user's credential that it refuses may be one
+    /// that nobody would take.
+    #[must_use]
+    pub fn is_servers_fault(&self) -> bool {
+        match self {
+            Self::Initiate(InitiateError::Issue(_)) | Self::Refused(_) | Self::NoCrypto => false,
+            Self::Initiate(InitiateError::Handshake(HandshakeError::Alert(_))) => false,
+            Self::Initiate(_) | Self::OutOfOrder(_) | Self::NoGsi(_) | Self::Adat(_) | Self::Lost(_) => true,
+        }
+    }
+}
+
 /// Which side does not like what.
 fn initiation(error: &InitiateError) -> String {
     match error {

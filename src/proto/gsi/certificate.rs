@@ -7,7 +7,7 @@ use rustls::pki_types::UnixTime;
 use x509_cert::der::asn1::{GeneralizedTime, ObjectIdentifier, UtcTime};
 use x509_cert::der::{Decode as _, Tag};
 
-use super::der::{Element, Elements, Wrong, context, context_primitive};
+use super::der::{Element, Elements, Signed, Wrong, context, context_primitive};
 use super::name::DistinguishedName;
 use super::proxy_cert_info::{ProxyCertInfo, ProxyForm};
 
@@ -63,6 +63,8 @@ pub struct Certificate {
     signature: Range<usize>,
     issuer: Range<usize>,
     subject: Range<usize>,
+    issuer_name: DistinguishedName,
+    subject_name: DistinguishedName,
     spki: Range<usize>,
     validity: Validity,
     extensions: Vec<Placed>,
@@ -225,12 +227,12 @@ impl Certificate {
 
     /// The issuer's name as Globus writes it.
     pub fn issuer_name(&self) -> DistinguishedName {
-        written(self.issuer())
+        self.issuer_name.clone()
     }
 
     /// The subject's name as Globus writes it.
     pub fn subject_name(&self) -> DistinguishedName {
-        written(self.subject())
+        self.subject_name.clone()
     }
 
     /// The DER of the SubjectPublicKeyInfo.
@@ -289,17 +291,9 @@ impl Certificate {
     }
 }
 
-fn written(name: &[u8]) -> DistinguishedName {
-    DistinguishedName::from_der(name).expect("names were read with the certificate")
-}
-
 fn read(der: &[u8], place: &mut &'static str) -> Result<Certificate, Wrong> {
     let at = |part: &[u8]| place_of(der, part);
-    let mut whole = Element::only(der, Tag::Sequence, "it is no SEQUENCE")?.inside();
-    let tbs = whole.expect(Tag::Sequence, "what is signed is missing")?;
-    let algorithm = whole.expect(Tag::Sequence, "the signature's algorithm is missing")?;
-    let signature = whole.next()?.whole_bytes()?;
-    whole.finish("bytes follow the signature")?;
+    let Signed { tbs, algorithm, signature } = Signed::from_der(der)?;
 
     let mut fields = tbs.inside();
     *place = "version";
@@ -313,21 +307,21 @@ fn read(der: &[u8], place: &mut &'static str) -> Result<Certificate, Wrong> {
         None => 1,
     };
     *place = "serial number";
-    let serial = fields.expect(Tag::Integer, "it is missing")?;
+    let serial = fields.required(Tag::Integer, "it is missing")?;
     *place = "signature algorithm";
     if fields.next()?.whole != algorithm.whole {
         return Err("inside it is another than outside");
     }
     *place = "issuer";
-    let issuer = name(&mut fields)?;
+    let (issuer, issuer_name) = name(&mut fields)?;
     *place = "validity";
-    let mut times = fields.expect(Tag::Sequence, "it is missing")?.inside();
+    let mut times = fields.required(Tag::Sequence, "it is missing")?.inside();
     let validity = Validity { not_before: time(times.next()?)?, not_after: time(times.next()?)? };
     times.finish("bytes follow it")?;
     *place = "subject";
-    let subject = name(&mut fields)?;
+    let (subject, subject_name) = name(&mut fields)?;
     *place = "public key";
-    let spki = fields.expect(Tag::Sequence, "it is missing")?;
+    let spki = fields.required(Tag::Sequence, "it is missing")?;
     *place = "certificate";
     fields.take(context_primitive(1))?;
     fields.take(context_primitive(2))?;
@@ -339,6 +333,8 @@ fn read(der: &[u8], place: &mut &'static str) -> Result<Certificate, Wrong> {
         signature: at(signature),
         issuer: at(issuer),
         subject: at(subject),
+        issuer_name,
+        subject_name,
         spki: at(spki.whole),
         validity,
         extensions: Vec::new(),
@@ -407,7 +403,7 @@ pub(super) fn read_extension(element: Element<'_>) -> Result<Extension<'_>, Wron
     let oid = fields.next()?.oid()?;
     let critical =
         fields.take(Tag::Boolean)?.map(|critical| critical.boolean()).transpose()?.unwrap_or(false);
-    let value = fields.expect(Tag::OctetString, "one has no value")?.content;
+    let value = fields.required(Tag::OctetString, "one has no value")?.content;
     fields.finish("bytes follow a value")?;
     Ok(Extension { oid, critical, value, der: element.whole })
 }
@@ -420,10 +416,10 @@ fn read_basic_constraints(value: &[u8]) -> Result<BasicConstraints, Wrong> {
     Ok(BasicConstraints { ca, path_length })
 }
 
-fn name<'a>(fields: &mut Elements<'a>) -> Result<&'a [u8], Wrong> {
-    let name = fields.expect(Tag::Sequence, "it is missing")?.whole;
-    DistinguishedName::from_der(name).map_err(|error| error.wrong)?;
-    Ok(name)
+/// Its DER, and what it says.
+fn name<'a>(fields: &mut Elements<'a>) -> Result<(&'a [u8], DistinguishedName), Wrong> {
+    let name = fields.required(Tag::Sequence, "it is missing")?.whole;
+    Ok((name, DistinguishedName::from_der(name).map_err(|error| error.wrong)?))
 }
 
 pub(super) fn time(element: Element<'_>) -> Result<UnixTime, Wrong> {

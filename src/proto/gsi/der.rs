@@ -40,7 +40,7 @@ impl<'a> Elements<'a> {
         Ok(Element { tag: header.tag(), content: &whole[start..], whole })
     }
 
-    pub(super) fn expect(&mut self, tag: Tag, otherwise: Wrong) -> Result<Element<'a>, Wrong> {
+    pub(super) fn required(&mut self, tag: Tag, otherwise: Wrong) -> Result<Element<'a>, Wrong> {
         let element = self.next()?;
         if element.tag == tag { Ok(element) } else { Err(otherwise) }
     }
@@ -68,7 +68,7 @@ impl<'a> Element<'a> {
     /// The only element of these bytes.
     pub(super) fn only(bytes: &'a [u8], tag: Tag, otherwise: Wrong) -> Result<Self, Wrong> {
         let mut elements = Elements::new(bytes);
-        let element = elements.expect(tag, otherwise)?;
+        let element = elements.required(tag, otherwise)?;
         elements.finish("bytes follow it")?;
         Ok(element)
     }
@@ -106,6 +106,25 @@ impl<'a> Element<'a> {
             [0, bytes @ ..] if self.tag == Tag::BitString => Ok(bytes),
             _ => Err("a BIT STRING is broken"),
         }
+    }
+}
+
+/// What is signed, how, and the signature: the frame of certificates, revocation lists and requests (RFC 5280 section 4.1, RFC 2986
+/// section 4.2).
+pub(super) struct Signed<'a> {
+    pub(super) tbs: Element<'a>,
+    pub(super) algorithm: Element<'a>,
+    pub(super) signature: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    pub(super) fn from_der(der: &'a [u8]) -> Result<Self, Wrong> {
+        let mut whole = Element::only(der, Tag::Sequence, "it is no SEQUENCE")?.inside();
+        let tbs = whole.required(Tag::Sequence, "what is signed is missing")?;
+        let algorithm = whole.required(Tag::Sequence, "the signature's algorithm is missing")?;
+        let signature = whole.next()?.whole_bytes()?;
+        whole.finish("bytes follow the signature")?;
+        Ok(Self { tbs, algorithm, signature })
     }
 }
 

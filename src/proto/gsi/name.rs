@@ -80,7 +80,7 @@ fn oneline(bytes: &[u8]) -> Result<String, Wrong> {
     let mut text = String::new();
     for set in relative_names(bytes)? {
         let mut pairs = Elements::new(set);
-        let mut pairs = pairs.expect(Tag::Set, "a part of it is no SET")?.inside();
+        let mut pairs = pairs.required(Tag::Set, "a part of it is no SET")?.inside();
         let mut separator = '/';
         while !pairs.is_empty() {
             let (kind, value) = pair(pairs.next()?)?;
@@ -128,7 +128,7 @@ fn relative_names(name: &[u8]) -> Result<Vec<&[u8]>, Wrong> {
     let mut rest = Element::only(name, Tag::Sequence, "it is no SEQUENCE")?.inside();
     let mut sets = Vec::new();
     while !rest.is_empty() {
-        sets.push(rest.expect(Tag::Set, "a part of it is no SET")?.whole);
+        sets.push(rest.required(Tag::Set, "a part of it is no SET")?.whole);
     }
     Ok(sets)
 }

@@ -122,7 +122,7 @@ impl ProxyCertInfo {
 fn read(bytes: &[u8], form: ProxyForm) -> Result<ProxyCertInfo, Wrong> {
     let mut fields = Element::only(bytes, Tag::Sequence, "it is no SEQUENCE")?.inside();
     let mut path_length = fields.take(Tag::Integer)?;
-    let policy = fields.expect(Tag::Sequence, "the policy is missing")?;
+    let policy = fields.required(Tag::Sequence, "the policy is missing")?;
     // Globus reads the draft's extension in the order of the RFC as well.
     if form == ProxyForm::Draft && path_length.is_none() {
         let tagged = fields.take(context(1))?;

@@ -6,7 +6,7 @@ use x509_cert::der::Tag;
 use x509_cert::der::asn1::ObjectIdentifier;
 
 use super::certificate::{MalformedCertificate, read_extension, time};
-use super::der::{Element, Elements, Wrong, context};
+use super::der::{Element, Elements, Signed, Wrong, context};
 use super::path::Reason;
 use super::signature;
 
@@ -110,21 +110,17 @@ impl RevocationList {
 
 fn read(der: &[u8]) -> Result<RevocationList, Wrong> {
     let at = |part: &[u8]| super::certificate::place_of(der, part);
-    let mut whole = Element::only(der, Tag::Sequence, "it is no SEQUENCE")?.inside();
-    let tbs = whole.expect(Tag::Sequence, "what is signed is missing")?;
-    let algorithm = whole.expect(Tag::Sequence, "the signature's algorithm is missing")?;
-    let signature = whole.next()?.whole_bytes()?;
-    whole.finish("bytes follow the signature")?;
+    let Signed { tbs, algorithm, signature } = Signed::from_der(der)?;
 
     let mut fields = tbs.inside();
     let version = fields.take(Tag::Integer)?.map(|version| version.number()).transpose()?;
     if !matches!(version, None | Some(1)) {
         return Err("its version is neither 1 nor 2");
     }
-    if fields.expect(Tag::Sequence, "the algorithm inside is missing")?.whole != algorithm.whole {
+    if fields.required(Tag::Sequence, "the algorithm inside is missing")?.whole != algorithm.whole {
         return Err("its algorithm inside is another than outside");
     }
-    let issuer = fields.expect(Tag::Sequence, "the issuer is missing")?.whole;
+    let issuer = fields.required(Tag::Sequence, "the issuer is missing")?.whole;
     let this_update = time(fields.next()?)?;
     let next_update = match fields.take(Tag::UtcTime)? {
         Some(element) => Some(element),
@@ -162,8 +158,8 @@ fn read(der: &[u8]) -> Result<RevocationList, Wrong> {
 fn read_entries(mut entries: Elements<'_>, der: &[u8]) -> Result<Vec<Serial>, Wrong> {
     let mut serials = Vec::new();
     while !entries.is_empty() {
-        let mut entry = entries.expect(Tag::Sequence, "an entry is no SEQUENCE")?.inside();
-        let serial = entry.expect(Tag::Integer, "an entry has no serial number")?.content;
+        let mut entry = entries.required(Tag::Sequence, "an entry is no SEQUENCE")?.inside();
+        let serial = entry.required(Tag::Integer, "an entry has no serial number")?.content;
         time(entry.next()?)?;
         if let Some(extensions) = entry.take(Tag::Sequence)? {
             // A critical certificateIssuer: the entry is about another authority's certificate.

@@ -59,7 +59,7 @@ enum Kind {
 
 fn read_key(spki: &[u8]) -> Result<Kind, Wrong> {
     let mut fields = Element::only(spki, Tag::Sequence, "it is no SEQUENCE")?.inside();
-    let mut algorithm = fields.expect(Tag::Sequence, "the algorithm is missing")?.inside();
+    let mut algorithm = fields.required(Tag::Sequence, "the algorithm is missing")?.inside();
     let kind = algorithm.next()?.oid()?;
     let key = fields.next()?.whole_bytes()?;
     fields.finish("bytes follow the key")?;
@@ -70,7 +70,7 @@ fn read_key(spki: &[u8]) -> Result<Kind, Wrong> {
         return Ok(Kind::Other(kind));
     }
     let mut numbers = Element::only(key, Tag::Sequence, "the key is no SEQUENCE")?.inside();
-    let modulus = numbers.expect(Tag::Integer, "the modulus is missing")?.content;
+    let modulus = numbers.required(Tag::Integer, "the modulus is missing")?.content;
     let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |first| &modulus[first..]);
     let unused = significant.first().map_or(0, |first| first.leading_zeros() as usize);
     Ok(Kind::Rsa(significant.len() * 8 - unused))

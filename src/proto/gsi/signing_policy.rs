@@ -125,7 +125,7 @@ fn read_entry(access: &Word<'_>, words: &mut Words<'_>) -> Result<Entry, Signing
     let authority = match access.text {
         "access_id_ANYBODY" => None,
         "access_id_CA" => {
-            words.expect("X509", access.line)?;
+            words.required("X509", access.line)?;
             let name =
                 words.next()?.ok_or_else(|| wrong(access.line, "the name of the authority is missing"))?;
             Some(with_one_alias(name.text))
@@ -142,8 +142,8 @@ fn read_entry(access: &Word<'_>, words: &mut Words<'_>) -> Result<Entry, Signing
         let what = format!("`{}` is not understood; only pos_rights is", shown(rights.text));
         return Err(wrong(rights.line, &what));
     }
-    words.expect("globus", rights.line)?;
-    words.expect("CA:sign", rights.line)?;
+    words.required("globus", rights.line)?;
+    words.required("CA:sign", rights.line)?;
     let mut subjects = Vec::new();
     let mut conditions = 0;
     while let Some(condition) = words.next_if(|word| word.starts_with("cond_"))? {
@@ -151,7 +151,7 @@ fn read_entry(access: &Word<'_>, words: &mut Words<'_>) -> Result<Entry, Signing
             let what = format!("`{}` is not understood; only cond_subjects is", shown(condition.text));
             return Err(wrong(condition.line, &what));
         }
-        words.expect("globus", condition.line)?;
+        words.required("globus", condition.line)?;
         let list = words.next()?.ok_or_else(|| wrong(condition.line, "the names are missing"))?;
         conditions += 1;
         read_patterns(&list, &mut subjects)?;
@@ -278,7 +278,7 @@ impl<'a> Words<'a> {
         Ok(None)
     }
 
-    fn expect(&mut self, expected: &str, line: usize) -> Result<(), SigningPolicyError> {
+    fn required(&mut self, expected: &str, line: usize) -> Result<(), SigningPolicyError> {
         match self.next()? {
             Some(word) if word.text == expected => Ok(()),
             Some(word) => {

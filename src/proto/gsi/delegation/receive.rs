@@ -70,9 +70,9 @@ pub(in super::super) fn receive(
 
 fn first_certificate(answer: &[u8]) -> Result<&[u8], ReceiveError> {
     let mut elements = Elements::new(answer);
-    let first = elements.expect(Tag::Sequence, "").map_err(|_| ReceiveError::NoCertificate)?;
+    let first = elements.required(Tag::Sequence, "").map_err(|_| ReceiveError::NoCertificate)?;
     while !elements.is_empty() {
-        elements.expect(Tag::Sequence, "").map_err(|_| ReceiveError::NoCertificate)?;
+        elements.required(Tag::Sequence, "").map_err(|_| ReceiveError::NoCertificate)?;
     }
     Ok(first.whole)
 }

@@ -1,7 +1,7 @@
 //! Certificate requests, PKCS #10 (RFC 2986).
 use x509_cert::der::Tag;
 
-use super::super::der::{Element, Wrong, element};
+use super::super::der::{Signed, Wrong, element};
 use super::super::name::with_common_name;
 use super::super::path::Reason;
 use super::super::private_key::{Digest, PrivateKey};
@@ -56,14 +56,10 @@ struct Parts<'a> {
 }
 
 fn read(der: &[u8]) -> Result<Parts<'_>, Wrong> {
-    let mut whole = Element::only(der, Tag::Sequence, "it is no SEQUENCE")?.inside();
-    let info = whole.expect(Tag::Sequence, "what is signed is missing")?;
-    let algorithm = whole.expect(Tag::Sequence, "the signature's algorithm is missing")?;
-    let signature = whole.next()?.whole_bytes()?;
-    whole.finish("bytes follow the signature")?;
+    let Signed { tbs: info, algorithm, signature } = Signed::from_der(der)?;
     let mut fields = info.inside();
-    fields.expect(Tag::Integer, "the version is missing")?;
-    fields.expect(Tag::Sequence, "the name is missing")?;
-    let spki = fields.expect(Tag::Sequence, "the public key is missing")?;
+    fields.required(Tag::Integer, "the version is missing")?;
+    fields.required(Tag::Sequence, "the name is missing")?;
+    let spki = fields.required(Tag::Sequence, "the public key is missing")?;
     Ok(Parts { info: info.whole, spki: spki.whole, algorithm: algorithm.content, signature })
 }

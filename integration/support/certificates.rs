@@ -92,7 +92,7 @@ impl Authority {
         proxy
     }
 
-    /// What [`Authority::issue_user`] or [`Authority::issue_host`] has written as `file`.
+    /// What any of these writes, or has written, as `file`.
     pub fn issued(&self, file: &str) -> Credential {
         let [certificate, key] = ["pem", "key"].map(|kind| self.file(&format!("{file}.{kind}")));
         Credential { certificate, key }
@@ -115,17 +115,7 @@ impl Authority {
 
     /// The same, from and until these dates (`20200101000000Z`).
     pub fn issue_user_between(&self, file: &str, subject: &str, begin: &str, end: &str) -> Credential {
-        let [certificate, key, request, extension] =
-            ["pem", "key", "csr", "ext"].map(|kind| self.file(&format!("{file}.{kind}")));
-        std::fs::write(&extension, USER_EXTENSIONS).expect("an extension file");
-        openssl(&[
-            "req -new -newkey rsa:2048 -nodes -sha256 -subj",
-            subject,
-            "-keyout",
-            text(&key),
-            "-out",
-            text(&request),
-        ]);
+        let (credential, request, extension) = self.request(file, subject, USER_EXTENSIONS);
         let register = self.register();
         openssl(&[
             "ca -batch -notext -config",
@@ -133,13 +123,12 @@ impl Authority {
             "-in",
             text(&request),
             "-out",
-            text(&certificate),
+            text(&credential.certificate),
             "-extfile",
             text(&extension),
             &format!("-startdate {begin} -enddate {end}"),
         ]);
-        set_mode(&key, 0o400);
-        Credential { certificate, key }
+        credential
     }
 
     /// Puts a list beside the trust anchors that revokes this certificate.
@@ -181,17 +170,7 @@ impl Authority {
     }
 
     fn issue_for(&self, file: &str, subject: &str, extensions: &str, days: i32) -> Credential {
-        let [certificate, key, request, extension] =
-            ["pem", "key", "csr", "ext"].map(|kind| self.file(&format!("{file}.{kind}")));
-        std::fs::write(&extension, extensions).expect("an extension file");
-        openssl(&[
-            "req -new -newkey rsa:2048 -nodes -sha256 -subj",
-            subject,
-            "-keyout",
-            text(&key),
-            "-out",
-            text(&request),
-        ]);
+        let (credential, request, extension) = self.request(file, subject, extensions);
         openssl(&[
             &format!("x509 -req -sha256 -days {days} -CAcreateserial -in"),
             text(&request),
@@ -202,11 +181,27 @@ impl Authority {
             "-extfile",
             text(&extension),
             "-out",
-            text(&certificate),
+            text(&credential.certificate),
+        ]);
+        credential
+    }
+
+    /// A key, a request for a certificate of it, and the file of the extensions that the certificate is to have.
+    fn request(&self, file: &str, subject: &str, extensions: &str) -> (Credential, PathBuf, PathBuf) {
+        let credential = self.issued(file);
+        let [request, extension] = ["csr", "ext"].map(|kind| self.file(&format!("{file}.{kind}")));
+        std::fs::write(&extension, extensions).expect("an extension file");
+        openssl(&[
+            "req -new -newkey rsa:2048 -nodes -sha256 -subj",
+            subject,
+            "-keyout",
+            text(&credential.key),
+            "-out",
+            text(&request),
         ]);
         // Globus refuses a key that others can read.
-        set_mode(&key, 0o400);
-        Credential { certificate, key }
+        set_mode(&credential.key, 0o400);
+        (credential, request, extension)
     }
 
     fn file(&self, name: &str) -> PathBuf {

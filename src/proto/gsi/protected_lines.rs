@@ -65,13 +65,14 @@ impl ProtectedLines {
         Ok(())
     }
 
-    /// Takes what is to be said and appends to `wire` the whole lines of it, protected. The begin of a line is kept until the rest comes.
+    /// Takes what is to be said and appends to `wire` the whole lines of it, protected. The begin of a line is kept until the rest
+    /// comes. A line feed alone ends none: it may be part of a file's name.
     ///
     /// # Errors
     /// As [`ProtectedLines::receive`].
     pub fn send(&mut self, mut plain: &[u8], wire: &mut Vec<u8>) -> Result<(), ChannelError> {
-        while let Some(end) = memchr::memchr(b'\n', plain) {
-            let (line, rest) = plain.split_at(end + 1);
+        while let Some(end) = self.line_end(plain) {
+            let (line, rest) = plain.split_at(end);
             plain = rest;
             if self.leaving.is_empty() {
                 self.wrap(line, wire)?;
@@ -86,6 +87,15 @@ impl ProtectedLines {
         }
         self.leaving.extend_from_slice(plain);
         Ok(())
+    }
+
+    /// Behind the next CR LF, whose CR may have come before.
+    fn line_end(&self, plain: &[u8]) -> Option<usize> {
+        let is_end = |&feed: &usize| match feed.checked_sub(1) {
+            Some(before) => plain[before] == b'\r',
+            None => self.leaving.last() == Some(&b'\r'),
+        };
+        memchr::memchr_iter(b'\n', plain).find(is_end).map(|feed| feed + 1)
     }
 
     fn unwrap(&mut self, line: &[u8], plain: &mut Vec<u8>) -> Result<(), ChannelError> {
@@ -154,6 +164,26 @@ mod tests {
                 client.receive(piece, &mut heard).unwrap();
             }
             prop_assert_eq!(&heard[..], &said[..]);
+        }
+    }
+
+    /// As a listing has it of a file with such a name, which is not to end the reply.
+    #[test]
+    fn a_line_feed_alone_ends_no_line() {
+        let said = b"250-Listing\r\n a\n250 End\r\n250 End\r\n200 ok\r\n";
+        for cut in 1..said.len() {
+            let (client, server) = channels();
+            let mut client = ProtectedLines::new(client, ChannelEnd::Client);
+            let mut server = ProtectedLines::new(server, ChannelEnd::Server);
+            let (mut wire, mut heard) = (Vec::new(), Vec::new());
+            for piece in said.chunks(cut) {
+                server.send(piece, &mut wire).unwrap();
+            }
+            let prefixes: Vec<&[u8]> =
+                wire.split_inclusive(|&byte| byte == b'\n').map(|line| &line[..4]).collect();
+            assert_eq!(prefixes, [&b"632-"[..], b"632-", b"632 ", b"632 "], "pieces of {cut}");
+            client.receive(&wire, &mut heard).unwrap();
+            assert_eq!(heard, said, "pieces of {cut}");
         }
     }
 

@@ -32,15 +32,16 @@ const TRUST_ANCHORS: &str = "/etc/grid-security/certificates";
 pub(super) fn read_gsi(section: &Section<'_>, findings: &Findings) -> Option<Gsi> {
     let mode =
         section.field("mode").and_then(|field| field.word::<String>(&["passthrough", "terminate"], &[]));
+    // Of one that cannot be read the error is told; for what is said of the rest of the file GSI ends here all the same.
     let path = |key, default: &str| {
-        let field = section.field(key);
-        field.map_or_else(|| Some(PathBuf::from(default)), |field| field.parsed(absolute_path))
+        let written = section.field(key).and_then(|field| field.parsed(absolute_path));
+        written.unwrap_or_else(|| PathBuf::from(default))
     };
     let (certificate, key) = (path("certificate", HOST_CERTIFICATE), path("key", HOST_KEY));
     let trust_anchors = path("trust_anchors", TRUST_ANCHORS);
     let identities = read_identities(section, findings);
     if mode.as_deref() == Some("terminate") {
-        return Some(Gsi { certificate: certificate?, key: key?, trust_anchors: trust_anchors?, identities });
+        return Some(Gsi { certificate, key, trust_anchors, identities });
     }
     let unused = GSI.keys.iter().filter(|key| **key != "mode").filter_map(|key| section.field(key));
     if let Some(first) = unused.map(|field| field.at).min() {

@@ -333,6 +333,15 @@ fn gsi_that_ends_at_the_door_leaves_no_room_for_tls() {
            `tls` of the real server, or write `mode = \"passthrough\"`",
         ],
     );
+    // A path that is wrong besides takes nothing of that away, and calls nothing else wrong.
+    assert_told(
+        &format!("{SOUND}gsi_name = 's1.test'\n{terminate}certificate = 'c.pem'\n{tls}"),
+        &[
+            "f:10:15: `c.pem` is not an absolute path; write one that begins with `/`",
+            "f:11:1: `gridftp` ends GSI (`mode = \"terminate\"`), and lets nobody in by TLS; give TLS a virtual server of \
+           its own, with another address or port",
+        ],
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::availability::{SORRY_SERVER, availability, sorry_server_spec};
+use super::availability::{availability, sorry_server_spec};
 use super::gsi::{KeyPool, Termination, Workshop};
 use super::now;
 use super::relay::LivePorts;
@@ -62,6 +62,7 @@ struct Settings {
     virtual_server: String,
     server: Arc<RealServer>,
     spec: RealServerSpec,
+    is_sorry: bool,
 }
 
 /// What the virtual servers know of each other.
@@ -189,7 +190,7 @@ impl Successor {
                 said.push(format!("virtual_server {name}: tls: another certificate"));
             }
         }
-        for Settings { virtual_server, server, spec } in &self.settings {
+        for Settings { virtual_server, server, spec, is_sorry } in &self.settings {
             let place = format!("virtual_server {virtual_server}: real_server {}", spec.name);
             let (weight, configured) = (server.weight(), server.configured_weight());
             if weight != configured && configured == spec.weight {
@@ -201,14 +202,17 @@ impl Successor {
                     "{place}: weight {weight}, as an operator chose it, gives way to the file's"
                 ));
             }
-            if server.has_ordered_drain() && spec.name != SORRY_SERVER {
+            if server.has_ordered_drain() && !is_sorry {
                 said.push(format!("{place}: stays drained until `gridfront undrain`"));
             }
         }
-        for (virtual_server, server) in self.generation.removed.all_servers() {
+        let removed = &self.generation.removed;
+        let removed = [("real_server ", &removed.real_servers), ("", &removed.sorry_servers)];
+        for (kind, (virtual_server, server)) in
+            removed.into_iter().flat_map(|(kind, servers)| servers.iter().map(move |server| (kind, server)))
+        {
             let (name, sessions) = (server.name(), server.active());
             if sessions > 0 && !server.is_removed() {
-                let kind = if name == SORRY_SERVER { "" } else { "real_server " };
                 said.push(format!(
                     "virtual_server {virtual_server}: {kind}{name}: {sessions} sessions are drained"
                 ));
@@ -238,8 +242,8 @@ impl Successor {
     }
 
     fn put_in_force(self) -> Generation {
-        for Settings { server, spec, .. } in &self.settings {
-            if spec.name == SORRY_SERVER && server.is_removed() {
+        for Settings { server, spec, is_sorry, .. } in &self.settings {
+            if *is_sorry && server.is_removed() {
                 // Somebody may have set a deadline while it was removed; in service it cannot be drained.
                 server.handle_undrain();
             }
@@ -377,7 +381,12 @@ impl Successor {
             None => Arc::new(RealServer::new(spec)),
             Some(known) => {
                 let server = Arc::clone(&known);
-                self.settings.push(Settings { virtual_server: config.name.clone(), server, spec });
+                self.settings.push(Settings {
+                    virtual_server: config.name.clone(),
+                    server,
+                    spec,
+                    is_sorry: false,
+                });
                 known
             }
         }
@@ -393,7 +402,12 @@ impl Successor {
         let known = Arc::clone(known);
         *sorry = Arc::clone(&known);
         let spec = sorry_server_spec(known.address());
-        self.settings.push(Settings { virtual_server: virtual_server.into(), server: known, spec });
+        self.settings.push(Settings {
+            virtual_server: virtual_server.into(),
+            server: known,
+            spec,
+            is_sorry: true,
+        });
     }
 }
 

@@ -293,6 +293,21 @@ fn what_was_said_of_servers_that_have_gone_is_remembered_within_bounds() {
     assert_eq!((names.len(), names[0], names[1023]), (1024, "s6", "s1029"), "the first to go are forgotten");
 }
 
+/// A name makes no sorry server of it.
+#[test]
+fn a_real_server_called_sorry_server_stays_drained_over_its_absence() {
+    let other = virtual_server("v", "", &[("s2", "127.0.0.3", "")]);
+    let both = virtual_server("v", "", &[("sorry_server", "127.0.0.2", ""), ("s2", "127.0.0.3", "")]);
+    let mut generation = first(&both);
+    server(&generation, "sorry_server").handle_drain(now(), None);
+    generation = next(&generation, &other);
+    let successor = generation.next(&model(&both), SystemTime::UNIX_EPOCH).unwrap();
+    let told = "virtual_server v: real_server sorry_server: stays drained until `gridfront undrain`";
+    assert!(successor.circumstances().iter().any(|said| said == told), "{:?}", successor.circumstances());
+    let generation = successor.take_over(now(), &SessionTable::new(now()));
+    assert!(server(&generation, "sorry_server").has_ordered_drain());
+}
+
 #[test]
 fn the_sessions_of_a_sorry_server_that_goes_or_changes_are_drained() {
     let text = |keys: &str| virtual_server("v", keys, &[("s1", "127.0.0.2", "weight = 0")]);

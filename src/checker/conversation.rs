@@ -136,6 +136,10 @@ where
         Err(setback) => Err(setback),
     };
     let took = course.elapsed();
+    // A server may leave it unanswered, which is no part of what it was checked for.
+    if verdict.is_ok() && course.check.kind != CheckKind::Tcp {
+        capabilities::look(&mut Dialogue::new(&mut stream), course).await;
+    }
     leave(&mut stream, &verdict).await;
     (verdict, took)
 }
@@ -166,11 +170,7 @@ where
     let (account, file) = match &course.check.kind {
         CheckKind::Login(account) => (account, None),
         CheckKind::Transfer(account, file) => (account, Some(file)),
-        CheckKind::Ftp => {
-            capabilities::look(&mut Dialogue::new(stream), course).await;
-            return Ok(words);
-        }
-        CheckKind::Tcp | CheckKind::Script(_) | CheckKind::Gsi(_) => return Ok(words),
+        CheckKind::Tcp | CheckKind::Ftp | CheckKind::Script(_) | CheckKind::Gsi(_) => return Ok(words),
     };
     let mut dialogue = Dialogue::new(stream);
     let asked = async {
@@ -180,14 +180,10 @@ where
             Some(file) => transfer::fetch(&mut dialogue, file, course, tls).await,
         }
     };
-    let verdict = match timeout_at(course.deadline(), asked).await {
+    match timeout_at(course.deadline(), asked).await {
         Ok(verdict) => verdict,
         Err(_) => Err(dialogue.silence(course.check.max_time)),
-    };
-    if verdict.is_ok() {
-        capabilities::look(&mut dialogue, course).await;
     }
-    verdict
 }
 
 /// Says QUIT after this verdict and waits for the end.

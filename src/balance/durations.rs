@@ -61,7 +61,9 @@ impl Durations {
         self.0.iter().enumerate().filter_map(|(at, cell)| {
             let count = cell.count.load(Relaxed);
             let micros = cell.micros.load(Relaxed);
-            micros.checked_div(count)?;
+            if count == 0 {
+                return None;
+            }
             // Somebody may be between the two additions.
             let low = at.checked_sub(1).map_or(0, |below| BOUNDS[below] + 1);
             let high = BOUNDS.get(at).copied().unwrap_or(u64::MAX);

@@ -182,9 +182,9 @@ impl VirtualServer {
     /// not tried in vain.
     pub fn place_at(self: &Arc<Self>, home: &Arc<RealServer>, tried: &Tried) -> Option<Placement> {
         let index = self.place_of(home).filter(|index| !tried.contains(*index))?;
-        let may = self.state.quorum.is_there() && home.load().is_ok() && !home.standing.is_ejected();
         // As there: chosen and counted in one step.
         let _choosing = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = self.state.quorum.is_there() && home.load().is_ok() && !home.standing.is_ejected();
         (may && home.hold()).then(|| Placement { virtual_server: Arc::clone(self), index })
     }
 

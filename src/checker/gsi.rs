@@ -126,10 +126,9 @@ async fn converse(
     };
     let found = format!("logged in by GSI up to 235 at {}", established.peer.identity());
     let (verdict, took) = (Ok(found), course.elapsed());
-    if let Ok(mut protected) = Protected::new(stream, established.channel, ChannelEnd::Client, &read) {
-        capabilities::look(&mut Dialogue::new(&mut protected), course).await;
-        leave(&mut protected, &verdict).await;
-    }
+    let mut protected = Protected::new(stream, established.channel, ChannelEnd::Client, &read);
+    capabilities::look(&mut Dialogue::new(&mut protected), course).await;
+    leave(&mut protected, &verdict).await;
     (verdict, took)
 }
 
@@ -137,9 +136,7 @@ async fn converse(
 fn setback(error: &GsiLoginError) -> Setback {
     let mend = match error {
         GsiLoginError::NoCrypto => return Setback::Local(LocalTrouble::Gsi(error.to_string())),
-        GsiLoginError::NoGsi(words) if words.starts_with("421") || words.starts_with("422") => {
-            return CheckOutcome::Busy(words.clone()).into();
-        }
+        GsiLoginError::Busy(words) => return CheckOutcome::Busy(words.clone()).into(),
         GsiLoginError::OutOfOrder(_) => "renew its host certificate, or see its log",
         GsiLoginError::Refused(_) => {
             "see its log: it has to trust the authority of the door's (or the robot's) certificate, and its clock has to be right"

@@ -2,6 +2,7 @@
 //!
 //! Until the greeting has passed nothing was said to the client, so a server that refuses, keeps silent, hangs up or
 //! is busy costs it nothing but time: the next one is tried.
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,7 +19,7 @@ use tokio::net::TcpStream;
 use super::admittance::RefusalReason;
 use super::arrival::Arrival;
 use super::control_stream::ControlStream;
-use super::gsi::{Termination, User};
+use super::gsi::User;
 use super::listener::Entrance;
 use super::queueing::PlaceSeeker;
 use super::service::Service;
@@ -28,9 +29,9 @@ use super::{journal, now};
 use crate::balance::{Deed, NoServer, Placement, QueueFull, RealServer, Tried};
 use crate::config::ServerTlsMode;
 use crate::proto::ftp::{Ending, Greeting, ReplyCode};
-use crate::proto::gsi::ChannelEnd;
+use crate::proto::gsi::{Channel, ChannelEnd};
 use crate::sys;
-use crate::tls::{self, Connector, Protected};
+use crate::tls::{self, Connector, GsiLoginError, Protected};
 
 /// How long a server that is left before the session began may take to take the QUIT.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
@@ -76,8 +77,8 @@ pub(super) enum ApproachError {
 
 impl ApproachError {
     /// What the client is told.
-    pub(super) fn reply<'s>(&self, service: &'s Service) -> &'s str {
-        match self {
+    pub(super) fn reply<'s>(&self, service: &'s Service) -> Cow<'s, str> {
+        let said = match self {
             Self::NoServer(NoServer::AllFull) | Self::QueueFull(_) | Self::QueueTimeout(_) => {
                 "421 Service busy: all servers are full; please try again later.\r\n"
             }
@@ -95,10 +96,14 @@ impl ApproachError {
                 "421 Service not available: the front door is out of resources; please try again later.\r\n"
             }
             Self::Draining => Ending::Draining.reply(),
-            // What it was is said to who is protected.
-            Self::NotLoggedIn(_) => "530 Login incorrect.\r\n",
+            // As Globus servers write it. Whoever got that far is protected.
+            Self::NotLoggedIn(reason) => {
+                let reason = reason.replace(|c: char| c.is_control(), " ");
+                return format!("530-Login incorrect. : {reason}\r\n530 End.\r\n").into();
+            }
             Self::Left => "",
-        }
+        };
+        said.into()
     }
 }
 
@@ -202,10 +207,14 @@ pub(super) async fn approach(
     }
 }
 
+/// Whether a user's sessions go to one server.
+fn keeps_homes(service: &Service) -> bool {
+    service.gsi.as_ref().is_some_and(|termination| termination.identities.persistent)
+}
+
 /// The server to which the user's sessions go, where that is kept.
 fn home_of(service: &Service, user: &User) -> Option<Arc<RealServer>> {
-    let is_kept = service.gsi.as_ref().is_some_and(|termination| termination.identities.persistent);
-    is_kept.then(|| service.lasting.gsi.identities.home(user.counted.name())).flatten()
+    keeps_homes(service).then(|| service.lasting.gsi.identities.home(user.counted.name())).flatten()
 }
 
 /// Keeps in mind where the user's sessions go; one that only had no room there has not moved.
@@ -216,11 +225,10 @@ fn settle(
     tried: &Tried,
     home: Option<&Arc<RealServer>>,
 ) {
-    let is_kept = service.gsi.as_ref().is_some_and(|termination| termination.identities.persistent);
     let (virtual_server, server) = (&service.virtual_server, placement.real_server());
     let is_real = placement.index() < virtual_server.real_servers().len();
     let stays = home.is_some_and(|home| !Arc::ptr_eq(home, server) && virtual_server.keeps(home, tried));
-    if is_kept && is_real && !stays {
+    if keeps_homes(service) && is_real && !stays {
         service.lasting.gsi.identities.settle(user.counted.name(), server);
     }
 }
@@ -284,45 +292,51 @@ async fn attempt(
         None => return Err(AttemptError::Failed(format!("no greeting within {:?}", limits.greeting))),
     };
     let Some(user) = user else { return Ok(greeted) };
-    let Some(termination) = &service.gsi else {
-        // By a reload, since the client came.
-        return Err(AttemptError::NotLoggedIn("GSI does not end at the door any more".into(), false));
-    };
-    let place = placement.index();
-    let logged_in = within(registration, limits.login, log_in(greeted, termination, place, user));
-    let limit = || AttemptError::NotLoggedIn(format!("no GSI login within {:?}", limits.login), true);
-    logged_in.await.unwrap_or_else(|| Err(limit()))
-}
-
-/// Puts the connection under the protection of GSI, as the user.
-async fn log_in(
-    greeted: Greeted,
-    termination: &Termination,
-    place: usize,
-    user: &User,
-) -> Result<Greeted, AttemptError> {
     let Greeted { mut stream, leg, rest, .. } = greeted;
-    let plain = stream.take_plain().filter(|_| rest.is_empty());
-    let mut plain =
-        plain.ok_or_else(|| AttemptError::NotLoggedIn("it said more than its greeting".into(), true))?;
-    let crypto = termination.workshop.crypto();
-    let crypto = crypto
-        .ok_or_else(|| AttemptError::NotLoggedIn("the door's crypto threads are not there".into(), false))?;
+    let Some(mut plain) = stream.take_plain() else {
+        return Err(AttemptError::NotLoggedIn("it is behind TLS".into(), false));
+    };
+    let login = async {
+        if !rest.is_empty() {
+            return Err(AttemptError::NotLoggedIn("it said more than its greeting".into(), true));
+        }
+        log_in(&mut plain, service, placement.index(), user).await
+    };
     let begun = now();
-    let login = tls::log_in(&mut plain, termination.initiator(place, user), crypto);
-    let (established, read) = match login.await.result {
-        Ok(established) => established,
+    let limit = || AttemptError::NotLoggedIn(format!("no GSI login within {:?}", limits.login), true);
+    match within(registration, limits.login, login).await.unwrap_or_else(|| Err(limit())) {
+        Ok((channel, read)) => {
+            let stream = Protected::new(plain, channel, ChannelEnd::Client, &read).into();
+            let logged_in = Some(now().saturating_duration_since(begun));
+            // The door has greeted already.
+            Ok(Greeted { stream, leg, greeting: Vec::new(), rest, logged_in })
+        }
         Err(error) => {
             // It has room for one line, or is gone.
             let _ = plain.try_write(b"QUIT\r\n");
-            return Err(AttemptError::NotLoggedIn(error.to_string(), error.is_servers_fault()));
+            Err(error)
         }
-    };
-    let protected = Protected::new(plain, established.channel, ChannelEnd::Client, &read);
-    let protected = protected.map_err(|error| AttemptError::NotLoggedIn(error.to_string(), true))?;
-    let logged_in = Some(now().saturating_duration_since(begun));
-    // The door has greeted already.
-    Ok(Greeted { stream: protected.into(), leg, greeting: Vec::new(), rest, logged_in })
+    }
+}
+
+/// Agrees upon the protection of GSI, as the user; what was read behind that comes beside.
+async fn log_in(
+    plain: &mut TcpStream,
+    service: &Service,
+    place: usize,
+    user: &User,
+) -> Result<(Channel, Vec<u8>), AttemptError> {
+    let own_trouble = |reason: &str| AttemptError::NotLoggedIn(reason.into(), false);
+    // By a reload, since the client came.
+    let termination = service.gsi.as_ref();
+    let termination = termination.ok_or_else(|| own_trouble("GSI does not end at the door any more"))?;
+    let crypto = termination.workshop.crypto();
+    let crypto = crypto.ok_or_else(|| own_trouble("the door's crypto threads are not there"))?;
+    match tls::log_in(plain, termination.initiator(place, user), crypto).await.result {
+        Ok((established, read)) => Ok((established.channel, read)),
+        Err(GsiLoginError::Busy(words)) => Err(AttemptError::Busy(words)),
+        Err(error) => Err(AttemptError::NotLoggedIn(error.to_string(), error.is_servers_fault())),
+    }
 }
 
 /// Real servers were seen to hang from connections that are closed without QUIT. One that takes no line now is left

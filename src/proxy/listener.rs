@@ -87,7 +87,7 @@ pub(super) async fn accept(
     for _ in 0..BACKLOG {
         match listener.accept() {
             Ok((stream, client)) => {
-                turn_away(&stream, said_in(entrance, ApproachError::Draining.reply(&service)).as_bytes());
+                turn_away(&stream, said_in(entrance, &ApproachError::Draining.reply(&service)).as_bytes());
                 journal::refused(&service, client, &ApproachError::Draining);
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}

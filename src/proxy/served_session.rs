@@ -202,11 +202,7 @@ async fn begin(
             }
             // A client that is gone already needs no reply, and one that stays for ever gets no more.
             let reply = refusal.reply(&service);
-            let reply = match &refusal {
-                ApproachError::NotLoggedIn(reason) => not_logged_in(reason).into_bytes(),
-                _ => reply.as_bytes().to_vec(),
-            };
-            let _ = timeout(CLOSING_FOR, say_last(&mut client, &reply)).await;
+            let _ = timeout(CLOSING_FOR, say_last(&mut client, reply.as_bytes())).await;
             None
         }
     }
@@ -290,12 +286,6 @@ async fn secure(
         Some(result) => result.map_err(|error| error.to_string()),
         None => Err(format!("not complete within {limit:?}")),
     }
-}
-
-/// As Globus servers write it.
-fn not_logged_in(reason: &str) -> String {
-    let reason = reason.replace(|c: char| c.is_control(), " ");
-    format!("530-Login incorrect. : {reason}\r\n530 End.\r\n")
 }
 
 /// Says it and waits until the client closes, for the reason that `control_channel` gives.

@@ -37,6 +37,9 @@ pub enum GsiLoginError {
     /// It has nothing of its own to log in with, as Globus servers say whose certificate has expired.
     #[error("it cannot begin with GSI: {0}")]
     OutOfOrder(String),
+    /// It is full, or goes down: 421 or 422 in answer to AUTH or ADAT, and its words.
+    #[error("{0}")]
+    Busy(String),
     /// It has none.
     #[error("it answers AUTH GSSAPI with `{0}`; see whether it is a GridFTP server with GSI")]
     NoGsi(String),
@@ -57,7 +60,9 @@ impl GsiLoginError {
     #[must_use]
     pub fn is_servers_fault(&self) -> bool {
         match self {
-            Self::Initiate(InitiateError::Issue(_)) | Self::Refused(_) | Self::NoCrypto => false,
+            Self::Initiate(InitiateError::Issue(_)) | Self::Refused(_) | Self::Busy(_) | Self::NoCrypto => {
+                false
+            }
             Self::Initiate(InitiateError::Handshake(HandshakeError::Alert(_))) => false,
             Self::Initiate(_) | Self::OutOfOrder(_) | Self::NoGsi(_) | Self::Adat(_) | Self::Lost(_) => true,
         }
@@ -115,17 +120,20 @@ where
     let mut lines = Lines::default();
     say(stream, b"AUTH GSSAPI\r\n").await?;
     let (code, text) = read_reply(&mut lines, stream).await?;
-    if code.number() == 530 {
-        return Err(GsiLoginError::OutOfOrder(refusal(&text)));
-    }
-    if code.number() != 334 {
-        return Err(GsiLoginError::NoGsi(text.join(" ")));
+    match code.number() {
+        334 => {}
+        530 => return Err(GsiLoginError::OutOfOrder(refusal(&text))),
+        421 | 422 => return Err(busy(code, &text)),
+        number => return Err(GsiLoginError::NoGsi(format!("{number} {}", refusal(&text)))),
     }
     let begun = workers.run(move || Initiator::new(config, date())).await;
     let (mut initiator, mut token) = begun.ok_or(GsiLoginError::NoCrypto)??;
     loop {
         say(stream, &adat::command(&token)).await?;
-        let (_, text) = read_reply(&mut lines, stream).await?;
+        let (code, text) = read_reply(&mut lines, stream).await?;
+        if matches!(code.number(), 421 | 422) {
+            return Err(busy(code, &text));
+        }
         let last = text.last().map(String::as_bytes).unwrap_or_default();
         match adat::parse_reply(last)? {
             AdatReply::Continue(received) => {
@@ -154,7 +162,11 @@ async fn say(stream: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> io::Result<
     stream.flush().await
 }
 
-/// A whole reply: its code and the begin of its lines, without their ends.
+fn busy(code: ReplyCode, text: &[String]) -> GsiLoginError {
+    GsiLoginError::Busy(format!("{code} {}", refusal(text)))
+}
+
+/// A whole reply: its code and its first lines, the last always among them, without their ends.
 async fn read_reply<S>(lines: &mut Lines, stream: &mut S) -> io::Result<(ReplyCode, Vec<String>)>
 where
     S: AsyncRead + Unpin,
@@ -164,7 +176,6 @@ where
     loop {
         let line = lines.next(stream, LONGEST_TOKEN).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let kind = framer.classify(&line);
-        // The last line is always among them.
         if text.len() == MAX_REPLY_LINES {
             text.pop();
         }
@@ -184,7 +195,7 @@ where
 fn refusal(lines: &[String]) -> String {
     let mut words = String::new();
     for line in lines {
-        let line = line.strip_prefix("530-").or_else(|| line.strip_prefix("530 ")).unwrap_or(line).trim();
+        let line = without_code(line).trim();
         let line = match line.split_once(": ") {
             Some((module, rest)) if module.starts_with("globus_") && !module.contains(' ') => rest,
             _ => line,
@@ -202,6 +213,13 @@ fn refusal(lines: &[String]) -> String {
         words.replace_range(..from, "…");
     }
     if words.is_empty() { "it does not say why; its log does".to_owned() } else { words }
+}
+
+fn without_code(line: &str) -> &str {
+    match line.split_at_checked(4) {
+        Some((code, rest)) if ReplyCode::parse(code.as_bytes()).is_some() => rest,
+        _ => line,
+    }
 }
 
 fn date() -> rustls::pki_types::UnixTime {
@@ -235,7 +253,8 @@ mod tests {
                "530 End."],
              "Server side credential failure with subject: /CN=s1 has expired 1440 minutes ago."),
             (&["530 Login incorrect."], "Login incorrect."),
-            (&["421 Idle timeout."],    "421 Idle timeout."),
+            (&["535-No.", "535 Never."], "No. Never."),
+            (&["12 no code"],           "12 no code"),
             (&["530 \x1b[2J"],          "[2J"),
             (&["530 End."],             "it does not say why; its log does"),
         ];

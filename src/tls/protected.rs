@@ -26,12 +26,9 @@ pub struct Protected {
 }
 
 impl Protected {
-    /// `before` is what was read of the channel's lines already.
-    ///
-    /// # Errors
-    ///
-    /// When that is none of the channel's lines.
-    pub fn new(stream: TcpStream, channel: Channel, end: ChannelEnd, before: &[u8]) -> io::Result<Self> {
+    /// `before` is what was read of the channel's lines already; what is wrong with it is told to whoever reads.
+    #[must_use]
+    pub fn new(stream: TcpStream, channel: Channel, end: ChannelEnd, before: &[u8]) -> Self {
         let mut protected = Self {
             stream,
             lines: ProtectedLines::new(channel, end),
@@ -39,8 +36,8 @@ impl Protected {
             wire: Vec::new(),
             broken: None,
         };
-        protected.lines.receive(before, &mut protected.plain).map_err(invalid)?;
-        Ok(protected)
+        protected.broken = protected.lines.receive(before, &mut protected.plain).err();
+        protected
     }
 
     /// What is under the protection.

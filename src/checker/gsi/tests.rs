@@ -83,7 +83,10 @@ async fn a_server_that_takes_no_handshake_has_failed_and_the_reason_says_which_s
     #[rustfmt::skip]
     let table: &[(&[&str], &str)] = &[
         (&["500 AUTH: unknown\r\n"],       "failed: it answers AUTH GSSAPI with `500 AUTH: unknown`"),
+        (&["500 \x1b[2J\r\n"],            "failed: it answers AUTH GSSAPI with `500 [2J`"),
         (&["421 Too many.\r\n"],           "busy: 421 Too many."),
+        (&["422 Offline.\r\n"],            "busy: 422 Offline."),
+        (&[MORE, "421 Going down.\r\n"],   "busy: 421 Going down."),
         (&[EXPIRED],                       "failed: it cannot begin with GSI: Server side credential failure has expired 9 minutes ago.; renew"),
         (&[MORE, REFUSED],                 "failed: it refuses the credential: Can't get the local trusted CA; see its log"),
         (&[MORE, "335 ADAT=?\r\n"],        "failed: its answer to ADAT cannot be read: the token is not base64"),

@@ -179,7 +179,7 @@ impl fmt::Display for GsiSessionsStatus {
                 it.since_s, it.client, it.virtual_server, it.real_server, it.dn
             )?;
         }
-        match self.count - self.oldest.len().min(self.count) {
+        match self.count.saturating_sub(self.oldest.len()) {
             0 => Ok(()),
             more => writeln!(f, "and {more} that came later"),
         }

@@ -169,13 +169,12 @@ impl CommandFilter {
     /// Whether a feature (RFC 2389) is one of a denied command. MLST stands for MLSD as well, RFC 3659 section 7.8.
     pub(super) fn hides_feature(&self, feature: &[u8]) -> bool {
         let (word, rest) = word(feature);
-        let denies = |verb: &str| self.verbs.iter().any(|denied| **denied == *verb);
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
         if self.is_empty() {
             return false;
         }
-        self.verbs.iter().any(|denied| is(denied))
-            || (is("MLST") && denies("MLSD"))
+        self.denies_verb(word)
+            || (is("MLST") && self.denies_verb(b"MLSD"))
             || (is("SITE")
                 && self.site.iter().any(|denied| rest.trim_ascii().eq_ignore_ascii_case(denied.as_bytes())))
     }

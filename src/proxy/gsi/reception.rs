@@ -215,7 +215,7 @@ pub(super) async fn receive(
     let (accepted, handshake) = authenticate(client, &mut lines, termination, offer).await?;
     let Accepted { channel, peer, delegated } = accepted;
     let stream = client.take_plain().ok_or(ReceptionError::Left)?;
-    *client = Protected::new(stream, channel, ChannelEnd::Server, &lines.into_rest())?.into();
+    *client = Protected::new(stream, channel, ChannelEnd::Server, &lines.into_rest()).into();
     let mut lines = Lines::default();
     let line = name_user(client, &mut lines, offer).await?;
     let identity = peer.identity();

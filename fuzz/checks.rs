@@ -14,8 +14,8 @@ use gridfront::proto::ftp::{
 };
 use gridfront::proto::gsi::{
     AcceptStep, Acceptor, AcceptorConfig, Certificate, CertificateDer, Credential, MAX_NAME, PrivateKey,
-    RevocationList, RsaBits, SigningPolicy, SigningPolicyVerdict, TrustFile, TrustStore, UnixTime, adat,
-    ciphers, verify,
+    RevocationList, SigningPolicy, SigningPolicyVerdict, TrustFile, TrustStore, UnixTime, adat, ciphers,
+    verify,
 };
 use gridfront::proto::proxy_protocol::{Header, MAX_V2, Version};
 
@@ -490,7 +490,7 @@ fn acceptor_config() -> AcceptorConfig {
             _ => [&[tag, 0x82], &length[..], &content].concat(),
         }
     };
-    let key = PrivateKey::generate(RsaBits::Rsa2048).expect("a key");
+    let key = PrivateKey::generate().expect("a key");
     let algorithm = element(0x30, &[b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00"]);
     let name = element(0x30, &[&element(0x31, &[&element(0x30, &[b"\x06\x03\x55\x04\x03\x13\x01x"])])]);
     let validity = element(0x30, &[b"\x17\x0d250101000000Z\x17\x0d350101000000Z"]);

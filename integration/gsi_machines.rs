@@ -9,7 +9,7 @@ use std::time::Duration;
 use gridfront::proto::gsi::adat;
 use gridfront::proto::gsi::{
     AcceptError, AcceptStep, Accepted, Acceptor, AcceptorConfig, DistinguishedName, ExpectedPeer, HostNames,
-    InitiatorConfig, PrivateKey, RsaBits, TrustStore, ciphers,
+    InitiatorConfig, PrivateKey, TrustStore, ciphers,
 };
 use rustls::ProtocolVersion;
 use rustls::pki_types::UnixTime;
@@ -47,7 +47,7 @@ fn accept(
             }
         };
         if matches!(step, AcceptStep::KeyWanted) {
-            step = acceptor.provide_key(PrivateKey::generate(RsaBits::Rsa2048).unwrap()).unwrap();
+            step = acceptor.provide_key(PrivateKey::generate().unwrap()).unwrap();
         }
         match step {
             AcceptStep::Reply(token) => client.send(&adat::reply(&token)),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use gridfront::proto::gsi::adat::{self, AdatReply};
 use gridfront::proto::gsi::{
     AcceptStep, Acceptor, AcceptorConfig, Channel, Credential, ExpectedPeer, HostNames, Initiator,
-    InitiatorConfig, PrivateKey, RsaBits, TrustFile, TrustStore,
+    InitiatorConfig, PrivateKey, TrustFile, TrustStore,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -194,7 +194,7 @@ impl GsiServer {
             let token = adat::parse_command(&connection.raw_line()?).map_err(|error| invalid(&error))?;
             let mut step = acceptor.step(&token, now()).map_err(|error| invalid(&error))?;
             if matches!(step, AcceptStep::KeyWanted) {
-                let key = PrivateKey::generate(RsaBits::Rsa2048).map_err(|error| invalid(&error))?;
+                let key = PrivateKey::generate().map_err(|error| invalid(&error))?;
                 step = acceptor.provide_key(key).map_err(|error| invalid(&error))?;
             }
             match step {

@@ -56,7 +56,7 @@ pub use initiator::{Established, InitiateError, Initiator};
 pub use name::{DistinguishedName, MAX_NAME, with_common_name};
 pub use path::{LeafKind, MAX_CHAIN, MAX_CHAIN_BYTES, PathError, Reason, VerifiedPath, verify};
 pub use peer::{ExpectedPeer, PeerError};
-pub use private_key::{KeyError, PrivateKey, RsaBits};
+pub use private_key::{KeyError, PrivateKey};
 pub use protected_lines::{ChannelEnd, ProtectedLines};
 pub use proxy_cert_info::{PolicyLanguage, ProxyCertInfo, ProxyForm};
 pub use revocation_list::{MAX_REVOCATION_LIST, RevocationList};

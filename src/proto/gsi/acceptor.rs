@@ -64,7 +64,7 @@ pub enum NoDelegation {
     PathLength(PathError),
 }
 
-/// Why an exchange has failed. It cannot be gone on with; the client is told [`refusal`](super::adat::refusal), and may begin anew.
+/// Why an exchange has failed. It cannot be gone on with; the client is told [`refusal`](super::adat::refusal).
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AcceptError {
     /// The handshake.

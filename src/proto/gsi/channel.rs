@@ -19,12 +19,12 @@ const WRAPPED_TOKEN: usize = MAX_WRAPPED_TEXT + (MAX_WRAPPED_TEXT / (16 * 1024) 
 const WRAPPED_AS_BASE64: usize = WRAPPED_TOKEN.div_ceil(3) * 4;
 
 /// The longest line: base64, a verb or a code before it, and its end.
-pub(super) const MAX_WRAPPED_LINE: usize = WRAPPED_TOKEN.div_ceil(3) * 4 + 16;
+pub(super) const MAX_WRAPPED_LINE: usize = WRAPPED_AS_BASE64 + 16;
 
 /// Commands that carry another one.
 const COMMANDS: [&[u8]; 3] = [b"ENC", b"MIC", b"CONF"];
 
-/// Why a line cannot be read, or not be sent. All but the first two end the session.
+/// Why a line cannot be read, or not be sent. Each ends the session: the two ends are out of step, or one of them says so.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ChannelError {
     /// A command in clear after 235.

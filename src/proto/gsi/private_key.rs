@@ -22,18 +22,6 @@ pub enum KeyError {
     NotMade,
 }
 
-/// Sizes of the RSA keys that are made for delegated credentials.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum RsaBits {
-    /// What Globus uses; some 80 ms of a core.
-    #[default]
-    Rsa2048,
-    /// Some 300 ms.
-    Rsa3072,
-    /// Some 550 ms.
-    Rsa4096,
-}
-
 /// The digest of an RSA signature.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Digest {
@@ -71,17 +59,12 @@ impl PrivateKey {
         Ok(Self { signing, spki })
     }
 
-    /// Makes a new RSA key: much work, for a thread that may take its time.
+    /// Makes a new RSA key of 2048 bits, as Globus does: some 80 ms of a core, for a thread that may take its time.
     ///
     /// # Errors
     /// [`KeyError::NotMade`].
-    pub fn generate(bits: RsaBits) -> Result<Self, KeyError> {
-        let size = match bits {
-            RsaBits::Rsa2048 => KeySize::Rsa2048,
-            RsaBits::Rsa3072 => KeySize::Rsa3072,
-            RsaBits::Rsa4096 => KeySize::Rsa4096,
-        };
-        let pair = KeyPair::generate(size).map_err(|_| KeyError::NotMade)?;
+    pub fn generate() -> Result<Self, KeyError> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::NotMade)?;
         // Overwritten when it is dropped.
         let der: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| KeyError::NotMade)?;
         Self::from_der(&PrivatePkcs8KeyDer::from(der.as_ref()).into())

@@ -102,12 +102,12 @@ impl ProxyCertInfo {
         let policy = element(0x30, &policy);
         let length = self.path_length.map(|length| {
             let bytes = length.to_be_bytes();
-            let mut from = bytes.iter().position(|byte| *byte != 0).unwrap_or(3);
+            let from = bytes.iter().position(|byte| *byte != 0).unwrap_or(3);
             let mut content = Vec::new();
             if bytes[from] >= 0x80 {
                 content.push(0);
             }
-            content.extend_from_slice(&bytes[std::mem::take(&mut from)..]);
+            content.extend_from_slice(&bytes[from..]);
             element(0x02, &content)
         });
         let content = match (form, length) {

@@ -61,11 +61,6 @@ impl RevocationList {
         &self.der[self.issuer.clone()]
     }
 
-    /// When the next one is due.
-    pub fn next_update(&self) -> Option<UnixTime> {
-        self.next_update
-    }
-
     /// How many certificates it takes back.
     pub fn len(&self) -> usize {
         self.serials.len()
@@ -82,13 +77,8 @@ impl RevocationList {
     }
 
     pub(super) fn verify(&self, spki: &[u8]) -> Result<(), Reason> {
-        let (der, part) = (&self.der, |range: &Range<usize>| range.clone());
-        signature::verify(
-            spki,
-            &der[part(&self.algorithm)],
-            &der[part(&self.tbs)],
-            &der[part(&self.signature)],
-        )
+        let part = |range: &Range<usize>| &self.der[range.clone()];
+        signature::verify(spki, part(&self.algorithm), part(&self.tbs), part(&self.signature))
     }
 
     /// As Globus judges: what is past its time counts as no answer, not as no list.

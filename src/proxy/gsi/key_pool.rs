@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 
 use tokio::sync::{Mutex, mpsc};
 
-use crate::proto::gsi::{PrivateKey, RsaBits};
+use crate::proto::gsi::PrivateKey;
 use crate::sys;
 
 /// Threads that make keys at leisure; they run when nobody else wants the processor.
@@ -141,7 +141,7 @@ fn make_in_haste(made: &mpsc::Sender<PrivateKey>, waiting: &AtomicUsize) {
 
 /// Whether to go on: not when nobody wants keys any more.
 fn make(made: &mpsc::Sender<PrivateKey>) -> bool {
-    match PrivateKey::generate(RsaBits::default()) {
+    match PrivateKey::generate() {
         Ok(key) => made.blocking_send(key).is_ok(),
         Err(error) => {
             tracing::error!(%error, "no key can be made for delegated credentials; no GSI login will work");

@@ -44,7 +44,7 @@ pub(super) fn elliptic_key() -> PrivateKey {
 
 /// The key of every delegated credential in one test process.
 pub(super) fn rsa_key() -> PrivateKey {
-    static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::generate(RsaBits::Rsa2048).unwrap());
+    static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::generate().unwrap());
     KEY.clone()
 }
 

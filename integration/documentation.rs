@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::door::program;
+use crate::support::skip;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -146,6 +147,57 @@ fn every_relative_link_leads_somewhere() {
             assert!(file.exists(), "{}: {target}", path.display());
         }
     }
+}
+
+/// Of the sets that docs/gridfront.service denies: what is of use to a program without privileges (systemd.exec(5)). A call that
+/// is denied ends the process with SIGSYS. `setrlimit` is not here: on Linux it is `prlimit64`, which every service may use.
+const DENIED: [&str; 7] = [
+    "ioprio_set",
+    "mbind",
+    "sched_setaffinity",
+    "sched_setattr",
+    "sched_setparam",
+    "sched_setscheduler",
+    "setpriority",
+];
+
+#[test]
+fn the_unit_allows_what_the_daemon_asks_of_the_kernel() {
+    let unit = read(&root().join("docs/gridfront.service"));
+    let filters: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")).collect();
+    let denies = |line: &str| line.starts_with('~') && line.ends_with(" @resources");
+    let denial = filters.iter().position(|line| denies(line)).expect("the unit denies @resources");
+    let allowed: Vec<&str> = filters[denial + 1..].iter().flat_map(|line| line.split(' ')).collect();
+    let asked: BTreeSet<&str> = sources()
+        .iter()
+        .filter(|(file, _)| file.starts_with("src/sys/"))
+        .flat_map(|(_, text)| DENIED.into_iter().filter(|call| text.contains(call)))
+        .collect();
+    assert!(asked.contains("setpriority"), "src/sys/thread.rs asks for it");
+    for call in asked {
+        assert!(
+            allowed.contains(&call),
+            "src/sys has {call}, which the unit denies and does not allow again"
+        );
+    }
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_understands() {
+    if skip::find("systemd-analyze").is_none() {
+        skip::skipped("the unit as systemd reads it", "not installed: systemd-analyze");
+        return;
+    }
+    // Programs that are not there are an error, and nothing is installed.
+    let unit = read(&root().join("docs/gridfront.service")).replace("/usr/local/bin/gridfront", program());
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("gridfront.service");
+    std::fs::write(&file, unit).expect("space");
+    let output = Command::new("systemd-analyze").arg("verify").arg(&file).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // What it finds in units of the host is nothing of ours; what it does not know it says, and ignores.
+    let of_ours: Vec<&str> = said.lines().filter(|line| line.contains("gridfront.service")).collect();
+    assert!(output.status.success() && of_ours.is_empty(), "{}: {said}", output.status);
 }
 
 /// Product files and their text.

@@ -1,8 +1,10 @@
 //! A grid of one host: an authority, a real server that takes GSI and anonymous logins, and the door in front of it.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gridfront::proto::gsi::{
     Credential, ExpectedPeer, HostNames, InitiatorConfig, PrivateKey, TrustFile, TrustStore,
@@ -13,12 +15,18 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 use crate::certificates::{Authority, USER, set_mode};
+use crate::support::balancer::free_address;
 use crate::support::child::{Program, dying_with_the_bench};
+use crate::support::interrupt;
 
 /// What clients call the service.
 const NAME: &str = "gridftp.bench.test";
 /// Whom the user is to the server: everybody has it.
 const ACCOUNT: &str = "nobody";
+/// For 64 keys: many times what a core takes that has nothing else to do.
+const KEYS_WITHIN: Duration = Duration::from_secs(120);
+/// From one look at them to the next.
+const LOOK_AT_KEYS: Duration = Duration::from_millis(200);
 
 pub(crate) struct Site {
     directory: TempDir,
@@ -33,6 +41,8 @@ pub(crate) struct Door {
     pub(crate) program: Program,
     pub(crate) gsi: SocketAddr,
     pub(crate) clear: SocketAddr,
+    binary: PathBuf,
+    configuration: PathBuf,
 }
 
 impl Site {
@@ -102,7 +112,7 @@ impl Site {
             .stderr(std::process::Stdio::null());
         let log = root.join("door.out");
         let program = Program::start(&mut command, core, &log, || TcpStream::connect(clear).is_ok())?;
-        Ok(Door { program, gsi, clear })
+        Ok(Door { program, gsi, clear, binary: binary.into(), configuration: file })
     }
 
     /// How a user's client logs in, with a proxy that grid-proxy-init has made.
@@ -130,7 +140,32 @@ impl Site {
     }
 }
 
-/// Nobody listens there now.
-fn free_address() -> Outcome<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+impl Door {
+    /// Waits until as many keys lie ready as shall.
+    pub(crate) fn until_keys_are_ready(&self) -> Outcome<()> {
+        let begun = Instant::now();
+        loop {
+            interrupt::check()?;
+            let keys = self.keys()?;
+            if keys.0 >= keys.1 {
+                return Ok(());
+            }
+            if begun.elapsed() > KEYS_WITHIN {
+                return Err(format!("{} of {} keys lie ready after {KEYS_WITHIN:?}", keys.0, keys.1).into());
+            }
+            std::thread::sleep(LOOK_AT_KEYS);
+        }
+    }
+
+    /// How many lie ready, and how many shall.
+    fn keys(&self) -> Outcome<(u64, u64)> {
+        let mut command = Command::new(&self.binary);
+        let output = command.args(["status", "--json", "-c"]).arg(&self.configuration).output()?;
+        if !output.status.success() {
+            return Err(format!("gridfront status: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let number = |key: &str| status["gsi_keys"][key].as_u64().ok_or("gridfront status has no keys");
+        Ok((number("ready")?, number("wanted")?))
+    }
 }

@@ -88,7 +88,7 @@ impl Balancer {
         log: Log,
         weights: &[u32],
     ) -> Outcome<Self> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = free_address()?;
         let stem = site.directory.join(name.replace(' ', "-"));
         let (config, log_file) = (stem.with_extension("conf"), stem.with_extension("log"));
         let program =
@@ -144,6 +144,11 @@ impl Balancer {
     pub(crate) fn settle(&self) -> Outcome<u64> {
         usage::settle_family(self.pid())
     }
+}
+
+/// Nobody listens there now.
+pub(crate) fn free_address() -> Outcome<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// A plain configuration of the kind sites run; the same servers, checks and time-outs as the door's.

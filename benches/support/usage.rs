@@ -19,10 +19,23 @@ const UNIT_OF_ENDED: u64 = 10_000_000;
 /// CPU time of all threads, in nanoseconds; exact while they sleep. Threads that have ended are not in it: the systems
 /// under test keep theirs.
 pub(crate) fn cpu_nanoseconds(pid: u32) -> Outcome<u64> {
+    cpu_nanoseconds_of_threads(pid, |_| Ok(true))
+}
+
+/// As [`cpu_nanoseconds`], without threads whose name begins so.
+pub(crate) fn cpu_nanoseconds_without(pid: u32, threads: &str) -> Outcome<u64> {
+    cpu_nanoseconds_of_threads(pid, |task| Ok(!fs::read_to_string(task.join("comm"))?.starts_with(threads)))
+}
+
+fn cpu_nanoseconds_of_threads(pid: u32, counts: impl Fn(&Path) -> Outcome<bool>) -> Outcome<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
+        if !counts(&task)? {
+            continue;
+        }
         // The first word is the time on a CPU (Documentation/scheduler/sched-stats.rst).
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        let text = fs::read_to_string(task.join("schedstat"))?;
         sum += text.split_ascii_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(sum)

@@ -7,8 +7,6 @@ use std::time::Duration;
 use super::{LIMIT, is_possible, start};
 use crate::support::certificates::{Authority, Credential, HostCertificates, USER, set_mode};
 use crate::support::client::{self, Finished};
-use crate::support::deadline;
-use crate::support::door::Door;
 use crate::support::grid::{PORT, Security, Servers, Site, VIRTUAL_NAME, name_of, path_text};
 use crate::support::seeded::content;
 use crate::support::skip;
@@ -161,14 +159,6 @@ fn outcome(site: &Site, host: &str, credential: &Path) -> (Outcome, String) {
     (if second.success() { WithoutDcau } else { Refused }, output)
 }
 
-/// Waits for a line of the door's.
-fn logged(door: &Door, from: usize, wanted: &str) -> Result<(), String> {
-    deadline::until("a line of the door's", LOGGED, || {
-        let log = door.log().split_off(from);
-        if log.contains(wanted) { Ok(()) } else { Err(format!("{wanted:?} is not in\n{log}")) }
-    })
-}
-
 #[test]
 fn each_kind_of_credential_comes_as_far_as_directly_row_by_row() {
     if !is_possible("kinds of GSI credentials") {
@@ -236,7 +226,7 @@ fn each_kind_of_credential_comes_as_far_as_directly_row_by_row() {
         if through == Refused && !ended.1.contains(said) {
             wrong.push(format!("{what}: {said:?} is not in\n{}", ended.1));
         }
-        if let Err(why) = logged(&door, from, said) {
+        if let Err(why) = door.until_logged(from, said, LOGGED) {
             wrong.push(format!("{what}: {why}"));
         }
     }

@@ -1,16 +1,9 @@
 //! Real servers whose certificates the door does not believe: the next one serves, and what was wrong is said to whom it concerns.
 
 use super::{copy, is_possible, start};
-use crate::support::certificates::{Credential, HostCertificates};
+use crate::support::certificates::HostCertificates;
 use crate::support::grid::{PORT, Security, Servers, Site, VIRTUAL_NAME, name_of, path_text};
 use crate::support::seeded::content;
-
-/// Starts a server anew with another certificate.
-fn restart(site: &mut Site, role: &str, credential: &Credential) {
-    site.kill(role);
-    let files = [("X509_USER_CERT", &credential.certificate), ("X509_USER_KEY", &credential.key)];
-    site.restart_with(role, &files.map(|(name, file)| (name, path_text(file))));
-}
 
 #[test]
 fn a_server_with_another_name_or_an_expired_certificate_gets_no_user() {
@@ -21,8 +14,8 @@ fn a_server_with_another_name_or_an_expired_certificate_gets_no_user() {
     let authority = site.authority().expect("a site with certificates");
     let misnamed = authority.issue_host("misnamed", &["other.grid.test".to_owned()]);
     let expired = authority.issue_expired_host("expired", &name_of("s2"));
-    restart(&mut site, "s1", &misnamed);
-    restart(&mut site, "s2", &expired);
+    site.present("s1", misnamed);
+    site.present("s2", expired);
     let door = start(&site);
     let file = content(6, 100_003);
     std::fs::write(site.data_directory().join("file"), &file).unwrap();
@@ -47,7 +40,10 @@ fn a_server_with_another_name_or_an_expired_certificate_gets_no_user() {
     let finished = copy(&site, &[], &from, &to);
     assert!(!finished.success(), "{}", finished.output);
     // Which of the two was tried last is the scheduler's choice.
-    let reasons = ["s1: GSI with it: the certificate is not for", "s2: it cannot begin with GSI: "];
+    let reasons = [
+        "s1: the door does not accept its certificate: the certificate is not for",
+        "s2: it cannot begin with GSI: ",
+    ];
     let is_told = reasons.iter().any(|reason| finished.output.contains(reason));
     assert!(finished.output.contains("530") && is_told, "{}\n{}", finished.output, door.log_tail());
 }

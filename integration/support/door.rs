@@ -263,6 +263,17 @@ impl Door {
         tail(&self.log(), 40)
     }
 
+    /// Waits until it says this behind what it had logged when that was `from` bytes long.
+    ///
+    /// # Errors
+    /// All that it has said since, when `within` is over.
+    pub fn until_logged(&self, from: usize, wanted: &str, within: Duration) -> Result<(), String> {
+        deadline::until("a line of the door's", within, || {
+            let log = self.log().split_off(from);
+            if log.contains(wanted) { Ok(()) } else { Err(format!("{wanted:?} is not in\n{log}")) }
+        })
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }

@@ -124,7 +124,7 @@ pub const CATALOGUE: &[Family] = &[
     counter(
         "gridfront_commands_total",
         &["virtual_server", "class"],
-        "Commands taken from clients; those inside GSI sessions cannot be seen.",
+        "Commands taken from clients; those inside GSI sessions that pass through cannot be seen.",
     ),
     counter(
         "gridfront_data_path_choices_total",
@@ -180,7 +180,7 @@ pub const CATALOGUE: &[Family] = &[
     counter(
         "gridfront_transfers_total",
         &["virtual_server", "real_server", "direction", "data_path", "outcome"],
-        "Transfers that have ended; those inside GSI sessions cannot be seen.",
+        "Transfers that have ended; those inside GSI sessions that pass through cannot be seen.",
     ),
     counter(
         "gridfront_relayed_bytes_total",

@@ -4,13 +4,13 @@
 //!   file ─▶ Model ─▶ diff ─▶ services (certificates are read) ─▶ listeners ┆─▶ real servers, listeners, probes, status
 //!                    anything wrong: nothing has changed                    ┆   nothing here can fail, and nothing waits
 //! ```
-use std::fmt;
+mod outcome;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -24,32 +24,13 @@ use crate::config::{self, Effect, Model};
 use crate::proxy::{FrontDoor, Generation, now};
 use crate::resolver::NameWatch;
 use crate::sys;
+pub use outcome::{NotReloaded, Reloaded};
 
 /// Changes that one log line names; whoever wants all of a larger rebuilding asks with `gridfront reload`.
 const MAX_LOGGED_CHANGES: usize = 50;
 
 /// How long the files of a configuration may take to be read: a file system that hangs must not keep every later reload.
 const FILES_WITHIN: Duration = Duration::from_secs(60);
-
-/// What a reload has changed, or would.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub struct Reloaded {
-    /// The file.
-    pub file: String,
-    /// In the order of the file, a line each; empty when nothing is different.
-    pub changes: Vec<String>,
-    /// What is likely not what was meant, a line each.
-    pub warnings: Vec<String>,
-    /// Nothing was put in force, because that was not asked for.
-    pub dry_run: bool,
-}
-
-/// Why nothing has changed: every problem, a line each.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct NotReloaded {
-    /// As `check` would say them.
-    pub problems: Vec<String>,
-}
 
 /// Who wants a reload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -358,32 +339,5 @@ impl ReloadCause {
             Self::Signal => "SIGHUP",
             Self::Operator => "gridfront reload",
         }
-    }
-}
-
-impl NotReloaded {
-    fn of(lines: &str) -> Self {
-        Self { problems: lines.lines().map(str::to_owned).collect() }
-    }
-
-    fn because(problem: String) -> Self {
-        Self { problems: vec![problem] }
-    }
-}
-
-/// For people.
-impl fmt::Display for Reloaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for warning in &self.warnings {
-            writeln!(f, "{warning}")?;
-        }
-        let outcome = match (self.dry_run, self.changes.is_empty()) {
-            (false, true) => "reloaded; nothing is different",
-            (false, false) => "reloaded",
-            (true, true) => "fine; nothing would change",
-            (true, false) => "fine; this would change",
-        };
-        writeln!(f, "{}: {outcome}", self.file)?;
-        self.changes.iter().try_for_each(|change| writeln!(f, "  {change}"))
     }
 }

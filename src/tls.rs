@@ -19,23 +19,38 @@ mod trust_directory;
 mod validity;
 
 use std::sync::{Arc, LazyLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+
+use crate::proto::gsi::ciphers;
 
 pub use acceptor::{Acceptor, Notice, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
-pub use gsi_acceptor::{GsiAcceptor, GsiNotice, calendar, read_robot_credential};
+pub use gsi_acceptor::{GsiAcceptor, GsiNotice, read_robot_credential};
 pub use gsi_login::{
     GsiLogin, GsiLoginError, LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Workers, log_in,
 };
 pub use protected::Protected;
 pub use trust_directory::{TrustDirectory, TrustNotice};
 
+/// The same for TLS and for GSI.
 fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(ciphers);
     Arc::clone(&PROVIDER)
+}
+
+/// The date as GSI reads it, by which certificates hold.
+#[must_use]
+pub fn date() -> UnixTime {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge: the machines of GSI take the date as an argument"
+    )]
+    let now = SystemTime::now();
+    UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Whether the credential has an account there does not matter: that is asked for only by USER. What the server's certificate says is
 //! reported whether or not the check passes, so that somebody sees it before users do.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use crate::config::GsiCheck;
 use crate::proto::gsi::{
     Certificate, ChannelEnd, Credential, HandshakeError, HostNames, InitiateError, InitiatorConfig,
 };
-use crate::tls::{GsiLogin, GsiLoginError, Protected, Workers, calendar, log_in, read_robot_credential};
+use crate::tls::{GsiLogin, GsiLoginError, Protected, Workers, date, log_in, read_robot_credential};
 
 /// Checks are few: their handshakes are worked off where files are read.
 struct BlockingThreads;
@@ -36,7 +36,7 @@ pub(super) async fn attempt(probe: &Probe, check: &GsiCheck) -> Finding {
         return Err(LocalTrouble::Gsi("GSI does not end at the door any more".into()));
     };
     let config = gsi.acceptor.check_initiator(robot(check).await?, gsi.expected.clone());
-    examine_credential(&config.credential, check, today())?;
+    examine_credential(&config.credential, check, date())?;
     let seen = Seen::default();
     let course = Course::of(probe, &seen);
     let mut shown = None;
@@ -53,11 +53,11 @@ pub(super) async fn attempt(probe: &Probe, check: &GsiCheck) -> Finding {
         None => match probe.server.certificate() {
             None => Observation::AsBefore,
             Some(before) => {
-                let standing = CertificateStanding::of(before.not_after, since_1970(today()));
+                let standing = CertificateStanding::of(before.not_after, since_1970(date()));
                 Observation::Seen(ServerCertificate { standing, ..before })
             }
         },
-        Some(shown) => Observation::Seen(read(&shown, names(gsi, check), today())),
+        Some(shown) => Observation::Seen(read(&shown, names(gsi, check), date())),
     };
     finding(verdict, took).map(|report| CheckReport {
         certificate,
@@ -208,11 +208,6 @@ pub(super) fn warn_of(probe: &Probe, seen: &ServerCertificate) {
             "certificate of the real server does not carry the virtual name; ask for one that has it as a subjectAltName"
         );
     }
-}
-
-fn today() -> UnixTime {
-    #[expect(clippy::disallowed_methods, reason = "the edge: below it the date is an argument")]
-    calendar(SystemTime::now())
 }
 
 #[cfg(test)]

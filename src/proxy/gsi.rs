@@ -12,9 +12,7 @@ mod record;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
-
-use rustls::pki_types::UnixTime;
+use std::time::Duration;
 
 pub(super) use crypto_pool::CryptoPool;
 pub(crate) use key_pool::KeyPool;
@@ -29,7 +27,7 @@ use crate::balance::{IdentityRules, IdentitySession};
 use crate::config;
 use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer, HostNames, InitiatorConfig};
 use crate::sys;
-use crate::tls::{self, GsiAcceptor};
+use crate::tls::{GsiAcceptor, date};
 use reception::{Offer, Reception, receive};
 
 /// What a virtual server that ends GSI needs.
@@ -117,15 +115,6 @@ impl Workshop {
     pub(crate) fn keys(&self) -> Option<&KeyPool> {
         self.threads.get().map(|threads| &threads.keys)
     }
-}
-
-/// The date, by which certificates hold.
-fn date() -> UnixTime {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the edge: the machines of GSI take the date as an argument"
-    )]
-    tls::calendar(SystemTime::now())
 }
 
 /// A client that has authenticated to the door, and may come in.

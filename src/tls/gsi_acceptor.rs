@@ -2,7 +2,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::UnixTime;
@@ -17,12 +17,6 @@ use crate::proto::gsi::{
     AcceptError, Acceptor, AcceptorConfig, Credential, Delegated, ExpectedPeer, HostNames, InitiatorConfig,
     PrivateKey, TrustProblem,
 };
-
-/// The date as GSI reads it.
-#[must_use]
-pub fn calendar(now: SystemTime) -> UnixTime {
-    UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
 
 /// See the module's text.
 #[derive(Debug)]

@@ -2,13 +2,12 @@
 mod lines;
 
 use std::io;
-use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 pub use lines::{LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines};
 
-use super::gsi_acceptor::calendar;
+use super::date;
 use crate::proto::ftp::{ReplyCode, ReplyFramer, ReplyLine};
 use crate::proto::gsi::adat::{self, AdatError, AdatReply};
 use crate::proto::gsi::{
@@ -220,14 +219,6 @@ fn without_code(line: &str) -> &str {
         Some((code, rest)) if ReplyCode::parse(code.as_bytes()).is_some() => rest,
         _ => line,
     }
-}
-
-fn date() -> rustls::pki_types::UnixTime {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the edge: the machines of GSI take the date as an argument"
-    )]
-    calendar(SystemTime::now())
 }
 
 #[cfg(test)]

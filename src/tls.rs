@@ -1,8 +1,8 @@
 //! TLS: the certificate that the door shows to clients, and the ones that it wants to see of real servers.
 //!
 //! ```text
-//!   certificate, key ─▶ credential ─▶ acceptor ─▶ control and data connections of clients
-//!                         validity       ▲ look: another certificate in the files
+//!   certificate, key ─▶ credential ─▶ kept_credential ─▶ acceptor ─▶ control and data connections of clients
+//!                         validity       ▲ look: another certificate in the files (file_stamp)
 //!   trust anchors ──────────────────▶ connector ─▶ control and data connections to a real server
 //!   trust directory of a grid site ─▶ trust_directory ─▶ whom GSI believes
 //!   gsi_acceptor: logins of clients   gsi_login: logins at real servers   protected: the stream after either
@@ -12,8 +12,10 @@
 mod acceptor;
 mod connector;
 mod credential;
+mod file_stamp;
 mod gsi_acceptor;
 mod gsi_login;
+mod kept_credential;
 mod protected;
 mod trust_directory;
 mod validity;
@@ -26,13 +28,14 @@ use rustls::pki_types::UnixTime;
 
 use crate::proto::gsi::ciphers;
 
-pub use acceptor::{Acceptor, Notice, Reread};
+pub use acceptor::{Acceptor, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
 pub use gsi_acceptor::{GsiAcceptor, GsiNotice, read_robot_credential};
 pub use gsi_login::{
     GsiLogin, GsiLoginError, LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Workers, log_in,
 };
+pub use kept_credential::Notice;
 pub use protected::Protected;
 pub use trust_directory::{TrustDirectory, TrustNotice};
 
@@ -54,4 +57,4 @@ pub fn date() -> UnixTime {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::in_force::InForce;
 use crate::proxy::Service;
-use crate::tls::{Acceptor, CredentialProblem, GsiAcceptor, GsiNotice, Notice, TrustNotice};
+use crate::tls::{GsiNotice, TrustNotice};
 
 /// How often to look whether there is another certificate: soon enough for whoever has just put one there and watches
 /// the log, and two calls of stat(2) for each. A trust directory looks less often by itself.
@@ -45,52 +45,43 @@ pub(super) async fn look_after(mut in_force: watch::Receiver<Arc<InForce>>) {
 fn look(service: &Service) {
     let virtual_server = service.virtual_server.name();
     if let Some(acceptor) = &service.acceptor {
-        look_at_tls(virtual_server, acceptor);
+        let notice = acceptor.look(today()).map(GsiNotice::from);
+        notice.into_iter().for_each(|notice| tell(virtual_server, "certificate", notice));
     }
     if let Some(termination) = &service.gsi {
-        look_at_gsi(virtual_server, &termination.acceptor);
+        let notices = termination.acceptor.look(today());
+        notices.into_iter().for_each(|notice| tell(virtual_server, "host certificate", notice));
     }
 }
 
-fn look_at_tls(virtual_server: &str, acceptor: &Acceptor) {
-    match acceptor.look(today()) {
-        None => {}
-        Some(Notice::Replaced(warnings)) => {
-            tracing::info!(virtual_server, "certificate replaced");
+/// What was found of the certificate that clients are shown, which is called `certificate`, and of authorities.
+fn tell(virtual_server: &str, certificate: &str, notice: GsiNotice) {
+    match notice {
+        GsiNotice::Replaced(warnings) => {
+            tracing::info!(virtual_server, "{certificate} replaced");
             for warning in warnings {
                 tracing::warn!(virtual_server, "{warning}");
             }
         }
-        Some(Notice::Refused(problem)) => refused(virtual_server, &problem),
-        Some(Notice::Lapsing(problem)) => tracing::warn!(virtual_server, "{problem}"),
-    }
-}
-
-fn look_at_gsi(virtual_server: &str, acceptor: &GsiAcceptor) {
-    for notice in acceptor.look(today()) {
-        match notice {
-            GsiNotice::Replaced => tracing::info!(virtual_server, "host certificate replaced"),
-            GsiNotice::Refused(problem) => refused(virtual_server, &problem),
-            GsiNotice::Trust(TrustNotice::Reread { authorities, problems }) => {
-                tracing::info!(virtual_server, authorities, "trust directory read again");
-                for problem in problems {
-                    let reason = problem.to_string();
-                    tracing::warn!(virtual_server, reason, "a file of the trust directory is not used");
-                }
-            }
-            GsiNotice::Trust(TrustNotice::Refused(problem)) => {
+        GsiNotice::Refused(problem) => {
+            let reason = problem.to_string();
+            tracing::warn!(
+                virtual_server,
+                reason,
+                "new certificate refused; the one before it stays in force"
+            );
+        }
+        GsiNotice::Lapsing(problem) => tracing::warn!(virtual_server, "{problem}"),
+        GsiNotice::Trust(TrustNotice::Reread { authorities, problems }) => {
+            tracing::info!(virtual_server, authorities, "trust directory read again");
+            for problem in problems {
                 let reason = problem.to_string();
-                tracing::warn!(
-                    virtual_server,
-                    reason,
-                    "trust directory refused; what was read stays in force"
-                );
+                tracing::warn!(virtual_server, reason, "a file of the trust directory is not used");
             }
         }
+        GsiNotice::Trust(TrustNotice::Refused(problem)) => {
+            let reason = problem.to_string();
+            tracing::warn!(virtual_server, reason, "trust directory refused; what was read stays in force");
+        }
     }
-}
-
-fn refused(virtual_server: &str, problem: &CredentialProblem) {
-    let reason = problem.to_string();
-    tracing::warn!(virtual_server, reason, "new certificate refused; the one before it stays in force");
 }

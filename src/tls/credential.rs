@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::file_stamp::may_pass;
 use super::provider;
 use super::validity::{Standing, Validity};
 use crate::config;
@@ -29,14 +30,78 @@ pub struct CredentialProblem {
     pub what: String,
     /// How to mend it.
     pub mend: String,
+    /// It may be fine later without a change of the file.
+    pub may_pass: bool,
+}
+
+/// Where a certificate chain and its key are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Files {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+}
+
+impl From<&config::Tls> for Files {
+    fn from(tls: &config::Tls) -> Self {
+        Self { certificate: tls.certificate.clone(), key: tls.key.clone() }
+    }
+}
+
+impl From<&config::Gsi> for Files {
+    fn from(gsi: &config::Gsi) -> Self {
+        Self { certificate: gsi.certificate.clone(), key: gsi.key.clone() }
+    }
+}
+
+/// What is made of a chain and its key, to be shown.
+pub(super) trait Shown: Sized {
+    /// # Errors
+    ///
+    /// Why they are no use.
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        files: &Files,
+    ) -> Result<Self, CredentialProblem>;
 }
 
 /// A certificate that can be shown.
-#[derive(Clone, Debug)]
-pub(super) struct Credential {
-    pub(super) certified: Arc<CertifiedKey>,
+#[derive(Debug)]
+pub(super) struct Credential<T> {
+    pub(super) shown: T,
+    /// As it is in its file.
+    chain: Vec<CertificateDer<'static>>,
     pub(super) validity: Validity,
-    pub(super) key_is_open: bool,
+    key_is_open: bool,
+}
+
+/// For TLS.
+#[derive(Debug)]
+pub(super) struct Certified(pub(super) Arc<CertifiedKey>);
+
+impl Shown for Certified {
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        files: &Files,
+    ) -> Result<Self, CredentialProblem> {
+        let certified = CertifiedKey::from_der(chain, key, &provider());
+        let certified = certified.map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => problem(
+                &files.key,
+                format!("the key does not belong to the certificate in {}", files.certificate.display()),
+                "put the key there with which the certificate was requested; the host's own certificate comes first \
+                 in its file, those of authorities behind it",
+            ),
+            rustls::Error::InvalidCertificate(reason) => unreadable(&files.certificate, &reason.to_string()),
+            error => problem(
+                &files.key,
+                format!("the key cannot be used: {error}"),
+                "use an RSA key of 2048 bits or more, ECDSA (P-256, P-384, P-521) or Ed25519",
+            ),
+        })?;
+        Ok(Self(Arc::new(certified)))
+    }
 }
 
 /// Reads what `tls` names, as a start would: what is likely not meant, or the reason why there could be none.
@@ -45,46 +110,39 @@ pub(super) struct Credential {
 ///
 /// The first thing that makes it useless.
 pub fn examine(tls: &config::Tls, now: SystemTime) -> Result<Vec<CredentialProblem>, CredentialProblem> {
-    Credential::read(tls).map(|credential| credential.warnings(tls, now))
+    let files = Files::from(tls);
+    Credential::<Certified>::read(&files).map(|credential| credential.warnings(&files, now))
 }
 
-impl Credential {
-    pub(super) fn read(tls: &config::Tls) -> Result<Self, CredentialProblem> {
-        let chain = certificates(&tls.certificate)?;
-        let key = private_key(&tls.key)?;
-        let validity = Validity::of(&chain).map_err(|reason| unreadable(&tls.certificate, &reason))?;
-        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => problem(
-                &tls.key,
-                format!("the key does not belong to the certificate in {}", tls.certificate.display()),
-                "put the key there with which the certificate was requested; the host's own certificate comes first \
-                 in its file, those of authorities behind it",
-            ),
-            rustls::Error::InvalidCertificate(reason) => unreadable(&tls.certificate, &reason.to_string()),
-            error => problem(
-                &tls.key,
-                format!("the key cannot be used: {error}"),
-                "use an RSA key of 2048 bits or more, ECDSA (P-256, P-384, P-521) or Ed25519",
-            ),
-        })?;
-        Ok(Self { certified: Arc::new(certified), validity, key_is_open: is_open(&tls.key) })
+impl<T: Shown> Credential<T> {
+    pub(super) fn read(files: &Files) -> Result<Self, CredentialProblem> {
+        let chain = certificates(&files.certificate)?;
+        let key = private_key(&files.key)?;
+        let validity = Validity::of(&chain).map_err(|reason| unreadable(&files.certificate, &reason))?;
+        let shown = T::of(chain.clone(), key, files)?;
+        Ok(Self { shown, chain, validity, key_is_open: is_open(&files.key) })
+    }
+
+    /// Whether clients see no difference.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.chain == other.chain
     }
 
     /// What is likely not meant.
-    pub(super) fn warnings(&self, tls: &config::Tls, now: SystemTime) -> Vec<CredentialProblem> {
+    pub(super) fn warnings(&self, files: &Files, now: SystemTime) -> Vec<CredentialProblem> {
         let mut warnings = Vec::new();
         if self.key_is_open {
             warnings.push(problem(
-                &tls.key,
+                &files.key,
                 "everybody on this host can read the private key".into(),
                 "take that away: chmod o-r",
             ));
         }
-        warnings.extend(self.date_problem(tls, self.validity.standing(now)));
+        warnings.extend(self.date_problem(files, self.validity.standing(now)));
         warnings
     }
 
-    pub(super) fn date_problem(&self, tls: &config::Tls, standing: Standing) -> Option<CredentialProblem> {
+    pub(super) fn date_problem(&self, files: &Files, standing: Standing) -> Option<CredentialProblem> {
         let mend = match standing {
             Standing::Fine => return None,
             Standing::NotYet => "see whether the clock of this host is right; clients refuse it until then",
@@ -93,7 +151,8 @@ impl Credential {
                 "clients refuse it: renew it; a new one in the file is taken without a restart"
             }
         };
-        Some(problem(&tls.certificate, self.validity.words(standing), mend))
+        let found = problem(&files.certificate, self.validity.words(standing), mend);
+        Some(CredentialProblem { may_pass: standing == Standing::NotYet, ..found })
     }
 }
 
@@ -135,16 +194,16 @@ fn read(file: &Path) -> Result<Vec<u8>, CredentialProblem> {
     let result = File::open(file).and_then(|opened| opened.take(MAX_PEM_LEN).read_to_end(&mut bytes));
     match result {
         Ok(_) => Ok(bytes),
-        Err(error) => Err(problem(
-            file,
-            format!("cannot be read: {error}"),
-            "check that it exists and that the daemon's user may read it",
-        )),
+        Err(error) => {
+            let mend = "check that it exists and that the daemon's user may read it";
+            let found = problem(file, format!("cannot be read: {error}"), mend);
+            Err(CredentialProblem { may_pass: may_pass(&error), ..found })
+        }
     }
 }
 
 /// Whether it is for more eyes than it should be; a file that cannot be asked is found by reading it.
-pub(super) fn is_open(key: &Path) -> bool {
+fn is_open(key: &Path) -> bool {
     std::fs::metadata(key).is_ok_and(|metadata| metadata.mode() & READABLE_BY_OTHERS != 0)
 }
 
@@ -157,5 +216,5 @@ fn unreadable(file: &Path, reason: &str) -> CredentialProblem {
 }
 
 pub(super) fn problem(file: &Path, what: String, mend: &str) -> CredentialProblem {
-    CredentialProblem { file: file.to_owned(), what, mend: mend.to_owned() }
+    CredentialProblem { file: file.to_owned(), what, mend: mend.to_owned(), may_pass: false }
 }

@@ -1,17 +1,14 @@
 //! The door's side of GSI: its host credential and whom it trusts, for clients and towards real servers.
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use super::acceptor::{Stamp, stamp};
-use super::credential::{CredentialProblem, certificates, is_open, private_key, problem};
+use super::credential::{CredentialProblem, Files, Shown, certificates, private_key, problem};
+use super::kept_credential::{KeptCredential, Notice};
 use super::provider;
 use super::trust_directory::{TrustDirectory, TrustNotice};
-use super::validity::Validity;
 use crate::config;
 use crate::proto::gsi::{
     AcceptError, Acceptor, AcceptorConfig, Credential, Delegated, ExpectedPeer, HostNames, InitiatorConfig,
@@ -21,38 +18,60 @@ use crate::proto::gsi::{
 /// See the module's text.
 #[derive(Debug)]
 pub struct GsiAcceptor {
-    files: config::Gsi,
-    shown: ArcSwap<Shown>,
+    host: KeptCredential<Host>,
     trust: TrustDirectory,
-    stamps: Mutex<[Option<Stamp>; 2]>,
     /// Kept beside: whoever asks must not wait for files.
     trust_problems: AtomicUsize,
 }
 
-/// The host credential in force.
+/// The host credential.
 #[derive(Debug)]
-struct Shown {
+struct Host {
     credential: Credential,
     config: AcceptorConfig,
-    expires: SystemTime,
 }
 
-impl Shown {
-    fn new(credential: Credential, validity: &Validity) -> Self {
-        let expires = validity.ends();
-        Self { config: AcceptorConfig::new(provider(), &credential), credential, expires }
+impl Shown for Host {
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        files: &Files,
+    ) -> Result<Self, CredentialProblem> {
+        let key = PrivateKey::from_der(&key).map_err(|error| {
+            problem(&files.key, error.to_string(), "use the key with which the certificate was requested")
+        })?;
+        let credential = Credential::new(chain, key).map_err(|error| {
+            problem(
+                &files.certificate,
+                error.to_string(),
+                "put the host's certificate first in its file, with its own key beside it",
+            )
+        })?;
+        Ok(Self { config: AcceptorConfig::new(provider(), &credential), credential })
     }
 }
 
 /// What [`GsiAcceptor::look`] has found.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum GsiNotice {
     /// There is another host certificate, and it is in force.
-    Replaced,
+    Replaced(Vec<CredentialProblem>),
     /// What is in the files now cannot be used; what was in force stays.
     Refused(CredentialProblem),
+    /// The host certificate in force is about to expire, or has.
+    Lapsing(CredentialProblem),
     /// Of the directory of authorities.
     Trust(TrustNotice),
+}
+
+impl From<Notice> for GsiNotice {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Replaced(warnings) => Self::Replaced(warnings),
+            Notice::Refused(problem) => Self::Refused(problem),
+            Notice::Lapsing(problem) => Self::Lapsing(problem),
+        }
+    }
 }
 
 impl GsiAcceptor {
@@ -65,18 +84,10 @@ impl GsiAcceptor {
         files: &config::Gsi,
         now: SystemTime,
     ) -> Result<(Self, Vec<CredentialProblem>), CredentialProblem> {
-        let stamps = stamps(files);
-        let (shown, mut warnings) = read(files, now)?;
+        let (host, mut warnings) = KeptCredential::open(Files::from(files), now)?;
         let (trust, problems) = TrustDirectory::open(&files.trust_anchors, now)?;
         warnings.extend(problems.iter().map(|problem| of_directory(&files.trust_anchors, problem)));
-        let acceptor = Self {
-            files: files.clone(),
-            shown: ArcSwap::from_pointee(shown),
-            trust,
-            stamps: Mutex::new(stamps),
-            trust_problems: AtomicUsize::new(problems.len()),
-        };
-        Ok((acceptor, warnings))
+        Ok((Self { host, trust, trust_problems: AtomicUsize::new(problems.len()) }, warnings))
     }
 
     /// Begins with one client.
@@ -85,7 +96,7 @@ impl GsiAcceptor {
     ///
     /// As [`Acceptor::new`].
     pub fn accept(&self, now: UnixTime) -> Result<Acceptor, AcceptError> {
-        Acceptor::new(&self.shown.load().config, self.trust.store(), now)
+        Acceptor::new(&self.host.in_force().shown.config, self.trust.store(), now)
     }
 
     /// For one login at a real server. A credential that must not be delegated any further is not.
@@ -103,7 +114,7 @@ impl GsiAcceptor {
     pub fn check_initiator(&self, robot: Option<Credential>, expected: ExpectedPeer) -> InitiatorConfig {
         InitiatorConfig {
             provider: provider(),
-            credential: robot.unwrap_or_else(|| self.shown.load().credential.clone()),
+            credential: robot.unwrap_or_else(|| self.host.in_force().shown.credential.clone()),
             trust: self.trust.store(),
             expected,
             delegates: false,
@@ -113,31 +124,18 @@ impl GsiAcceptor {
     /// Whether it was opened with these files.
     #[must_use]
     pub fn is_of(&self, files: &config::Gsi) -> bool {
-        let config::Gsi { certificate, key, trust_anchors, identities: _ } = files;
-        let own = &self.files;
-        (&own.certificate, &own.key, &own.trust_anchors) == (certificate, key, trust_anchors)
+        self.host.is_of(&Files::from(files)) && self.trust.is_of(&files.trust_anchors)
     }
 
     /// The hosts that its certificate is for: the names that clients use.
     pub fn host_names(&self) -> Vec<String> {
-        HostNames::of(self.shown.load().credential.leaf())
+        HostNames::of(self.host.in_force().shown.credential.leaf())
     }
 
-    /// Takes another host certificate, or other authorities, if there are. Blocks on files; to be called from time to time.
+    /// Takes another host certificate, or other authorities, if there are. Blocks on files; to be called from time to time,
+    /// and by one at once.
     pub fn look(&self, now: SystemTime) -> Vec<GsiNotice> {
-        let mut notices = Vec::new();
-        let mut known = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps = stamps(&self.files);
-        if *known != stamps {
-            *known = stamps;
-            match read(&self.files, now) {
-                Ok((shown, _)) => {
-                    self.shown.store(Arc::new(shown));
-                    notices.push(GsiNotice::Replaced);
-                }
-                Err(problem) => notices.push(GsiNotice::Refused(problem)),
-            }
-        }
+        let of_host = self.host.look(now).map(GsiNotice::from);
         let of_trust = self.trust.look(now);
         match &of_trust {
             None => {}
@@ -148,18 +146,17 @@ impl GsiAcceptor {
                 self.trust_problems.fetch_max(1, Relaxed);
             }
         }
-        notices.extend(of_trust.map(GsiNotice::Trust));
-        notices
+        of_host.into_iter().chain(of_trust.map(GsiNotice::Trust)).collect()
     }
 
     /// When clients no longer take the host certificate in force: the earliest end in its chain.
     pub fn expires(&self) -> SystemTime {
-        self.shown.load().expires
+        self.host.expires()
     }
 
     /// Where the host certificate is.
     pub fn certificate_file(&self) -> &Path {
-        &self.files.certificate
+        self.host.certificate_file()
     }
 
     /// Authorities that are believed.
@@ -190,40 +187,4 @@ pub fn read_robot_credential(file: &Path) -> Result<Credential, CredentialProble
 /// A problem with one file of the directory.
 pub(super) fn of_directory(directory: &Path, found: &TrustProblem) -> CredentialProblem {
     problem(directory, found.to_string(), "install that authority anew; the others are in force")
-}
-
-fn stamps(files: &config::Gsi) -> [Option<Stamp>; 2] {
-    [stamp(&files.certificate), stamp(&files.key)]
-}
-
-fn read(files: &config::Gsi, now: SystemTime) -> Result<(Shown, Vec<CredentialProblem>), CredentialProblem> {
-    let chain = certificates(&files.certificate)?;
-    let validity = Validity::of(&chain).map_err(|reason| {
-        problem(
-            &files.certificate,
-            format!("cannot be understood: {reason}"),
-            "see what `openssl x509 -text -in` makes of it",
-        )
-    })?;
-    let key = PrivateKey::from_der(&private_key(&files.key)?).map_err(|error| {
-        problem(&files.key, error.to_string(), "use the key with which the certificate was requested")
-    })?;
-    let credential = Credential::new(chain, key).map_err(|error| {
-        problem(
-            &files.certificate,
-            error.to_string(),
-            "put the host's certificate first in its file, with its own key beside it",
-        )
-    })?;
-    let mut warnings = Vec::new();
-    if is_open(&files.key) {
-        let what = "everybody on this host can read the private key".to_owned();
-        warnings.push(problem(&files.key, what, "take that away: chmod o-r"));
-    }
-    let standing = validity.standing(now);
-    if !matches!(standing, super::validity::Standing::Fine) {
-        let mend = "renew it; a new one in the file is taken without a restart";
-        warnings.push(problem(&files.certificate, validity.words(standing), mend));
-    }
-    Ok((Shown::new(credential, &validity), warnings))
 }

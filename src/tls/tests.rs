@@ -6,21 +6,22 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config;
+use crate::proto::gsi::issuing::{Request, key, name, pem};
 
 /// Valid for 100 days from [`BEGINNING`], and `B` for 400.
-const A: (&str, &str) = (include_str!("tests/a.pem"), include_str!("tests/a.key"));
-const B: (&str, &str) = (include_str!("tests/b.pem"), include_str!("tests/b.key"));
+pub(super) const A: (&str, &str) = (include_str!("tests/a.pem"), include_str!("tests/a.key"));
+pub(super) const B: (&str, &str) = (include_str!("tests/b.pem"), include_str!("tests/b.key"));
 const ENCRYPTED: &str = include_str!("tests/a.encrypted");
 
 /// When they begin, in seconds after 1970.
 const BEGINNING: u64 = 1_795_475_698;
 
-fn day(number: u64) -> SystemTime {
+pub(super) fn day(number: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(BEGINNING + 60 + number * 24 * 3600)
 }
 
 /// Certificate and key in files of their own.
-fn files(certificate: &str, key: &str) -> (TempDir, config::Tls) {
+pub(super) fn files(certificate: &str, key: &str) -> (TempDir, config::Tls) {
     let directory = tempfile::tempdir().unwrap();
     let path = |name| directory.path().join(name);
     let tls = config::Tls {
@@ -35,7 +36,7 @@ fn files(certificate: &str, key: &str) -> (TempDir, config::Tls) {
 }
 
 /// As a careful program replaces a file: in one step, with permissions for the owner alone.
-fn write(file: &Path, text: &str) {
+pub(super) fn write(file: &Path, text: &str) {
     let new = file.with_extension("new");
     std::fs::write(&new, text).unwrap();
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -103,58 +104,144 @@ fn dates_and_permissions_are_warned_of() {
     );
 }
 
+/// Who looks after a certificate.
+enum Keeper {
+    Tls(Acceptor),
+    Gsi(Box<GsiAcceptor>),
+}
+
+impl Keeper {
+    fn look(&self, now: SystemTime) -> Option<GsiNotice> {
+        match self {
+            Self::Tls(acceptor) => acceptor.look(now).map(GsiNotice::from),
+            Self::Gsi(acceptor) => acceptor.look(now).pop(),
+        }
+    }
+
+    fn expires(&self) -> SystemTime {
+        match self {
+            Self::Tls(acceptor) => acceptor.expires(),
+            Self::Gsi(acceptor) => acceptor.expires(),
+        }
+    }
+}
+
+/// Each kind of them is tried with files of its own.
+fn with_each_keeper(now: SystemTime, (certificate, key): (&str, &str), try_it: impl Fn(Keeper, config::Tls)) {
+    let (_directory, tls) = files(certificate, key);
+    let (acceptor, _) = Acceptor::open(&tls, now).unwrap();
+    try_it(Keeper::Tls(acceptor), tls);
+    let (_directory, tls) = files(certificate, key);
+    let (acceptor, _) = GsiAcceptor::open(&gsi(&tls), now).unwrap();
+    try_it(Keeper::Gsi(Box::new(acceptor)), tls);
+}
+
+/// The same certificate for GSI, with an authority beside it.
+fn gsi(tls: &config::Tls) -> config::Gsi {
+    let trust_anchors = tls.certificate.with_file_name("anchors");
+    std::fs::create_dir(&trust_anchors).unwrap();
+    let authority = Request::authority(&name("A"), &name("A"), key(0)).sign(key(0));
+    std::fs::write(trust_anchors.join("0000000a.0"), pem("CERTIFICATE", &authority)).unwrap();
+    std::fs::write(
+        trust_anchors.join("0000000a.signing_policy"),
+        "access_id_CA X509 '/O=Grid/CN=A'\npos_rights globus CA:sign\ncond_subjects globus '\"/O=Grid/*\"'\n",
+    )
+    .unwrap();
+    let (certificate, key) = (tls.certificate.clone(), tls.key.clone());
+    config::Gsi { certificate, key, trust_anchors, identities: Default::default() }
+}
+
 #[test]
 fn a_good_new_certificate_is_taken_at_the_first_look() {
-    let (_directory, tls) = files(A.0, A.1);
-    let (acceptor, warnings) = Acceptor::open(&tls, day(1)).unwrap();
-    assert!(warnings.is_empty());
-    assert_eq!(acceptor.look(day(1)), None);
-    write(&tls.certificate, A.0);
-    assert_eq!(acceptor.look(day(1)), None, "the same certificate in a new file is no news");
-    write(&tls.certificate, B.0);
-    assert_eq!(acceptor.look(day(1)), None, "the key is yet to come");
-    assert_eq!(acceptor.expires(), day(100) - Duration::from_secs(60));
-    write(&tls.key, B.1);
-    assert_eq!(acceptor.look(day(1)), Some(Notice::Replaced(vec![])));
-    assert_eq!(acceptor.expires(), day(400) - Duration::from_secs(60));
-    assert_eq!(acceptor.look(day(1)), None);
-    assert_eq!(acceptor.look(day(101)), None, "this one lives longer");
+    with_each_keeper(day(1), A, |keeper, tls| {
+        assert_eq!(keeper.look(day(1)), None);
+        write(&tls.certificate, A.0);
+        assert_eq!(keeper.look(day(1)), None, "the same certificate in a new file is no news");
+        write(&tls.certificate, B.0);
+        assert_eq!(keeper.look(day(1)), None, "the key is yet to come");
+        assert_eq!(keeper.expires(), day(100) - Duration::from_secs(60));
+        write(&tls.key, B.1);
+        assert_eq!(keeper.look(day(1)), Some(GsiNotice::Replaced(vec![])));
+        assert_eq!(keeper.expires(), day(400) - Duration::from_secs(60));
+        assert_eq!(keeper.look(day(1)), None);
+        assert_eq!(keeper.look(day(101)), None, "this one lives longer");
+        write(&tls.certificate, A.0);
+        write(&tls.key, A.1);
+        std::fs::set_permissions(&tls.key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let notice = keeper.look(day(90));
+        let Some(GsiNotice::Replaced(warnings)) = notice else { panic!("{notice:?}") };
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert!(warnings[0].contains("everybody on this host can read"), "{warnings:?}");
+        assert!(warnings[1].contains("expires on"), "{warnings:?}");
+    });
 }
 
 #[test]
 fn a_bad_new_certificate_is_refused_once_and_the_old_one_stays() {
-    let (_directory, tls) = files(B.0, B.1);
-    let (acceptor, _) = Acceptor::open(&tls, day(101)).unwrap();
-    let refused = |certificate: &str, key: &str| {
-        write(&tls.certificate, certificate);
-        write(&tls.key, key);
-        assert_eq!(acceptor.look(day(101)), None, "it may be half of a replacement");
-        let notice = acceptor.look(day(101));
-        assert_eq!(acceptor.look(day(101)), None, "said once");
-        let Some(Notice::Refused(problem)) = notice else { panic!("{notice:?}") };
-        problem.to_string()
-    };
-    assert!(refused(A.0, A.1).contains("has expired"));
-    assert!(refused("", A.1).contains("no certificate"));
-    assert!(refused(A.0, B.1).contains("does not belong"));
-    std::fs::remove_file(&tls.key).unwrap();
-    assert_eq!(acceptor.look(day(101)), None);
-    assert!(matches!(acceptor.look(day(101)), Some(Notice::Refused(_))));
-    // What was in force all the time comes back, and nothing has changed.
-    write(&tls.certificate, B.0);
-    write(&tls.key, B.1);
-    assert_eq!(acceptor.look(day(101)), None);
+    with_each_keeper(day(101), B, |keeper, tls| {
+        let refused = |certificate: &str, key: &str| {
+            write(&tls.certificate, certificate);
+            write(&tls.key, key);
+            assert_eq!(keeper.look(day(101)), None, "it may be half of a replacement");
+            let notice = keeper.look(day(101));
+            assert_eq!(keeper.look(day(101)), None, "said once");
+            assert_eq!(keeper.expires(), day(400) - Duration::from_secs(60));
+            let Some(GsiNotice::Refused(problem)) = notice else { panic!("{notice:?}") };
+            problem.to_string()
+        };
+        assert!(refused(A.0, A.1).contains("has expired"));
+        assert!(refused("", A.1).contains("no certificate"));
+        let another_key = refused(A.0, B.1);
+        assert!(another_key.contains("does not belong") || another_key.contains("is not that of"));
+        std::fs::remove_file(&tls.key).unwrap();
+        assert_eq!(keeper.look(day(101)), None);
+        assert!(matches!(keeper.look(day(101)), Some(GsiNotice::Refused(_))));
+        assert_eq!(keeper.look(day(102)), None, "a file that is not there is no news later either");
+        // What was in force all the time comes back, and nothing has changed.
+        write(&tls.certificate, B.0);
+        write(&tls.key, B.1);
+        assert_eq!(keeper.look(day(102)), None);
+    });
 }
 
 #[test]
 fn a_certificate_that_grows_old_is_spoken_of_when_it_does() {
+    with_each_keeper(day(1), A, |keeper, _| {
+        assert_eq!(keeper.look(day(85)), None);
+        for (number, expected) in [(87, "expires on"), (101, "has expired")] {
+            let notice = keeper.look(day(number));
+            let Some(GsiNotice::Lapsing(problem)) = notice else { panic!("{notice:?}") };
+            assert!(problem.to_string().contains(expected), "{problem}");
+            assert_eq!(keeper.look(day(number)), None);
+        }
+    });
+}
+
+/// Nobody touches its file in the meantime.
+#[test]
+fn a_certificate_that_came_too_early_is_taken_when_it_holds() {
+    let early = SystemTime::UNIX_EPOCH + Duration::from_secs(BEGINNING - 30);
+    with_each_keeper(early, B, |keeper, tls| {
+        write(&tls.certificate, A.0);
+        write(&tls.key, A.1);
+        assert_eq!(keeper.look(early), None);
+        let notice = keeper.look(early);
+        let Some(GsiNotice::Refused(problem)) = notice else { panic!("{notice:?}") };
+        assert!(problem.to_string().contains("is not valid before"), "{problem}");
+        assert_eq!(keeper.look(early + Duration::from_secs(59)), None);
+        assert_eq!(keeper.look(early + Duration::from_secs(60)), Some(GsiNotice::Replaced(vec![])));
+    });
+}
+
+/// `/proc/self/mem` is a file that can be opened and not be read: EIO.
+#[test]
+fn what_cannot_be_read_may_be_read_later() {
     let (_directory, tls) = files(A.0, A.1);
-    let (acceptor, _) = Acceptor::open(&tls, day(1)).unwrap();
-    assert_eq!(acceptor.look(day(85)), None);
-    for (number, expected) in [(87, "expires on"), (101, "has expired")] {
-        let notice = acceptor.look(day(number));
-        let Some(Notice::Lapsing(problem)) = notice else { panic!("{notice:?}") };
-        assert!(problem.to_string().contains(expected), "{problem}");
-        assert_eq!(acceptor.look(day(number)), None);
-    }
+    std::fs::remove_file(&tls.key).unwrap();
+    assert!(!examine(&tls, day(1)).unwrap_err().may_pass);
+    std::os::unix::fs::symlink("/proc/self/mem", &tls.key).unwrap();
+    let problem = examine(&tls, day(1)).unwrap_err();
+    assert!(problem.may_pass && problem.to_string().contains("cannot be read"), "{problem}");
+    write(&tls.key, "?");
+    assert!(!examine(&tls, day(1)).unwrap_err().may_pass);
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 
 use super::CredentialProblem;
-use super::acceptor::{Stamp, stamp};
 use super::credential::problem;
+use super::file_stamp::{Stamp, stamp};
 use crate::proto::gsi::{MAX_TRUST_FILES, TrustFile, TrustFileKind, TrustProblem, TrustStore};
 
 /// Largest file that is read: a revocation list of the largest size that is understood, as PEM.

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::CredentialProblem;
 use super::credential::problem;
-use super::file_stamp::{Stamp, stamp};
+use super::file_stamp::{Stamp, is_due, may_pass, stamp};
 use crate::proto::gsi::{MAX_TRUST_FILES, TrustFile, TrustFileKind, TrustProblem, TrustStore};
 
 /// Largest file that is read: a revocation list of the largest size that is understood, as PEM.
@@ -44,6 +44,24 @@ struct Watched {
     /// Since when something has changed that was not taken.
     unsettled_since: Option<SystemTime>,
     problems: Vec<TrustProblem>,
+    /// What was told last, if nothing could be read since.
+    refused: Option<CredentialProblem>,
+    /// When a file could last not be read, by an error that may pass.
+    failed_at: Option<SystemTime>,
+}
+
+/// Why there is no content of a file.
+#[derive(Debug)]
+struct Unread {
+    what: String,
+    may_pass: bool,
+}
+
+/// What has come of reading a directory.
+struct Reading {
+    outcome: Result<(TrustStore, Vec<TrustProblem>), CredentialProblem>,
+    /// Some file could not be read, by an error that may pass.
+    may_pass: bool,
 }
 
 /// What [`TrustDirectory::look`] has found.
@@ -68,13 +86,16 @@ impl TrustDirectory {
     /// When the directory cannot be read, or has no authority in it that can be used.
     pub fn open(directory: &Path, now: SystemTime) -> Result<(Self, Vec<TrustProblem>), CredentialProblem> {
         let stamps = stamps(directory)?;
-        let (store, problems) = read(directory, &stamps)?;
+        let Reading { outcome, may_pass } = read(directory, &stamps, read_file);
+        let (store, problems) = outcome?;
         let watched = Watched {
             taken: Some(stamps.clone()),
             seen: Some(stamps),
             looked_at: now,
             unsettled_since: None,
             problems: problems.clone(),
+            refused: None,
+            failed_at: may_pass.then_some(now),
         };
         let store = ArcSwap::from_pointee(store);
         Ok((Self { directory: directory.to_owned(), store, watched: Mutex::new(watched) }, problems))
@@ -97,7 +118,18 @@ impl TrustDirectory {
     }
 
     /// Takes what has changed. Blocks on files; to be called from time to time, as often as one likes, and by one at once.
+    ///
+    /// Where a file could not be read by an error that may pass, everything is read again from time to time, and what is new
+    /// is told.
     pub fn look(&self, now: SystemTime) -> Option<TrustNotice> {
+        self.look_with(now, read_file)
+    }
+
+    fn look_with(
+        &self,
+        now: SystemTime,
+        read_file: impl Fn(&Path) -> Result<Vec<u8>, Unread>,
+    ) -> Option<TrustNotice> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was put back must not stop it.
         if now.duration_since(watched.looked_at).is_ok_and(|since| since < LOOK_EVERY) {
@@ -107,25 +139,41 @@ impl TrustDirectory {
         let seen = stamps(&self.directory);
         let settled = seen.as_ref().ok() == watched.seen.as_ref();
         watched.seen = seen.as_ref().ok().cloned();
-        if watched.seen == watched.taken {
-            watched.unsettled_since = None;
-            return None;
-        }
-        let since = *watched.unsettled_since.get_or_insert(now);
-        if !settled && now.duration_since(since).is_ok_and(|since| since < SETTLES_WITHIN) {
-            return None;
+        let has_changed = watched.seen != watched.taken;
+        if has_changed {
+            let since = *watched.unsettled_since.get_or_insert(now);
+            if !settled && now.duration_since(since).is_ok_and(|since| since < SETTLES_WITHIN) {
+                return None;
+            }
         }
         watched.unsettled_since = None;
+        if !has_changed && !watched.failed_at.is_some_and(|failed_at| is_due(failed_at, now)) {
+            return None;
+        }
         watched.taken = watched.seen.clone();
-        match seen.and_then(|stamps| read(&self.directory, &stamps)) {
+        let Reading { outcome, may_pass } = match seen {
+            Ok(stamps) => read(&self.directory, &stamps, read_file),
+            // The next look tries that again.
+            Err(problem) => Reading { outcome: Err(problem), may_pass: false },
+        };
+        watched.failed_at = may_pass.then_some(now);
+        match outcome {
             Ok((store, problems)) => {
                 let authorities = store.authorities().len();
                 self.store.store(Arc::new(store));
+                let was_refused = watched.refused.take().is_some();
                 let before = std::mem::replace(&mut watched.problems, problems.clone());
+                if !has_changed && !was_refused && before == problems {
+                    return None;
+                }
                 let problems = problems.into_iter().filter(|problem| !before.contains(problem)).collect();
                 Some(TrustNotice::Reread { authorities, problems })
             }
-            Err(problem) => Some(TrustNotice::Refused(problem)),
+            Err(problem) => {
+                let before = watched.refused.replace(problem.clone());
+                let is_news = has_changed || before.as_ref() != Some(&problem);
+                is_news.then_some(TrustNotice::Refused(problem))
+            }
         }
     }
 }
@@ -154,35 +202,42 @@ fn stamps(directory: &Path) -> Result<Stamps, CredentialProblem> {
     Ok(stamps)
 }
 
-fn read(directory: &Path, stamps: &Stamps) -> Result<(TrustStore, Vec<TrustProblem>), CredentialProblem> {
-    let contents: Vec<(&str, Result<Vec<u8>, String>)> =
+fn read(directory: &Path, stamps: &Stamps, read_file: impl Fn(&Path) -> Result<Vec<u8>, Unread>) -> Reading {
+    let contents: Vec<(&str, Result<Vec<u8>, Unread>)> =
         stamps.keys().map(|name| (name.as_str(), read_file(&directory.join(name)))).collect();
-    let files = contents
-        .iter()
-        .map(|(name, content)| TrustFile { name, content: content.as_deref().map_err(String::as_str) });
+    let may_pass = contents.iter().any(|(_, content)| content.as_ref().is_err_and(|unread| unread.may_pass));
+    let files = contents.iter().map(|(name, content)| TrustFile {
+        name,
+        content: content.as_deref().map_err(|unread| unread.what.as_str()),
+    });
     let (store, problems) = TrustStore::from_files(files);
-    if store.authorities().is_empty() {
-        let first = problems.first().map(|problem| format!(" ({problem})")).unwrap_or_default();
-        return Err(problem(
-            directory,
-            format!("there is no authority that could be trusted{first}"),
-            "install certificates as HASH.0 with HASH.signing_policy, as `openssl rehash` and the IGTF packages do",
-        ));
+    if !store.authorities().is_empty() {
+        return Reading { outcome: Ok((store, problems)), may_pass };
     }
-    Ok((store, problems))
+    let first = problems.first().map(|problem| format!(" ({problem})")).unwrap_or_default();
+    let none = problem(
+        directory,
+        format!("there is no authority that could be trusted{first}"),
+        "install certificates as HASH.0 with HASH.signing_policy, as `openssl rehash` and the IGTF packages do",
+    );
+    Reading { outcome: Err(none), may_pass }
 }
 
-fn read_file(file: &Path) -> Result<Vec<u8>, String> {
-    let failed = |error: std::io::Error| format!("it cannot be read: {error}");
+fn read_file(file: &Path) -> Result<Vec<u8>, Unread> {
+    let failed = |error: std::io::Error| Unread {
+        what: format!("it cannot be read: {error}"),
+        may_pass: may_pass(&error),
+    };
+    let useless = |what: &str| Unread { what: what.to_owned(), may_pass: false };
     // Opening a pipe would wait for ever.
     if !std::fs::metadata(file).map_err(failed)?.is_file() {
-        return Err("it is no file".to_owned());
+        return Err(useless("it is no file"));
     }
     let mut content = Vec::new();
     let file = std::fs::File::open(file).map_err(failed)?;
     file.take(MAX_TRUST_FILE + 1).read_to_end(&mut content).map_err(failed)?;
     if content.len() as u64 > MAX_TRUST_FILE {
-        return Err("it is larger than 48 MiB".to_owned());
+        return Err(useless("it is larger than 48 MiB"));
     }
     Ok(content)
 }

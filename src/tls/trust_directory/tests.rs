@@ -97,6 +97,59 @@ fn what_is_wrong_is_told_once_and_a_directory_that_is_gone_leaves_all_in_force()
 }
 
 #[test]
+fn a_file_that_could_not_be_read_is_read_again_without_having_changed() {
+    let site = site();
+    let fails = |what: &'static str, name: &'static str| {
+        move |file: &Path| match file.file_name().is_some_and(|own| own == name) || name.is_empty() {
+            true => Err(Unread { what: what.to_owned(), may_pass: true }),
+            false => read_file(file),
+        }
+    };
+    let not_now = |directory: &TrustDirectory, seconds: u64| {
+        let seen = directory.look_with(at(seconds), |file| panic!("{} is read", file.display()));
+        assert_eq!(seen, None);
+    };
+    let (directory, _) = TrustDirectory::open(site.path(), at(0)).unwrap();
+    revoke(site.path(), 78);
+    assert_eq!(directory.look(at(5)), None);
+    let told = |notice: Option<TrustNotice>| match notice {
+        Some(TrustNotice::Reread { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
+        other => vec![format!("{other:?}")],
+    };
+    let unread = fails("EIO", "0000000a.r0");
+    assert_eq!(told(directory.look_with(at(10), unread)), ["0000000a.r0: EIO"]);
+    assert!(login(&directory).is_err(), "nobody knows who is revoked");
+    [15, 65].into_iter().for_each(|seconds| not_now(&directory, seconds));
+    assert_eq!(directory.look_with(at(70), unread), None, "told once");
+    not_now(&directory, 125);
+    let other = fails("EMFILE", "0000000a.r0");
+    assert_eq!(told(directory.look_with(at(130), other)), ["0000000a.r0: EMFILE"]);
+    assert_eq!(told(directory.look(at(190))), [""; 0], "all of it is in force");
+    assert_eq!(login(&directory), Ok(()));
+    not_now(&directory, 260);
+    // Nothing can be read at all: what is in force stays, and a new list is not forgotten.
+    revoke(site.path(), 77);
+    let nothing = fails("EMFILE", "");
+    assert_eq!(directory.look_with(at(265), nothing), None);
+    assert!(matches!(directory.look_with(at(270), nothing), Some(TrustNotice::Refused(_))));
+    not_now(&directory, 325);
+    assert_eq!(directory.look_with(at(330), nothing), None, "told once");
+    assert_eq!(login(&directory), Ok(()));
+    assert_eq!(told(directory.look(at(390))), [""; 0]);
+    assert_eq!(login(&directory), Err(Reason::Revoked));
+}
+
+/// `/proc/self/mem` is a file that can be opened and not be read: EIO.
+#[test]
+fn what_cannot_be_read_is_told_from_what_is_useless() {
+    let site = site();
+    let passes = |name: &str| read_file(&site.path().join(name)).unwrap_err().may_pass;
+    std::os::unix::fs::symlink("/proc/self/mem", site.path().join("mem")).unwrap();
+    fs::create_dir(site.path().join("directory")).unwrap();
+    assert_eq!(["mem", "directory", "none"].map(passes), [true, false, false]);
+}
+
+#[test]
 fn a_directory_without_an_authority_is_refused_with_a_reason() {
     let empty = tempfile::tempdir().unwrap();
     let error = TrustDirectory::open(empty.path(), at(0)).unwrap_err().to_string();

@@ -335,8 +335,8 @@ impl Successor {
         Ok(Arc::new(acceptor))
     }
 
-    /// The one that is there goes on where its files have kept their names: it looks after them by itself, and the lists of
-    /// hundreds of authorities are not read for each change of an address.
+    /// The one that is there goes on where its files have kept their names, and they are not read: it looks after them by itself.
+    /// That a reload is refused for them is seen to before.
     fn termination(
         &mut self,
         config: &config::VirtualServer,

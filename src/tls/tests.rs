@@ -151,6 +151,13 @@ fn gsi(tls: &config::Tls) -> config::Gsi {
     config::Gsi { certificate, key, trust_anchors, identities: Default::default() }
 }
 
+/// Files with which GSI can end at the door.
+pub(crate) fn gsi_files() -> (TempDir, config::Gsi) {
+    let (directory, tls) = files(A.0, A.1);
+    let gsi = gsi(&tls);
+    (directory, gsi)
+}
+
 #[test]
 fn a_good_new_certificate_is_taken_at_the_first_look() {
     with_each_keeper(day(1), A, |keeper, tls| {

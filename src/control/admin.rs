@@ -41,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The same for a reload, which may wait for others and for files.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What may be asked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -30,7 +30,8 @@ pub use outcome::{NotReloaded, Reloaded};
 const MAX_LOGGED_CHANGES: usize = 50;
 
 /// How long the files of a configuration may take to be read: a file system that hangs must not keep every later reload.
-const FILES_WITHIN: Duration = Duration::from_secs(60);
+/// A reload waits for them twice, and once for names, and whoever asked for it is to hear so within `RELOAD_PATIENCE`.
+const FILES_WITHIN: Duration = Duration::from_secs(20);
 
 /// Who wants a reload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

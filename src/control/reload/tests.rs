@@ -1,7 +1,13 @@
 use std::num::NonZeroUsize;
 
 use super::*;
+use crate::control::admin::RELOAD_PATIENCE;
 use crate::tls::tests::gsi_files;
+
+#[test]
+fn whoever_asks_for_a_reload_hears_that_its_files_cannot_be_read() {
+    assert!(2 * FILES_WITHIN + FIRST_ANSWERS < RELOAD_PATIENCE);
+}
 
 /// The files of GSI are read by who looks after them and by a reload: a change of an address neither waits for them nor
 /// needs them.

@@ -63,8 +63,9 @@ impl SigningPolicy {
         if bytes.len() > MAX_SIGNING_POLICY {
             return Err(wrong(1, "the file is larger than 64 KiB; it should have some lines"));
         }
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let plain = without_comments(bytes);
+        let text = std::str::from_utf8(&plain).map_err(|error| {
+            let line = plain[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             wrong(line, "there are bytes that are not UTF-8; write them as \\\\x and two digits")
         })?;
         let mut words = Words { rest: text, line: 1 };
@@ -223,13 +224,39 @@ fn with_one_alias(name: &str) -> String {
     plain
 }
 
+/// Blanks in the place of comments, in which authorities write their names in whatever encoding. A number sign begins one where
+/// a word could begin, and it ends with its line.
+fn without_comments(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = bytes.to_vec();
+    let mut at = 0;
+    let end = |from: usize, ends: fn(u8) -> bool| {
+        bytes[from..].iter().position(|byte| ends(*byte)).map_or(bytes.len(), |length| from + length)
+    };
+    while let Some(first) = bytes.get(at) {
+        at = match first {
+            b'#' => {
+                let end = end(at, |byte| byte == b'\n');
+                plain[at..end].fill(b' ');
+                end
+            }
+            b'\'' => match end(at + 1, |byte| matches!(byte, b'\'' | b'\n')) {
+                closed if bytes.get(closed) == Some(&b'\'') => closed + 1,
+                // Refused there.
+                _ => break,
+            },
+            blank if blank.is_ascii_whitespace() => at + 1,
+            _ => end(at, |byte| byte.is_ascii_whitespace()),
+        };
+    }
+    plain
+}
+
 struct Word<'a> {
     text: &'a str,
     line: usize,
 }
 
-/// Words between blanks; one that begins with an apostrophe ends with the next; a number sign at the beginning of one makes the rest of
-/// the line a comment.
+/// Words between blanks, without comments; one that begins with an apostrophe ends with the next.
 struct Words<'a> {
     rest: &'a str,
     line: usize,
@@ -237,35 +264,29 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     fn next(&mut self) -> Result<Option<Word<'a>>, SigningPolicyError> {
-        loop {
-            let trimmed = self.rest.trim_start_matches(|character: char| character.is_ascii_whitespace());
-            self.line += self.rest[..self.rest.len() - trimmed.len()].matches('\n').count();
-            self.rest = trimmed;
-            if trimmed.starts_with('#') {
-                self.rest = &trimmed[trimmed.find('\n').unwrap_or(trimmed.len())..];
-                continue;
-            }
-            if trimmed.is_empty() {
-                return Ok(None);
-            }
-            let text = match trimmed.strip_prefix('\'') {
-                Some(quoted) => {
-                    let end = quoted.find(['\'', '\n']).filter(|end| quoted.as_bytes()[*end] == b'\'');
-                    let Some(end) = end else {
-                        return Err(wrong(self.line, "an apostrophe is not closed in its line"));
-                    };
-                    self.rest = &quoted[end + 1..];
-                    &quoted[..end]
-                }
-                None => {
-                    let end = trimmed.find(|character: char| character.is_ascii_whitespace());
-                    let (word, rest) = trimmed.split_at(end.unwrap_or(trimmed.len()));
-                    self.rest = rest;
-                    word
-                }
-            };
-            return Ok(Some(Word { text, line: self.line }));
+        let trimmed = self.rest.trim_start_matches(|character: char| character.is_ascii_whitespace());
+        self.line += self.rest[..self.rest.len() - trimmed.len()].matches('\n').count();
+        self.rest = trimmed;
+        if trimmed.is_empty() {
+            return Ok(None);
         }
+        let text = match trimmed.strip_prefix('\'') {
+            Some(quoted) => {
+                let end = quoted.find(['\'', '\n']).filter(|end| quoted.as_bytes()[*end] == b'\'');
+                let Some(end) = end else {
+                    return Err(wrong(self.line, "an apostrophe is not closed in its line"));
+                };
+                self.rest = &quoted[end + 1..];
+                &quoted[..end]
+            }
+            None => {
+                let end = trimmed.find(|character: char| character.is_ascii_whitespace());
+                let (word, rest) = trimmed.split_at(end.unwrap_or(trimmed.len()));
+                self.rest = rest;
+                word
+            }
+        };
+        Ok(Some(Word { text, line: self.line }))
     }
 
     fn next_if(&mut self, wanted: impl Fn(&str) -> bool) -> Result<Option<Word<'a>>, SigningPolicyError> {

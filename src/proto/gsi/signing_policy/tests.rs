@@ -113,8 +113,37 @@ fn what_is_not_understood_is_refused_with_its_line_row_by_row() {
         let start: String = text.chars().take(80).collect();
         assert!(error.line == *line && error.what.contains(expected), "{start}: {error}");
     }
-    let error = SigningPolicy::parse(b"# a\n# \xff\n").unwrap_err();
-    assert_eq!(error.line, 2);
+}
+
+/// `~` is a byte that is not UTF-8, as Latin-1 has them.
+#[test]
+fn bytes_that_are_not_utf8_do_not_matter_in_comments_alone() {
+    let file = file("'\"/O=Grid/*\"'");
+    #[rustfmt::skip]
+    let table: &[(String, Option<(usize, &str)>)] = &[
+        (format!("# Autorit~ de certification\n{file}"),      None),
+        (format!("{file}\t# ~'~\n  #~"),                      None),
+        (file.replace("CA:sign", "CA:sign # l'autorit~ #"),   None),
+        (file.replace("/CN=CA'", "/CN=CA'#~"),                None),
+        (file.replace("/O=Grid/*", "/O=Grid # x/*"),          None),
+        (format!("# a\n~\n{file}"),                           Some((2, "not UTF-8"))),
+        (file.replace("CN=CA", "CN=C~"),                      Some((1, "not UTF-8"))),
+        (file.replace("/O=Grid/*", "/O=Grid # ~/*"),          Some((3, "not UTF-8"))),
+        (file.replace("globus CA", "globus# ~ CA"),           Some((2, "not UTF-8"))),
+        (file.replace("/CN=CA'", "/CN=CA#~"),                 Some((1, "not UTF-8"))),
+        (file.replace("/CN=CA'", "/CN=CA # a"),               Some((1, "an apostrophe is not closed"))),
+        (file.replace("globus CA", "globus# CA"),             Some((2, "`globus#` where `globus`"))),
+    ];
+    for (text, expected) in table {
+        let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'~' { 0xe9 } else { byte }).collect();
+        match (SigningPolicy::parse(&bytes), expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some((line, what))) => {
+                assert!(error.line == *line && error.what.contains(what), "{text}: {error}");
+            }
+            (read, _) => panic!("{text}: {read:?}"),
+        }
+    }
 }
 
 proptest! {

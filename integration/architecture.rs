@@ -15,10 +15,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &["proto"]),
     ("tls", &["config", "proto"]),
     ("proxy", &["tls", "sys", "config", "balance", "proto"]),
-    ("checker", &["tls", "sys", "config", "balance", "proto"]),
+    ("script", &["sys", "config"]),
+    ("checker", &["script", "tls", "sys", "config", "balance", "proto"]),
     ("resolver", &["config"]),
-    ("control", &["proxy", "checker", "resolver", "tls", "sys", "config", "balance", "proto"]),
-    ("cli", &["control", "proxy", "checker", "resolver", "tls", "sys", "config", "balance", "proto"]),
+    ("control", &["proxy", "checker", "resolver", "script", "tls", "sys", "config", "balance", "proto"]),
+    (
+        "cli",
+        &["control", "proxy", "checker", "resolver", "script", "tls", "sys", "config", "balance", "proto"],
+    ),
 ];
 
 /// Layers that only turn bytes and values into decisions.

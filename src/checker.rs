@@ -29,8 +29,6 @@ mod tcp;
 mod tls;
 mod transfer;
 
-pub use self::script::{InsecureScript, examine_scripts};
-
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -121,7 +119,7 @@ enum LocalTrouble {
     )]
     Socket(io::Error),
     #[error(transparent)]
-    Script(#[from] script::CannotRun),
+    Script(#[from] crate::script::CannotRun),
     #[error(transparent)]
     Credential(#[from] CredentialProblem),
     #[error("{0}")]

@@ -1,7 +1,7 @@
 //! Gridfront, the front door for GridFTP sites.
 //!
 //! ```text
-//!   cli ─▶ control ─▶ proxy, checker, resolver ─▶ tls, sys what runs: sockets, clocks, threads, files
+//!   cli ─▶ control ─▶ proxy, checker, resolver ─▶ tls, script, sys  what runs: sockets, clocks, threads, files
 //!                         │
 //!            config ─▶ balance ─▶ proto          what decides: pure
 //! ```
@@ -16,5 +16,6 @@ pub mod control;
 pub mod proto;
 pub mod proxy;
 pub mod resolver;
+pub mod script;
 pub mod sys;
 pub mod tls;

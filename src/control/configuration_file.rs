@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::certificates::today;
 use crate::config::toml::{Accepted, MAX_FILE_LEN, decode, parse};
 use crate::config::{self, Model, report};
-use crate::{checker, tls};
+use crate::{script, tls};
 
 /// Reads and checks a configuration.
 ///
@@ -57,7 +57,7 @@ pub fn examine_files(model: &Model) -> Result<String, String> {
             problems.push_str(&format!("{problem}\n"));
         }
     }
-    for insecure in checker::examine_scripts(model) {
+    for insecure in script::examine_scripts(model) {
         problems.push_str(&format!("{insecure}\n"));
     }
     if problems.is_empty() { Ok(warnings) } else { Err(warnings + &problems) }

@@ -22,6 +22,7 @@ use crate::checker;
 use crate::config;
 use crate::proxy::{BindError, FrontDoor, Generation, Phase, Service, now};
 use crate::resolver::{NameWatch, NoNameService};
+use crate::script;
 use crate::sys;
 use crate::sys::line_buffer::LineWriter;
 use crate::sys::lock::{Lock, LockError};
@@ -106,7 +107,7 @@ pub enum StartError {
     Credential(#[from] CredentialProblem),
     /// A script that checks are to run.
     #[error(transparent)]
-    Script(#[from] checker::InsecureScript),
+    Script(#[from] script::InsecureScript),
     /// Who is asked for names.
     #[error(transparent)]
     NameService(#[from] NoNameService),
@@ -170,7 +171,7 @@ impl Daemon {
         if let Err(shortage) = config::check_descriptors(model, sys::descriptors::raise_limit()) {
             tracing::warn!("{shortage}");
         }
-        if let Some(insecure) = checker::examine_scripts(model).into_iter().next() {
+        if let Some(insecure) = script::examine_scripts(model).into_iter().next() {
             return Err(insecure.into());
         }
         let (generation, warnings) = Generation::first(model, certificates::today())?;

@@ -1,11 +1,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::balance::{RealServer, RealServerSpec};
 use crate::config::{Check, CheckKind};
+use crate::script::MAX_RUNNING;
 
 /// A script of these lines, and a probe that runs it.
 fn site(lines: &str, misc_dynamic: bool, max_time: Duration) -> (TempDir, Arc<Probe>) {
@@ -202,28 +203,6 @@ async fn only_so_many_run_at_once() {
         assert_eq!(finding.unwrap().unwrap().outcome, CheckOutcome::Passed);
     }
     assert!(start.elapsed() >= Duration::from_millis(900), "three rounds: {:?}", start.elapsed());
-}
-
-static TWO_PLACES: Semaphore = Semaphore::const_new(2);
-
-#[tokio::test]
-async fn a_script_whose_file_system_hangs_keeps_its_place_and_the_next_ones_say_so() {
-    let begin = Begin { place_within: Duration::from_millis(50), limit: Duration::from_millis(50) };
-    let (lets_go, hangs) = std::sync::mpsc::channel::<()>();
-    let hangs = Arc::new(std::sync::Mutex::new(hangs));
-    let hanging = || {
-        let hangs = Arc::clone(&hangs);
-        begin.in_a_place(&TWO_PLACES, move |_place| hangs.lock().unwrap().recv())
-    };
-    let mut findings = Vec::new();
-    for _ in 0..4 {
-        findings.push(hanging().await.map(|_| ()));
-    }
-    assert_eq!(findings, [NotBegun::Slow, NotBegun::Slow, NotBegun::NoPlace, NotBegun::NoPlace].map(Err));
-    assert_eq!(TWO_PLACES.available_permits(), 0, "both threads still hang");
-    drop(lets_go);
-    until("the places come back", || TWO_PLACES.available_permits() == 2).await;
-    assert_eq!(begin.in_a_place(&TWO_PLACES, |_place| 7).await.map(|(_, done)| done), Ok(7));
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ pub fn examine_scripts(model: &Model) -> Vec<InsecureScript> {
 /// # Errors
 ///
 /// It is not there, cannot be executed, or others can put something else in its place.
-pub(super) fn examine(program: &Path) -> Result<PathBuf, InsecureScript> {
+pub(crate) fn examine(program: &Path) -> Result<PathBuf, InsecureScript> {
     // Links are followed: what counts is what is run.
     let real = std::fs::canonicalize(program).map_err(|error| unreadable(program, &error))?;
     examine_real(program, &real)?;
@@ -69,18 +69,18 @@ fn examine_real(program: &Path, real: &Path) -> Result<(), InsecureScript> {
         let by_others = mode & OTHERS_WRITE != 0;
         let shielded = found.is_dir() && mode & STICKY != 0;
         if foreign {
-            let what = format!("it belongs to user {}, who could change what the check runs", found.uid());
+            let what = format!("it belongs to user {}, who could change what is run", found.uid());
             return Err(refuse(part, what, "chown it to root"));
         }
         if (by_group || by_others) && !shielded {
             let who = if by_others { "everybody" } else { "its group" };
-            let what = format!("{who} may write to it, and so change what the check runs");
+            let what = format!("{who} may write to it, and so change what is run");
             return Err(refuse(part, what, "chmod go-w it"));
         }
     }
     let file = std::fs::symlink_metadata(real).map_err(|error| unreadable(program, &error))?;
     if !file.is_file() {
-        return Err(refuse(program, "the script is no file".into(), "correct `script` in the check"));
+        return Err(refuse(program, "the script is no file".into(), "correct its path in the configuration"));
     }
     if file.permissions().mode() & 0o111 == 0 {
         return Err(refuse(program, "the script is not executable".into(), "chmod a+x it"));
@@ -89,7 +89,7 @@ fn examine_real(program: &Path, real: &Path) -> Result<(), InsecureScript> {
 }
 
 fn unreadable(program: &Path, error: &std::io::Error) -> InsecureScript {
-    refuse(program, format!("the script cannot be found: {error}"), "correct `script` in the check")
+    refuse(program, format!("the script cannot be found: {error}"), "correct its path in the configuration")
 }
 
 fn refuse(path: &Path, what: String, mend: &'static str) -> InsecureScript {
@@ -177,7 +177,7 @@ mod tests {
         let found: Vec<String> = examine_scripts(&model).iter().map(ToString::to_string).collect();
         let line = |name| {
             format!(
-                "/no/{name}: the script cannot be found: No such file or directory (os error 2); correct `script` in the check"
+                "/no/{name}: the script cannot be found: No such file or directory (os error 2); correct its path in the configuration"
             )
         };
         assert_eq!(found, ["a", "b", "c"].map(line));

@@ -164,6 +164,7 @@ fn measured_door(server: SocketAddr) {
             ..Global::default()
         },
         virtual_servers: vec![virtual_server],
+        ..Model::default()
     };
     let logging = Logging::start(LogFormat::Text).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -25,6 +25,6 @@ pub use error::{Problem, Severity, TooFewDescriptors, report};
 pub use model::{
     Account, Admittance, Availability, Check, CheckKind, Global, Gsi, GsiCheck, Model, QueueLimits,
     RealServer, SampleFile, Script, ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors,
-    descriptors_needed,
+    descriptors_needed, vrrp,
 };
 pub use naming::{Answer, Endpoint, NamedServer, Question, Records, Resolution, ServiceRecord};

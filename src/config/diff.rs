@@ -57,7 +57,7 @@ impl fmt::Display for Change {
 pub fn diff(before: &Model, after: &Model) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut file = Table { place: String::new(), changes: &mut changes };
-    let Model { global, virtual_servers } = before;
+    let Model { global, virtual_servers, vrrp: _ } = before;
     file.inner("global").global(global, &after.global);
     file.each(
         "virtual_server",

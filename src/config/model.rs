@@ -1,14 +1,17 @@
 //! The configuration as values: what a whole, accepted file says, defaults filled in.
 mod availability;
 mod check;
+pub mod vrrp;
 
 pub use self::availability::Availability;
 pub use self::check::{Account, Check, CheckKind, GsiCheck, SampleFile, Script};
+use self::vrrp::Vrrp;
 use super::error::TooFewDescriptors;
 use super::naming::NamedServer;
 use crate::balance::{ClientLimits, IdentityRules, LbAlgo};
 use crate::proto::ftp::{CommandFilter, DataPath, ForeignDataAddresses};
 use crate::proto::proxy_protocol;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -20,8 +23,10 @@ use std::time::Duration;
 pub struct Model {
     /// What concerns the process.
     pub global: Global,
-    /// The services, in file order; never empty when it was read from a file.
+    /// The services, in file order.
     pub virtual_servers: Vec<VirtualServer>,
+    /// Who owns their addresses.
+    pub vrrp: Vrrp,
 }
 
 /// What concerns the process: `[global]`.
@@ -261,6 +266,14 @@ pub fn check_descriptors(model: &Model, limit: u64) -> Result<(), TooFewDescript
         _ => all_transfer,
     };
     Err(TooFewDescriptors { limit, needed, sessions })
+}
+
+impl Model {
+    /// Every address that may be ours at times, and at others on another balancer.
+    #[must_use]
+    pub fn owned_addresses(&self) -> BTreeSet<IpAddr> {
+        self.vrrp.owned_addresses()
+    }
 }
 
 impl Global {

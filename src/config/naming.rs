@@ -310,7 +310,7 @@ impl Model {
             VirtualServer { real_servers, named_servers: Vec::new(), ..server.clone() }
         });
         let virtual_servers = virtual_servers.collect();
-        (Self { global: self.global.clone(), virtual_servers }, left_out)
+        (Self { virtual_servers, ..self.clone() }, left_out)
     }
 }
 

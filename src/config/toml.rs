@@ -16,6 +16,7 @@ use self::tls::{DOOR_TLS, SERVER_TLS};
 use self::virtual_server::{CHECK, VIRTUAL_SERVER, read_virtual_server};
 use super::consistency;
 use super::error::{Findings, Problem, Severity};
+use super::model::vrrp::Vrrp;
 use super::model::{Global, Model};
 use super::reader::{Field, Kind, Section};
 use super::{address, syntax};
@@ -166,7 +167,7 @@ fn read(text: &str, findings: &Findings) -> Option<Model> {
     if let Some((http, at)) = global.http.zip(place_of_http) {
         consistency::examine_http(http, at, &virtual_servers, findings);
     }
-    Some(Model { global, virtual_servers })
+    Some(Model { global, virtual_servers, vrrp: Vrrp::default() })
 }
 
 fn read_global(section: &Section<'_>) -> Global {

@@ -130,7 +130,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         real_servers: ["192.0.2.11", "192.0.2.12", "192.0.2.13"].map(real_server).into(),
         named_servers: vec![],
     };
-    assert_eq!(model, Model { global, virtual_servers: vec![virtual_server] });
+    assert_eq!(model, Model { global, virtual_servers: vec![virtual_server], vrrp: Vrrp::default() });
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn every_key_that_is_set_arrives() {
         send_proxy_protocol = "v2"
         tls = { verify = false }
     "#;
-    let Model { global, virtual_servers } = accepted(text).model;
+    let Model { global, virtual_servers, vrrp: _ } = accepted(text).model;
     let [server] = &virtual_servers[..] else { panic!("{virtual_servers:?}") };
     let millis = Duration::from_millis;
     assert_eq!(global.router_id.as_deref(), Some("lb1"));

@@ -1,0 +1,127 @@
+//! When a master tells its link where the virtual addresses are: keepalived's schedule of gratuitous ARP and unsolicited
+//! neighbour advertisements.
+//!
+//! What is sent at once may be lost, or come before a switch forwards to a port that has just come up; so it is sent again
+//! later. After a master of lower priority was heard, its announcements may have been the last.
+
+use std::time::{Duration, Instant};
+
+/// How often to tell. The defaults are keepalived's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AnnouncingPolicy {
+    /// `garp_master_repeat`: how many at a time.
+    pub repeat: u32,
+    /// `garp_master_delay`: when the same follows once more; zero for not at all.
+    pub delay: Duration,
+    /// `garp_master_refresh`: how often afterwards; zero for not at all.
+    pub refresh: Duration,
+    /// `garp_master_refresh_repeat`: how many at a time then.
+    pub refresh_repeat: u32,
+    /// `garp_lower_prio_repeat`: how many at a time when a master of lower priority was heard.
+    pub lower_priority_repeat: u32,
+    /// `garp_lower_prio_delay`: when the same follows once more; zero for not at all.
+    pub lower_priority_delay: Duration,
+}
+
+impl Default for AnnouncingPolicy {
+    fn default() -> Self {
+        let (repeat, delay) = (5, Duration::from_secs(5));
+        Self {
+            repeat,
+            delay,
+            refresh: Duration::ZERO,
+            refresh_repeat: 1,
+            lower_priority_repeat: repeat,
+            lower_priority_delay: delay,
+        }
+    }
+}
+
+/// The schedule of one instance.
+#[derive(Debug)]
+pub struct Announcing {
+    policy: AnnouncingPolicy,
+    /// None while the instance is not master.
+    due: Option<Due>,
+}
+
+/// When, and how many.
+type Batch = (Instant, u32);
+
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at_once: Option<Batch>,
+    once_more: Option<Batch>,
+    refresh: Option<Batch>,
+    /// The second answer to a master of lower priority.
+    answer: Option<Batch>,
+}
+
+impl Due {
+    fn batches(&mut self) -> [&mut Option<Batch>; 4] {
+        [&mut self.at_once, &mut self.once_more, &mut self.refresh, &mut self.answer]
+    }
+}
+
+impl Announcing {
+    /// Nothing is due before [`Self::start`].
+    #[must_use]
+    pub fn new(policy: AnnouncingPolicy) -> Self {
+        Self { policy, due: None }
+    }
+
+    /// The instance has become master, or its addresses have changed.
+    pub fn start(&mut self, now: Instant) {
+        let AnnouncingPolicy { repeat, delay, refresh, refresh_repeat, .. } = self.policy;
+        self.due = Some(Due {
+            at_once: Some((now, repeat)),
+            once_more: after(now, delay, repeat),
+            refresh: after(now, refresh, refresh_repeat),
+            answer: None,
+        });
+    }
+
+    /// It is no longer master.
+    pub fn stop(&mut self) {
+        self.due = None;
+    }
+
+    /// It has heard a master of lower priority. While the second answer to the one before is still to come, that one will
+    /// do: who floods a link with advertisements shall not have us flood it, too.
+    pub fn lower_priority_heard(&mut self, now: Instant) {
+        let AnnouncingPolicy { lower_priority_repeat: repeat, lower_priority_delay: delay, .. } = self.policy;
+        if let Some(due) = &mut self.due
+            && due.answer.is_none()
+        {
+            let already = due.at_once.map_or(0, |(_, count)| count);
+            due.at_once = Some((now, repeat.max(already)));
+            due.answer = after(now, delay, repeat);
+        }
+    }
+
+    /// How many announcements of each address to send now.
+    #[must_use]
+    pub fn due(&mut self, now: Instant) -> u32 {
+        let AnnouncingPolicy { refresh, refresh_repeat, .. } = self.policy;
+        let Some(due) = &mut self.due else { return 0 };
+        let refreshes = due.refresh.is_some_and(|(at, _)| at <= now);
+        let ripe = due.batches().into_iter().filter_map(|batch| batch.take_if(|(at, _)| *at <= now));
+        // What is due together says the same thing.
+        let count = ripe.map(|(_, count)| count).max().unwrap_or(0);
+        if refreshes {
+            due.refresh = after(now, refresh, refresh_repeat);
+        }
+        count
+    }
+
+    /// When [`Self::due`] is to be asked next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let due = self.due?;
+        [due.at_once, due.once_more, due.refresh, due.answer].into_iter().flatten().map(|(at, _)| at).min()
+    }
+}
+
+fn after(now: Instant, delay: Duration, count: u32) -> Option<Batch> {
+    (!delay.is_zero()).then(|| (now + delay, count))
+}

@@ -3,4 +3,5 @@
 //! Nothing here opens a socket, reads a clock or touches a file.
 pub mod ftp;
 pub mod gsi;
+pub mod netlink;
 pub mod proxy_protocol;

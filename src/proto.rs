@@ -5,5 +5,6 @@ pub mod arp;
 pub mod ftp;
 pub mod gsi;
 pub mod ndp;
+pub mod netlink;
 pub mod proxy_protocol;
 pub mod vrrp;

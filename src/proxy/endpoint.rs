@@ -14,6 +14,7 @@ use super::listener::{self, Origin, Target};
 use super::session_table::SessionTable;
 use crate::sys;
 use crate::sys::passed_sockets::PassedSocket;
+use crate::sys::socket::Presence;
 
 /// One that is open.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Bound {
         let mut address = configured;
         let mut listeners = Vec::with_capacity(threads.len());
         for (number, thread) in threads.iter().enumerate() {
-            let listener = sys::socket::listen(address).map_err(fail)?;
+            let listener = sys::socket::listen(address, Presence::Required).map_err(fail)?;
             address = listener.local_addr().map_err(fail)?;
             listeners.push((number, watch(listener, thread).map_err(BindError::Thread)?));
         }
@@ -118,7 +119,8 @@ pub(super) fn examine(configured: SocketAddr, ours: &[SocketAddr]) -> Result<(),
     if configured.port() == 0 || ours.iter().any(|ours| overlap(*ours, configured)) {
         return Ok(());
     }
-    sys::socket::probe_unused(configured).map_err(|error| BindError::of(configured, error))
+    sys::socket::probe_unused(configured, Presence::Required)
+        .map_err(|error| BindError::of(configured, error))
 }
 
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {

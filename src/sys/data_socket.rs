@@ -14,6 +14,7 @@ use rustix::net::{Shutdown, shutdown};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::socket::tune_control_connection;
+use super::socket_option;
 
 /// Connections that wait for `accept` on one port: clients open the parallel connections of MODE E (`-p`) in one burst,
 /// some dozens of them.
@@ -45,7 +46,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub fn from_source(source: SocketAddr, fix_port: bool) -> io::Result<Socket> {
     let socket = new(source)?;
     if !fix_port {
-        bind_address_no_port(&socket)?;
+        socket_option::set(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
     }
     socket.bind(&source.into())?;
     Ok(socket)
@@ -146,21 +147,4 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
     tune_control_connection(&socket)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
-}
-
-fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
-    // SAFETY: the descriptor is open as long as it is borrowed; the option (ip(7)) reads one int from the address, which
-    // is that of a living one, with its size.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            length,
-        )
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

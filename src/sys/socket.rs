@@ -19,17 +19,23 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// Whether an address has to be this host's when a socket is bound to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presence {
+    /// It has to, so that a slip in it is seen.
+    Required,
+    /// It is a virtual address, which may come later and go again, as often as it likes (`IP_FREEBIND`, ip(7)).
+    Awaited,
+}
+
 /// Listens for control connections, one of several listeners on the same address (`SO_REUSEPORT`), so that each
 /// thread has a queue of its own. Accepted sockets inherit TCP_NODELAY and keepalive from it.
 ///
 /// # Errors
 ///
 /// What the kernel says: the address is not ours, the port is taken, or not permitted.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
+pub fn listen(address: SocketAddr, presence: Presence) -> io::Result<TcpListener> {
+    let socket = new(address, presence)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     tune_listener(&socket)?;
@@ -57,11 +63,8 @@ pub(super) fn tune_listener(socket: &Socket) -> io::Result<()> {
 /// # Errors
 ///
 /// `AddrInUse` when somebody does, and whatever else binding may fail with.
-pub fn probe_unused(address: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
+pub fn probe_unused(address: SocketAddr, presence: Presence) -> io::Result<()> {
+    let socket = new(address, presence)?;
     // Connections of a predecessor in TIME_WAIT are no obstacle.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())
@@ -112,6 +115,19 @@ pub fn is_closed_by_peer(stream: &impl AsFd) -> bool {
     matches!(poll(&mut watched, Some(&Timespec::default())), Ok(1..))
 }
 
+fn new(address: SocketAddr, presence: Presence) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    match (presence, address) {
+        (Presence::Required, _) => {}
+        (Presence::Awaited, SocketAddr::V4(_)) => socket.set_freebind_v4(true)?,
+        (Presence::Awaited, SocketAddr::V6(_)) => socket.set_freebind_v6(true)?,
+    }
+    Ok(socket)
+}
+
 fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
@@ -156,10 +172,13 @@ mod tests {
                 }
                 other.listen(1).unwrap();
                 let address = other.local_addr().unwrap().as_socket().unwrap();
-                let found = probe_unused(address).map_err(|error| error.kind());
+                let found = probe_unused(address, Presence::Required).map_err(|error| error.kind());
                 assert_eq!(found, Err(io::ErrorKind::AddrInUse), "{address} {reuse_address} {reuse_port}");
                 drop(other);
-                assert!(probe_unused(address).is_ok(), "{address}: nobody listens any more");
+                assert!(
+                    probe_unused(address, Presence::Required).is_ok(),
+                    "{address}: nobody listens any more"
+                );
             }
         }
     }
@@ -173,7 +192,23 @@ mod tests {
         // The listener's side closes first and keeps the port in TIME_WAIT.
         drop((served, listener));
         drop(client);
-        assert!(probe_unused(address).is_ok());
-        assert!(listen(address).is_ok());
+        assert!(probe_unused(address, Presence::Required).is_ok());
+        assert!(listen(address, Presence::Required).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_is_awaited_need_not_be_there() {
+        for absent in ["192.0.2.1:0", "[2001:db8::1]:0"] {
+            let absent: SocketAddr = absent.parse().unwrap();
+            let required = listen(absent, Presence::Required).map_err(|error| error.kind());
+            assert_eq!(required.unwrap_err(), io::ErrorKind::AddrNotAvailable, "{absent}");
+            let listener = listen(absent, Presence::Awaited).unwrap();
+            let address = listener.local_addr().unwrap();
+            assert_eq!(address.ip(), absent.ip());
+            let taken = probe_unused(address, Presence::Awaited).map_err(|error| error.kind());
+            assert_eq!(taken, Err(io::ErrorKind::AddrInUse), "{address}");
+            drop(listener);
+            assert!(probe_unused(address, Presence::Awaited).is_ok(), "{address}");
+        }
     }
 }

@@ -1,0 +1,86 @@
+//! What may go wrong between the kernel and us.
+use std::fmt;
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::proto::netlink::FormatError;
+use crate::proto::netlink::message::Refusal;
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub enum NetlinkError {
+    /// The kernel says so, or the socket.
+    Refused {
+        /// As in errno(3).
+        errno: Errno,
+        /// The kernel's own sentence, if it has one.
+        text: Option<String>,
+    },
+    /// No answer came. What was asked may have been done.
+    Silent,
+    /// What came cannot be read.
+    Format(FormatError),
+    /// What was asked for changed meanwhile.
+    Inconsistent,
+}
+
+impl NetlinkError {
+    pub(super) const fn of(errno: Errno) -> Self {
+        Self::Refused { errno, text: None }
+    }
+
+    /// The kernel's reason, if it gave one.
+    #[must_use]
+    pub const fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Refused { errno, .. } => Some(*errno),
+            Self::Silent | Self::Format(_) | Self::Inconsistent => None,
+        }
+    }
+
+    /// Whether what was to be taken away was not there.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self.errno(), Some(Errno::NOENT | Errno::ADDRNOTAVAIL | Errno::NODEV))
+    }
+}
+
+impl fmt::Display for NetlinkError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { errno, text } => {
+                write!(to, "the kernel refused: {}", io::Error::from(*errno))?;
+                if let Some(text) = text {
+                    write!(to, ": {text}")?;
+                }
+                match *errno {
+                    Errno::PERM | Errno::ACCESS => to.write_str("; it takes CAP_NET_ADMIN"),
+                    _ => Ok(()),
+                }
+            }
+            Self::Silent => to.write_str("the kernel did not answer"),
+            Self::Format(error) => write!(to, "the kernel's answer cannot be read: {error}"),
+            Self::Inconsistent => to.write_str("what was asked for changed meanwhile"),
+        }
+    }
+}
+
+impl std::error::Error for NetlinkError {}
+
+impl From<FormatError> for NetlinkError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl From<Errno> for NetlinkError {
+    fn from(errno: Errno) -> Self {
+        Self::of(errno)
+    }
+}
+
+impl From<Refusal> for NetlinkError {
+    fn from(Refusal { errno, text }: Refusal) -> Self {
+        Self::Refused { errno: Errno::from_raw_os_error(errno), text }
+    }
+}

@@ -1,0 +1,110 @@
+//! Kernel settings of one interface (`net.ipv4.conf.*` and `net.ipv6.conf.*` of ip-sysctl), in the network namespace of the
+//! thread.
+use std::io;
+use std::path::Path;
+
+/// Where they are.
+const ROOT: &str = "/proc/sys/net";
+
+/// One of them and its value, in the kernel's words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Setting {
+    /// `ipv4/arp_ignore`: which questions are answered; 1: those for an address of the interface that is asked.
+    ArpIgnore(u8),
+    /// `ipv4/arp_announce`: which of its addresses a question names; 2: the best for whom it is.
+    ArpAnnounce(u8),
+    /// `ipv4/arp_filter`: whether only the interface answers by which packets to the asker would leave.
+    ArpFilter(bool),
+    /// `ipv4/rp_filter`: whether packets are dropped that would not be answered by the same interface. The higher one of this and
+    /// that of `all` is in force.
+    ReversePathFilter(u8),
+    /// `ipv4/accept_local`: whether packets may come from an address of this host.
+    AcceptLocal(bool),
+    /// `ipv6/disable_ipv6`.
+    DisableIpv6(bool),
+    /// `ipv6/accept_dad`: whether an address is asked for before it is used.
+    AcceptDad(u8),
+    /// `ipv6/addr_gen_mode`: 1: the interface makes itself no link-local address.
+    AddressGeneration(u8),
+    /// `ipv6/accept_ra`: whether routers are believed.
+    AcceptRouterAdvertisements(u8),
+    /// `ipv6/autoconf`: whether routers' prefixes become addresses.
+    Autoconfiguration(bool),
+}
+
+/// What the interface of a virtual MAC address needs before it is set up: it answers for its own addresses and no others,
+/// although the route to who asks leads through its parent; takes packets for which the same is true; and has no addresses
+/// but those that it is given, at once.
+pub const OF_A_VIRTUAL_MAC: [Setting; 7] = [
+    Setting::ArpIgnore(1),
+    Setting::ArpFilter(false),
+    Setting::ReversePathFilter(0),
+    Setting::AcceptDad(0),
+    Setting::AddressGeneration(1),
+    Setting::AcceptRouterAdvertisements(0),
+    Setting::Autoconfiguration(false),
+];
+
+/// What its parent needs, which would otherwise answer for the same addresses with its own MAC address.
+pub const OF_ITS_PARENT: [Setting; 1] = [Setting::ArpIgnore(1)];
+
+/// A setting that was not made.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}; kernel settings are written with CAP_NET_ADMIN, where /proc/sys is not read-only")]
+pub struct SysctlError {
+    /// The file.
+    pub path: String,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// Makes a setting of an interface. Those of IPv6 are left out where the kernel has none.
+///
+/// # Errors
+///
+/// The interface has gone, or nobody may write there.
+pub fn set(interface: &str, setting: Setting) -> Result<(), SysctlError> {
+    let (family, key, value) = setting.words();
+    let path = format!("{ROOT}/{family}/conf/{interface}/{key}");
+    // No interface is called like this, and no other file is meant.
+    let is_name = !["", ".", ".."].contains(&interface) && !interface.contains('/');
+    if !is_name {
+        return Err(SysctlError { path, error: io::ErrorKind::InvalidInput.into() });
+    }
+    if family == "ipv6" && !Path::new(ROOT).join(family).exists() {
+        return Ok(());
+    }
+    std::fs::write(&path, value.to_string()).map_err(|error| SysctlError { path, error })
+}
+
+impl Setting {
+    fn words(self) -> (&'static str, &'static str, u8) {
+        match self {
+            Self::ArpIgnore(value) => ("ipv4", "arp_ignore", value),
+            Self::ArpAnnounce(value) => ("ipv4", "arp_announce", value),
+            Self::ArpFilter(value) => ("ipv4", "arp_filter", value.into()),
+            Self::ReversePathFilter(value) => ("ipv4", "rp_filter", value),
+            Self::AcceptLocal(value) => ("ipv4", "accept_local", value.into()),
+            Self::DisableIpv6(value) => ("ipv6", "disable_ipv6", value.into()),
+            Self::AcceptDad(value) => ("ipv6", "accept_dad", value),
+            Self::AddressGeneration(value) => ("ipv6", "addr_gen_mode", value),
+            Self::AcceptRouterAdvertisements(value) => ("ipv6", "accept_ra", value),
+            Self::Autoconfiguration(value) => ("ipv6", "autoconf", value.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leads_to_another_file() {
+        for name in ["", ".", "..", "../all", "eth0/../all", "/etc"] {
+            let error = set(name, Setting::ArpIgnore(1)).unwrap_err();
+            assert_eq!(error.error.kind(), io::ErrorKind::InvalidInput, "{name:?}");
+        }
+        let error = set("no-such-link", Setting::ArpIgnore(1)).unwrap_err().to_string();
+        assert!(error.starts_with("/proc/sys/net/ipv4/conf/no-such-link/arp_ignore: "), "{error}");
+    }
+}

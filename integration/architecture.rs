@@ -17,11 +17,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("proxy", &["tls", "sys", "config", "balance", "proto"]),
     ("script", &["sys", "config"]),
     ("checker", &["script", "tls", "sys", "config", "balance", "proto"]),
+    ("vrrp", &["sys", "config", "balance", "proto"]),
     ("resolver", &["config"]),
-    ("control", &["proxy", "checker", "resolver", "script", "tls", "sys", "config", "balance", "proto"]),
+    (
+        "control",
+        &["proxy", "checker", "vrrp", "resolver", "script", "tls", "sys", "config", "balance", "proto"],
+    ),
     (
         "cli",
-        &["control", "proxy", "checker", "resolver", "script", "tls", "sys", "config", "balance", "proto"],
+        &[
+            "control", "proxy", "checker", "vrrp", "resolver", "script", "tls", "sys", "config", "balance",
+            "proto",
+        ],
     ),
 ];
 

@@ -3,6 +3,8 @@ mod ban;
 mod check;
 mod daemon;
 pub mod demo;
+mod failover;
+mod guardian;
 mod reload;
 mod run;
 mod status;
@@ -51,6 +53,13 @@ enum Command {
     Ban(BanArgs),
     /// Let a client in again that is kept out
     Unban(UnbanArgs),
+    /// Let another host have the virtual addresses, once no transfer is under way at them
+    Failover(FailoverArgs),
+    /// Keep this host from having virtual addresses, or not any more
+    Maintenance(MaintenanceArgs),
+    /// Removes the virtual addresses of a daemon that was killed; started by that
+    #[command(hide = true)]
+    Guardian,
 }
 
 #[derive(Debug, Args)]
@@ -181,6 +190,41 @@ struct WeightArgs {
     weight: u16,
 }
 
+#[derive(Debug, Args)]
+struct FailoverArgs {
+    /// The VRRP instance; all that are master here where none is named
+    #[arg(value_name = "INSTANCE")]
+    instance: Option<String>,
+    #[command(flatten)]
+    handover: HandoverArgs,
+}
+
+#[derive(Debug, Args)]
+struct MaintenanceArgs {
+    #[arg(value_name = "on|off")]
+    switch: Switch,
+    #[command(flatten)]
+    handover: HandoverArgs,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// How addresses are to go.
+#[derive(Debug, Args)]
+struct HandoverArgs {
+    /// Do not wait longer for transfers than this, such as 10m; `drain_timeout` by default
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    deadline: Option<Duration>,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
 /// A duration as the configuration has it.
 fn duration(text: &str) -> Result<Duration, String> {
     config::parse_duration(text).map_err(|(what, mend)| format!("{what}; {mend}"))
@@ -209,5 +253,8 @@ pub fn main() -> ExitCode {
         Command::Weight(args) => steer::weight(&args),
         Command::Ban(args) => ban::ban(&args),
         Command::Unban(args) => ban::unban(&args),
+        Command::Failover(args) => failover::failover(&args),
+        Command::Maintenance(args) => failover::maintenance(&args),
+        Command::Guardian => guardian::guardian(),
     }
 }

@@ -16,6 +16,7 @@ mod status;
 mod steering;
 mod supervisor;
 mod transfer_log;
+mod vrrp;
 
 pub use certificates::today;
 pub use configuration_file::{admin_socket_of, examine_files, load};
@@ -30,3 +31,4 @@ pub use status::{
 pub use steering::SteeredServer;
 pub use supervisor::{Daemon, StartError, Stop};
 pub use transfer_log::TransferLogError;
+pub use vrrp::{PendingStatus, VrrpStatus};

@@ -1,7 +1,7 @@
 //! Gridfront, the front door for GridFTP sites.
 //!
 //! ```text
-//!   cli ─▶ control ─▶ proxy, checker, resolver ─▶ tls, script, sys  what runs: sockets, clocks, threads, files
+//!   cli ─▶ control ─▶ proxy, checker, vrrp, resolver ─▶ tls, script, sys  what runs: sockets, clocks, threads, files
 //!                         │
 //!            config ─▶ balance ─▶ proto          what decides: pure
 //! ```
@@ -19,3 +19,4 @@ pub mod resolver;
 pub mod script;
 pub mod sys;
 pub mod tls;
+pub mod vrrp;

@@ -17,6 +17,7 @@ pub mod process_group;
 pub mod processors;
 pub mod real_time;
 pub mod service_manager;
+pub mod signals;
 pub mod socket;
 mod socket_option;
 pub mod sysctl;

@@ -236,6 +236,12 @@ impl VirtualServer {
         Err(NoServer::AllFull)
     }
 
+    /// Whether the weight that is up makes the quorum.
+    #[must_use]
+    pub fn has_quorum(&self) -> bool {
+        self.state.quorum.is_there()
+    }
+
     /// Whether a session that got no server may get one as soon as others end: some server that it has not tried is only
     /// full. Where the quorum is lost none may.
     #[must_use]

@@ -21,6 +21,7 @@ use super::bans::BanStatus;
 use super::reload::{NotReloaded, Reloaded};
 use super::status::Status;
 use super::steering::SteeredServer;
+use super::vrrp::VrrpStatus;
 
 /// Longest question, in bytes.
 const MAX_QUESTION: u64 = 4096;
@@ -78,6 +79,22 @@ pub enum Question {
         #[serde(default)]
         dry_run: bool,
     },
+    /// Another host is to be master; the answer comes before it is.
+    Failover {
+        /// All that are master here where none is named.
+        instance: Option<String>,
+        /// When it happens whatever is under way; `drain_timeout` by default.
+        deadline_ms: Option<u64>,
+    },
+    /// This host is to be master of nothing, or may be again.
+    Maintenance {
+        /// Which.
+        on: bool,
+        /// As above.
+        deadline_ms: Option<u64>,
+    },
+    /// All VRRP instances.
+    Vrrp {},
     /// What the others answer, with nothing changed.
     Server {
         /// As above.
@@ -100,6 +117,8 @@ pub enum Answer {
     Status(Status),
     /// To all that name a real server: each server of that name.
     Servers(Vec<SteeredServer>),
+    /// To all that are about VRRP: the instances concerned.
+    Vrrp(Vec<VrrpStatus>),
     /// To [`Question::Bans`].
     Bans(Vec<BanStatus>),
     /// To [`Question::Unban`]: the virtual servers that had banned it.

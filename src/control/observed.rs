@@ -10,7 +10,8 @@ use super::logging::LogLoss;
 use super::names::NameStatus;
 use super::reload::{ReloadCause, Reloader};
 use super::status::{GsiKeysStatus, GsiSessionsStatus, Status};
-use super::steering::{Order, obey};
+use super::steering::{LONGEST_DEADLINE, Order, obey};
+use super::vrrp::VrrpStatus;
 use super::{bans, metrics};
 use crate::proxy::{Phase, SessionTable, now};
 use crate::sys::liveness::Liveness;
@@ -40,6 +41,16 @@ impl Observed {
             Question::Unban { client } => {
                 return Answer::Unbanned(bans::unban(self.reloader.in_force().services(), client, now()));
             }
+            Question::Failover { instance, deadline_ms } => {
+                let deadline = self.deadline(deadline_ms);
+                let ownership = self.reloader.ownership();
+                return said(ownership.fail_over(instance.as_deref(), deadline, &self.sessions));
+            }
+            Question::Maintenance { on, deadline_ms } => {
+                let deadline = self.deadline(deadline_ms);
+                return said(self.reloader.ownership().set_maintenance(on, deadline, &self.sessions));
+            }
+            Question::Vrrp {} => return Answer::Vrrp(self.reloader.ownership().statuses()),
             Question::Reload { dry_run } => {
                 return match self.reloader.reload(ReloadCause::Operator, dry_run).await {
                     Ok(reloaded) => Answer::Reloaded(reloaded),
@@ -61,13 +72,26 @@ impl Observed {
         }
     }
 
+    /// Of what waits for transfers; `drain_timeout` where none is asked for.
+    fn deadline(&self, asked_ms: Option<u64>) -> Instant {
+        now()
+            + asked_ms
+                .map_or_else(|| self.reloader.drain_timeout(), Duration::from_millis)
+                .min(LONGEST_DEADLINE)
+    }
+
     pub(super) fn status(&self) -> Status {
         let now = now();
         let uptime = now.saturating_duration_since(self.started).as_secs();
         let (in_force, refused) = (self.reloader.in_force(), self.reloader.refused());
         let names = NameStatus::all(&self.reloader.names().known(), now);
         let lost = self.loss.lines();
-        Status { names, ..Status::of(&in_force, refused.as_ref(), self.sessions.len(), lost, uptime, now) }
+        let vrrp = self.reloader.ownership().statuses();
+        Status {
+            names,
+            vrrp,
+            ..Status::of(&in_force, refused.as_ref(), self.sessions.len(), lost, uptime, now)
+        }
     }
 
     /// Everything for a page of metrics about what is in force.
@@ -91,4 +115,8 @@ impl Observed {
     pub(super) fn is_draining(&self) -> bool {
         *self.phase.borrow() != Phase::Open
     }
+}
+
+fn said(outcome: Result<Vec<VrrpStatus>, String>) -> Answer {
+    outcome.map_or_else(Answer::Error, Answer::Vrrp)
 }

@@ -19,6 +19,7 @@ use super::certificates::today;
 use super::configuration_file::{examine_files, load};
 use super::in_force::{Configuration, InForce};
 use super::names::{FIRST_ANSWERS, Naming};
+use super::vrrp::{Ownership, RAISE_LIMITS};
 use crate::checker::Probe;
 use crate::config::{self, Effect, Model};
 use crate::proxy::{FrontDoor, Generation, now};
@@ -72,6 +73,7 @@ struct Shared {
     last_success: Mutex<SystemTime>,
     turn: tokio::sync::Mutex<()>,
     names: Naming,
+    ownership: Ownership,
 }
 
 /// A reload that was refused.
@@ -94,7 +96,12 @@ pub(super) struct ReloadRecord {
 
 impl Reloader {
     /// `door` has the services of this generation.
-    pub(super) fn new(configuration: Configuration, generation: Generation, door: Arc<FrontDoor>) -> Self {
+    pub(super) fn new(
+        configuration: Configuration,
+        generation: Generation,
+        door: Arc<FrontDoor>,
+        ownership: Ownership,
+    ) -> Self {
         let in_force = InForce { configuration, generation, since: now() };
         let probes = watch::Sender::new(in_force.probes());
         Self(Arc::new(Shared {
@@ -107,12 +114,18 @@ impl Reloader {
             last_success: Mutex::new(today()),
             turn: tokio::sync::Mutex::default(),
             names: Naming::default(),
+            ownership,
         }))
     }
 
     /// Where the configuration came from and comes from again.
     pub(super) fn set_file(&self, file: &Path) {
         *self.0.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file.to_owned());
+    }
+
+    /// Who has the virtual addresses.
+    pub(super) fn ownership(&self) -> &Ownership {
+        &self.0.ownership
     }
 
     /// What is in force now.
@@ -315,9 +328,13 @@ impl Reloader {
             return Ok(reloaded);
         }
         let alteration = door.prepare(successor.services()).map_err(bind)?;
+        if let Err(error) = self.0.ownership.prepare(&next.said.vrrp) {
+            return Err(NotReloaded::because(format!("VRRP cannot be started: {error}; {RAISE_LIMITS}")));
+        }
         // From here on nothing fails and nothing waits.
         let generation = successor.take_over(now(), door.sessions());
         door.alter(alteration);
+        self.0.ownership.configure(&next.said.vrrp, door.sessions());
         let in_force = InForce { configuration: next, generation, since };
         self.0.probes.send_replace(in_force.probes());
         self.0.in_force.send_replace(Arc::new(in_force));

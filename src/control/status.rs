@@ -20,6 +20,7 @@ use super::certificates::today;
 use super::in_force::InForce;
 use super::names::NameStatus;
 use super::reload::Refused;
+use super::vrrp::VrrpStatus;
 use crate::balance::{CheckResult, Drain, LastCheck, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
 use crate::proxy::{Removed, Service};
@@ -43,6 +44,9 @@ pub struct Status {
     pub configuration: ConfigurationStatus,
     /// In the order of the configuration; those behind them are in none any more, and their last sessions are here.
     pub virtual_servers: Vec<VirtualServerStatus>,
+    /// Who has the virtual addresses.
+    #[serde(default)]
+    pub vrrp: Vec<VrrpStatus>,
     /// The names of real servers.
     #[serde(default)]
     pub names: Vec<NameStatus>,
@@ -279,6 +283,7 @@ impl Status {
                 }),
             },
             virtual_servers: everything().enumerate().map(of).collect(),
+            vrrp: Vec::new(),
             names: Vec::new(),
             gsi_keys: in_force.generation.keys().map(GsiKeysStatus::of),
             gsi_sessions: None,
@@ -473,6 +478,10 @@ impl fmt::Display for Status {
         if self.panics > 0 {
             writeln!(f, "{} sessions ended by a bug: see the log and report it", self.panics)?;
         }
+        if !self.vrrp.is_empty() {
+            writeln!(f)?;
+        }
+        self.vrrp.iter().try_for_each(|instance| write!(f, "{instance}"))?;
         for server in &self.virtual_servers {
             write!(f, "\n{server}")?;
         }

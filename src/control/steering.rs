@@ -11,7 +11,7 @@ use crate::config::did_you_mean;
 use crate::proxy::{Held, Removed, Service, SessionTable};
 
 /// Longest deadline; a larger number is a slip, as in the configuration.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const LONGEST_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Largest weight, that of the configuration.
 const MAX_WEIGHT: u32 = 65_535;

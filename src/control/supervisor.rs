@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::in_force::Configuration;
 use super::logging::LogLoss;
@@ -17,6 +17,7 @@ use super::observed::Observed;
 use super::reload::Reloader;
 use super::status::Status;
 use super::transfer_log::{self, TransferLogError};
+use super::vrrp::{LAST_NOTIFICATIONS, Ownership, RAISE_LIMITS};
 use super::{admin, certificates, http, service_manager};
 use crate::checker;
 use crate::config;
@@ -102,6 +103,9 @@ pub enum StartError {
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A thread of VRRP.
+    #[error("VRRP cannot be started: {0}; {RAISE_LIMITS}")]
+    Vrrp(io::Error),
     /// A certificate or a key.
     #[error(transparent)]
     Credential(#[from] CredentialProblem),
@@ -184,7 +188,10 @@ impl Daemon {
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
         let door = Arc::new(FrontDoor::open_with(generation.services(), threads, passed)?);
         log_start(model, &door, threads);
-        let reloader = Reloader::new(configuration, generation, Arc::clone(&door));
+        let ownership = Ownership::default();
+        ownership.prepare(&configuration.said.vrrp).map_err(StartError::Vrrp)?;
+        ownership.configure(&configuration.said.vrrp, door.sessions());
+        let reloader = Reloader::new(configuration, generation, Arc::clone(&door), ownership);
         let observed = Observed {
             reloader: reloader.clone(),
             sessions: Arc::clone(door.sessions()),
@@ -275,6 +282,12 @@ impl Daemon {
         let mut clock = tokio::spawn(pulse.beside(self.door.keep_time()));
         let mut names = tokio::spawn(names::follow(self.reloader.clone()));
         let mut certificates = tokio::spawn(certificates::look_after(self.reloader.watch()));
+        let ownership = self.reloader.ownership().clone();
+        let mut vrrp = {
+            let (ownership, in_force) = (ownership.clone(), self.reloader.watch());
+            let (sessions, liveness) = (Arc::clone(self.door.sessions()), Arc::clone(self.door.liveness()));
+            tokio::spawn(async move { ownership.look_after(in_force, sessions, &liveness).await })
+        };
         let goes_on = tokio::select! {
             _ = stop.wait_for(|stop| *stop != Stop::No) => true,
             () = self.look_after() => false,
@@ -282,6 +295,7 @@ impl Daemon {
             _ = &mut clock => false,
             _ = &mut certificates => false,
             _ = &mut names => false,
+            _ = &mut vrrp => false,
             () = &mut answers => false,
         };
         if goes_on {
@@ -291,6 +305,12 @@ impl Daemon {
                 () = &mut answers => {}
             }
         }
+        ownership.stop().await;
+        if ownership.vrrp().is_some() {
+            // Whoever is told of the end is told.
+            let _ = timeout(LAST_NOTIFICATIONS, &mut vrrp).await;
+        }
+        vrrp.abort();
         let sound = goes_on && self.door.is_sound() && !checks.is_finished() && !clock.is_finished();
         if !sound {
             tracing::error!(
@@ -318,11 +338,17 @@ impl Daemon {
 
     async fn drain(&mut self, stop: &mut watch::Receiver<Stop>) {
         let drain_timeout = self.reloader.drain_timeout();
+        let deadline = now() + drain_timeout;
+        // Clients are served as ever as long as the virtual addresses are here.
+        tokio::select! {
+            () = self.reloader.ownership().hand_over(self.door.sessions(), deadline) => {}
+            _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
+        }
         tracing::info!(sessions = self.door.sessions().len(), ?drain_timeout, "draining");
         self.door.enter(Phase::Draining);
         tokio::select! {
             () = self.until_empty() => {}
-            () = sleep(drain_timeout) => {
+            () = sleep_until(deadline.into()) => {
                 tracing::warn!(sessions = self.door.sessions().len(), "drain_timeout is over; ending what still runs");
             }
             _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
@@ -339,7 +365,7 @@ impl Daemon {
     /// back: after a burst of sessions that is free and scattered, and nobody but us knows that it will not be needed soon.
     async fn look_after(&self) {
         let mut most = 0;
-        while self.door.is_sound() {
+        while self.door.is_sound() && self.reloader.ownership().is_sound() {
             sleep(LOOK_INTERVAL).await;
             for service in self.reloader.in_force().services() {
                 service.observe(now());

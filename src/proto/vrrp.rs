@@ -89,6 +89,12 @@ impl VirtualRouterId {
     }
 }
 
+impl From<NonZeroU8> for VirtualRouterId {
+    fn from(id: NonZeroU8) -> Self {
+        Self(id)
+    }
+}
+
 impl fmt::Display for VirtualRouterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -119,6 +125,13 @@ impl Priority {
     #[must_use]
     pub fn get(self) -> u8 {
         self.0
+    }
+}
+
+/// A router's.
+impl From<NonZeroU8> for Priority {
+    fn from(priority: NonZeroU8) -> Self {
+        Self(priority.get())
     }
 }
 

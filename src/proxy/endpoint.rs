@@ -48,16 +48,17 @@ impl Bound {
     /// See [`BindError`].
     pub(super) fn listen(
         configured: SocketAddr,
+        presence: Presence,
         threads: &[Handle],
         ours: &[SocketAddr],
     ) -> Result<Self, BindError> {
-        examine(configured, ours)?;
+        examine(configured, presence, ours)?;
         let fail = |error| BindError::of(configured, error);
         // A port 0 becomes a number with the first listener; the others share that number.
         let mut address = configured;
         let mut listeners = Vec::with_capacity(threads.len());
         for (number, thread) in threads.iter().enumerate() {
-            let listener = sys::socket::listen(address, Presence::Required).map_err(fail)?;
+            let listener = sys::socket::listen(address, presence).map_err(fail)?;
             address = listener.local_addr().map_err(fail)?;
             listeners.push((number, watch(listener, thread).map_err(BindError::Thread)?));
         }
@@ -114,13 +115,16 @@ impl Bound {
 /// # Errors
 ///
 /// See [`BindError`].
-pub(super) fn examine(configured: SocketAddr, ours: &[SocketAddr]) -> Result<(), BindError> {
+pub(super) fn examine(
+    configured: SocketAddr,
+    presence: Presence,
+    ours: &[SocketAddr],
+) -> Result<(), BindError> {
     // Where we listen on all addresses of the host, nobody else can do so on one of them.
     if configured.port() == 0 || ours.iter().any(|ours| overlap(*ours, configured)) {
         return Ok(());
     }
-    sys::socket::probe_unused(configured, Presence::Required)
-        .map_err(|error| BindError::of(configured, error))
+    sys::socket::probe_unused(configured, presence).map_err(|error| BindError::of(configured, error))
 }
 
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {

@@ -9,6 +9,7 @@ use super::front_door::BindError;
 use super::listener::{Entrance, Target};
 use super::service::Service;
 use super::session_table::SessionTable;
+use crate::sys::socket::Presence;
 
 /// In the order of the configuration.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ impl Endpoints {
     pub(super) fn plan<N>(
         &self,
         services: &[Arc<Service>],
-        mut open: impl FnMut(SocketAddr, &[SocketAddr]) -> Result<N, BindError>,
+        mut open: impl FnMut(SocketAddr, Presence, &[SocketAddr]) -> Result<N, BindError>,
     ) -> Result<Plan<N>, BindError> {
         let ours: Vec<SocketAddr> = self.0.iter().map(Endpoint::configured).collect();
         let mut taken = vec![false; self.0.len()];
@@ -49,7 +50,7 @@ impl Endpoints {
                     taken[index] = true;
                     Place::Open(index)
                 }
-                None => Place::New(open(configured, &ours)?),
+                None => Place::New(open(configured, target.service.presence(configured.ip()), &ours)?),
             };
             plan.push((target, place));
         }

@@ -17,6 +17,7 @@ use super::service::Service;
 use super::session_table::{SessionTable, Signal, sweep_interval};
 use crate::sys::liveness::{Liveness, Pulse};
 use crate::sys::passed_sockets::PassedSocket;
+use crate::sys::socket::Presence;
 
 /// How often to sweep while the door drains: somebody waits for every session that is left.
 const DRAINING_SWEEP: Duration = Duration::from_millis(500);
@@ -128,10 +129,10 @@ impl FrontDoor {
             liveness: Arc::default(),
             pace: watch::channel(Pace::of(services)).0,
         };
-        let open = |configured: SocketAddr, ours: &[SocketAddr]| {
+        let open = |configured: SocketAddr, presence: Presence, ours: &[SocketAddr]| {
             let of_manager: Vec<_> = passed.extract_if(.., |socket| socket.address == configured).collect();
             if of_manager.is_empty() {
-                Bound::listen(configured, &door.runtimes, ours)
+                Bound::listen(configured, presence, &door.runtimes, ours)
             } else {
                 Bound::adopt(configured, of_manager, &door.runtimes)
             }
@@ -164,7 +165,8 @@ impl FrontDoor {
     ///
     /// See [`BindError`].
     pub fn prepare(&self, services: &[Arc<Service>]) -> Result<Alteration, BindError> {
-        let listen = |configured, ours: &[_]| Bound::listen(configured, &self.runtimes, ours);
+        let listen =
+            |configured, presence, ours: &[_]| Bound::listen(configured, presence, &self.runtimes, ours);
         Ok(Alteration { plan: self.lock_endpoints().plan(services, listen)?, pace: Pace::of(services) })
     }
 

@@ -72,6 +72,8 @@ pub(super) struct Site {
     pub(super) servers: Vec<IpAddr>,
     /// Where services listen.
     pub(super) services: Vec<SocketAddr>,
+    /// Addresses that may be another host's at times.
+    pub(super) virtual_addresses: std::collections::BTreeSet<IpAddr>,
     pub(super) own_ports: Arc<OwnPorts>,
     /// All sessions, and how many there may be.
     pub(super) sessions: Arc<SiteSessions>,
@@ -132,6 +134,7 @@ impl Generation {
         let site = Site {
             servers: everything.iter().flat_map(every_data_ip).collect(),
             services: everything.iter().flat_map(service_addresses).collect(),
+            virtual_addresses: model.vrrp.owned_addresses(),
             own_ports: Arc::clone(&self.own_ports),
             sessions: Arc::clone(&self.sessions),
             max_sessions: model.global.max_sessions,

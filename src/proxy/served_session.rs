@@ -56,7 +56,9 @@ impl ServedSession {
         client: TcpStream,
         address: SocketAddr,
     ) -> Self {
-        let approaching = begin(Arc::clone(&service), entrance, table.register(), counted, client, address);
+        let registration = table.register();
+        registration.set_place(|| client.local_addr().ok());
+        let approaching = begin(Arc::clone(&service), entrance, registration, counted, client, address);
         Self { service, stage: Stage::Approaching(Box::pin(approaching), address), _places: places }
     }
 

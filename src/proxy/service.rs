@@ -18,6 +18,7 @@ use crate::proto::ftp::{
     BouncePolicy, DataAddresses, DataConstraint, DataPath, ServerData, SessionPolicy, TlsPolicy,
 };
 use crate::proto::proxy_protocol;
+use crate::sys::socket::Presence;
 use crate::tls::{Acceptor, Connector, CredentialProblem};
 
 use super::arrival::HEADER_FOR;
@@ -33,6 +34,8 @@ pub struct Service {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Where sessions begin with TLS.
     pub(super) implicit_addresses: Vec<SocketAddr>,
+    /// Which of them may be another host's at times.
+    virtual_addresses: Vec<IpAddr>,
     /// The door's own TLS.
     pub(crate) acceptor: Option<Arc<Acceptor>>,
     /// The door's own GSI.
@@ -120,6 +123,12 @@ impl Service {
             virtual_server,
             addresses: own_addresses(config, Some(config.port)).collect(),
             implicit_addresses: own_addresses(config, implicit_port(config)).collect(),
+            virtual_addresses: config
+                .addresses
+                .iter()
+                .copied()
+                .filter(|address| site.virtual_addresses.contains(address))
+                .collect(),
             acceptor: tls.acceptor,
             gsi: tls.gsi,
             connectors: tls.connectors,
@@ -160,6 +169,11 @@ impl Service {
             (Entrance::ImplicitTls, ..) => false,
         };
         self.lasting.in_force().filter(same_tls).unwrap_or_else(|| Arc::clone(self))
+    }
+
+    /// Whether an address where it listens has to be this host's.
+    pub(super) fn presence(&self, address: IpAddr) -> Presence {
+        if self.virtual_addresses.contains(&address) { Presence::Awaited } else { Presence::Required }
     }
 
     /// The shortest time-out that the sweep has to notice.

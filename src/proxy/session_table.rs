@@ -1,9 +1,11 @@
 //! Every session that is under way: for the sweep, for drain and for `status`.
 mod drain_deadlines;
 mod identified;
+mod places;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use crate::balance::RealServer;
 use drain_deadlines::DrainDeadlines;
 pub(crate) use identified::IdentifiedSession;
 pub(super) use identified::Listed;
+use places::{NOWHERE, Places};
 
 /// What a session is told from outside.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -62,6 +65,8 @@ pub(super) struct Entry {
     deadline: AtomicU64,
     /// Address of its real server while it has one: a number to compare.
     server: AtomicUsize,
+    /// To which address that may move the client came.
+    place: AtomicU32,
     told: AtomicU8,
     occupation: AtomicU8,
     waker: OnceLock<Waker>,
@@ -78,6 +83,7 @@ pub struct SessionTable {
     /// Those of them that look for a server: few, and their time-outs are seconds.
     beginning: DashMap<u64, Arc<Entry>>,
     drain_deadlines: DrainDeadlines,
+    places: Places,
     /// Those of users that the door knows by name.
     identified: DashMap<u64, IdentifiedSession>,
 }
@@ -101,6 +107,7 @@ impl SessionTable {
             sessions: DashMap::with_shard_amount(16),
             beginning: DashMap::with_shard_amount(16),
             drain_deadlines: DrainDeadlines::default(),
+            places: Places::default(),
             identified: DashMap::with_shard_amount(16),
         }
     }
@@ -122,6 +129,7 @@ impl SessionTable {
         let entry = Arc::new(Entry {
             deadline: AtomicU64::new(u64::MAX),
             server: AtomicUsize::new(0),
+            place: AtomicU32::new(NOWHERE),
             told: AtomicU8::new(0),
             occupation: AtomicU8::new(Occupation::Idle as u8),
             waker: OnceLock::new(),
@@ -178,6 +186,36 @@ impl SessionTable {
             held.count(&session);
         }
         held
+    }
+
+    /// These addresses may move to another host: from now on it is known which sessions came to them.
+    pub(crate) fn note_places(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.places.add(addresses);
+    }
+
+    /// The sessions that came to one of these addresses.
+    pub(crate) fn held_at(&self, addresses: &[IpAddr]) -> Held {
+        let mut held = Held::default();
+        let numbers = self.numbers(addresses);
+        for session in self.sessions.iter().filter(|session| numbers.contains(&session.place.load(Relaxed))) {
+            held.count(&session);
+        }
+        held
+    }
+
+    /// Ends them: their packets go to another host. Returns how many there are.
+    pub(crate) fn end_at(&self, addresses: &[IpAddr]) -> usize {
+        let numbers = self.numbers(addresses);
+        let ours = self.sessions.iter().filter(|session| numbers.contains(&session.place.load(Relaxed)));
+        ours.map(|session| session.tell(SHUTDOWN)).count()
+    }
+
+    fn numbers(&self, addresses: &[IpAddr]) -> Vec<u32> {
+        addresses
+            .iter()
+            .map(|address| self.places.number(*address))
+            .filter(|number| *number != NOWHERE)
+            .collect()
     }
 
     /// Waits for the next deadline of a drain; then is the time for [`SessionTable::heed_drain_deadlines`].
@@ -258,6 +296,14 @@ impl Registration {
         // Nearly always there is nothing, and then nothing is written.
         told.load(SeqCst) & SERVER_CHANGED != 0
             && told.fetch_and(!SERVER_CHANGED, SeqCst) & SERVER_CHANGED != 0
+    }
+
+    /// Where the client came to; asked only where that may move.
+    pub(super) fn set_place(&self, reached: impl FnOnce() -> Option<SocketAddr>) {
+        if self.table.places.any() {
+            let number = reached().map_or(NOWHERE, |reached| self.table.places.number(reached.ip()));
+            self.entry.place.store(number, Relaxed);
+        }
     }
 
     /// What the session is in the midst of while it waits.

@@ -92,6 +92,19 @@ impl Pulse {
         }
     }
 
+    /// Answers, for ever, each time for a part that is asked in turn and is no task: once that has had its turn.
+    pub async fn answer_for<F: Future<Output = ()>>(mut self, turn: impl Fn() -> F) -> Infallible {
+        loop {
+            if self.round.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let round = *self.round.borrow_and_update();
+            turn().await;
+            self.part.answered.store(round, SeqCst);
+            self.answered.notify_waiters();
+        }
+    }
+
     /// Does the work, and answers from inside the same task.
     pub async fn beside<F: Future>(mut self, work: F) -> F::Output {
         let mut work = pin!(work);

@@ -70,6 +70,16 @@ impl Announcing {
         Self { policy, due: None }
     }
 
+    /// From now on by another schedule; what is due already stays so.
+    pub fn set_policy(&mut self, now: Instant, policy: AnnouncingPolicy) {
+        let before = std::mem::replace(&mut self.policy, policy);
+        if let Some(due) = &mut self.due
+            && before.refresh != policy.refresh
+        {
+            due.refresh = after(now, policy.refresh, policy.refresh_repeat);
+        }
+    }
+
     /// The instance has become master, or its addresses have changed.
     pub fn start(&mut self, now: Instant) {
         let AnnouncingPolicy { repeat, delay, refresh, refresh_repeat, .. } = self.policy;

@@ -1,0 +1,64 @@
+//! A planned change of the master: what is under way may finish first.
+//!
+//! Until then the virtual address is here, so new sessions are served as ever; whoever turned them away would be the outage
+//! that a failover is to spare. It moves in the first moment in which nothing is under way, or at the deadline.
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use crate::proxy::{Held, SessionTable, now};
+
+/// How often to look.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long nothing has to be under way: clients that fetch file after file pause between two.
+const QUIET_FOR: Duration = Duration::from_secs(2);
+
+/// An operator's wish that is not fulfilled yet.
+#[derive(Clone, Debug)]
+pub(in crate::control) struct Pending {
+    pub(super) since: Instant,
+    /// When it happens whatever is under way.
+    pub(super) deadline: Instant,
+}
+
+/// The same for whoever asks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct PendingStatus {
+    /// Seconds since it was asked for.
+    pub since_s: u64,
+    /// Seconds until it happens whatever is under way.
+    pub deadline_s: u64,
+}
+
+impl Pending {
+    pub(super) fn status(&self, now: Instant) -> PendingStatus {
+        PendingStatus {
+            since_s: now.saturating_duration_since(self.since).as_secs(),
+            deadline_s: self.deadline.saturating_duration_since(now).as_secs(),
+        }
+    }
+}
+
+/// Returns when nothing is under way at these addresses, or the deadline has come; what is under way then.
+pub(in crate::control) async fn until_quiet(
+    sessions: &SessionTable,
+    addresses: &[IpAddr],
+    deadline: Instant,
+) -> Held {
+    let mut quiet_since = None;
+    loop {
+        let (now, held) = (now(), sessions.held_at(addresses));
+        if now >= deadline || held == Held::default() {
+            return held;
+        }
+        if held.busy + held.unread > 0 {
+            quiet_since = None;
+        } else if now >= *quiet_since.get_or_insert(now) + QUIET_FOR {
+            return held;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}

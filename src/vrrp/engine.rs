@@ -1,0 +1,319 @@
+//! VRRP's thread: waits for packets, for the clock and for orders, and lets all virtual routers do what follows.
+//!
+//! It never waits for anything else. Whatever has come is taken before a timer is believed: who comes late to its own clock
+//! would otherwise think that the master is.
+mod configuring;
+mod groups;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
+
+use self::groups::Group;
+use super::holdings::{Holdings, Order, Report, RouterId};
+use super::links::{Change, Links};
+use super::record::Shared;
+use super::router::{Means, Router};
+use super::wire::Wire;
+use super::{Event, Plan, now};
+use crate::proto::vrrp::{Condition, Discard, MalformedAdvertisement};
+use crate::sys::netlink::RouteEvents;
+use crate::sys::wake::Wake;
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// By the thread that holds the addresses.
+    Report(Report),
+    /// What is to be from now on.
+    Configure(Plan),
+    /// Something that is tracked.
+    Condition { item: String, condition: Condition },
+    /// The master gives up, for once. Whether there was one of this name.
+    StepDown { instance: String, done: oneshot::Sender<bool> },
+    /// No virtual router is to be master until this is taken back.
+    Maintenance(bool),
+    /// A new guardian's pipe.
+    Guard(std::os::fd::OwnedFd),
+    /// To be dropped at once: whoever waits sees that the thread turns.
+    Ping { _dropped: oneshot::Sender<()> },
+    /// Give up everything, and end.
+    Stop,
+}
+
+/// See the module's text.
+pub(super) struct Engine {
+    routers: Vec<Router>,
+    groups: Vec<Group>,
+    /// What is known of whatever is tracked, also by instances to come.
+    conditions: BTreeMap<String, Condition>,
+    virtual_addresses: BTreeSet<IpAddr>,
+    maintenance: bool,
+    last_id: RouterId,
+    /// Whether the interfaces are known.
+    is_surveyed: bool,
+    /// Whether something has changed on which the routers depend: interfaces, what is tracked, the configuration.
+    is_changed: bool,
+    links: Links,
+    wire: Wire,
+    events: RouteEvents,
+    holdings: Holdings,
+    inbox: Receiver<Input>,
+    wake: Arc<Wake>,
+    shared: Arc<Shared>,
+    tell: Box<dyn Fn(Event) + Send>,
+}
+
+/// What the engine is made of besides what it makes itself.
+pub(super) struct Parts {
+    pub(super) events: RouteEvents,
+    pub(super) holdings: Holdings,
+    pub(super) inbox: Receiver<Input>,
+    pub(super) wake: Arc<Wake>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) tell: Box<dyn Fn(Event) + Send>,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Turn {
+    On,
+    Over,
+}
+
+impl Engine {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { events, holdings, inbox, wake, shared, tell } = parts;
+        holdings.order(Order::Survey);
+        Self {
+            routers: Vec::new(),
+            groups: Vec::new(),
+            conditions: BTreeMap::new(),
+            virtual_addresses: BTreeSet::new(),
+            maintenance: false,
+            last_id: 0,
+            is_surveyed: false,
+            is_changed: false,
+            links: Links::default(),
+            wire: Wire::new(),
+            events,
+            holdings,
+            inbox,
+            wake,
+            shared,
+            tell,
+        }
+    }
+
+    /// Returns once it was told to stop, and has given up everything.
+    pub(super) fn run(mut self) {
+        let mut more = false;
+        loop {
+            let deadline = self.routers.iter().filter_map(Router::poll_timeout).min();
+            if let Err(error) = self.wait(if more { Some(now()) } else { deadline }) {
+                // There is no such error but of memory; without waiting this would turn for nothing.
+                (self.tell)(Event::Trouble(format!("cannot wait for packets: {error}")));
+                pause();
+            }
+            let woke = now();
+            if let Some(late) = deadline.and_then(|deadline| woke.checked_duration_since(deadline)) {
+                self.shared.lateness.count(late);
+            }
+            if self.hear_orders() == Turn::Over {
+                break;
+            }
+            self.hear_kernel();
+            more = self.hear_routers();
+            if !more {
+                self.heed_time();
+            }
+            self.settle();
+        }
+        for router in &mut self.routers {
+            router.machine.shutdown();
+        }
+        self.settle();
+        self.holdings.stop();
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> io::Result<()> {
+        let mut watched: Vec<PollFd<'_>> = [self.wake.as_fd(), self.events.as_fd()]
+            .into_iter()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        watched.extend(self.wire.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut watched, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn hear_orders(&mut self) -> Turn {
+        self.wake.clear();
+        loop {
+            match self.inbox.try_recv() {
+                Ok(Input::Stop) | Err(TryRecvError::Disconnected) => return Turn::Over,
+                Ok(input) => self.obey(input),
+                Err(TryRecvError::Empty) => return Turn::On,
+            }
+        }
+    }
+
+    fn obey(&mut self, input: Input) {
+        let now = now();
+        self.is_changed |= !matches!(input, Input::Report(_) | Input::Guard(_) | Input::Ping { .. });
+        match input {
+            Input::Report(report) => self.handle_report(now, report),
+            Input::Configure(plan) => self.configure(now, plan),
+            Input::Condition { item, condition } => {
+                for router in &mut self.routers {
+                    router.tracking.set(&item, condition);
+                }
+                self.conditions.insert(item, condition);
+            }
+            Input::StepDown { instance, done } => {
+                let found = self.routers.iter_mut().find(|router| router.config.name == instance);
+                let _ = done.send(found.is_some_and(|router| router.machine.step_down(now)));
+            }
+            Input::Maintenance(on) => {
+                self.maintenance = on;
+                self.routers.iter_mut().for_each(|router| router.maintenance = on);
+            }
+            Input::Guard(pipe) => self.holdings.order(Order::Guard(pipe)),
+            Input::Ping { .. } | Input::Stop => {}
+        }
+    }
+
+    fn handle_report(&mut self, now: Instant, report: Report) {
+        self.is_changed = true;
+        match report {
+            Report::Claimed { router, outcome } => {
+                self.with(self.position(router), |router, means| router.handle_claimed(now, outcome, means));
+            }
+            Report::Vmac { router, outcome } => {
+                self.with(self.position(router), |router, _| router.handle_vmac(outcome));
+            }
+            Report::Surveyed { links, addresses } => {
+                self.links.survey(links, addresses);
+                if !std::mem::replace(&mut self.is_surveyed, true) {
+                    self.remove_stale();
+                }
+            }
+            Report::NotSurveyed(error) => {
+                (self.tell)(Event::Trouble(format!("interfaces and addresses cannot be read: {error}")));
+                self.holdings.order(Order::Survey);
+            }
+            Report::Trouble(what) => (self.tell)(Event::Trouble(what)),
+        }
+    }
+
+    fn hear_kernel(&mut self) {
+        let events = match self.events.read() {
+            Ok(events) => events,
+            Err(error) => {
+                return (self.tell)(Event::Trouble(format!("changes of interfaces cannot be read: {error}")));
+            }
+        };
+        for event in events {
+            match self.links.hear(event) {
+                Change::Lost(index, address) => {
+                    self.is_changed = true;
+                    self.each(|router, means| router.handle_lost_address(index, address, means));
+                }
+                Change::Unknown => self.holdings.order(Order::Survey),
+                Change::Something => self.is_changed = true,
+                Change::Nothing => {}
+            }
+        }
+    }
+
+    /// Whether there may be more.
+    fn hear_routers(&mut self) -> bool {
+        let now = now();
+        let (routers, shared) = (&mut self.routers, &self.shared);
+        self.wire.receive(|place, received, payload| {
+            let id = payload.get(1).copied();
+            let router = routers.iter_mut().find(|router| {
+                router.place() == Some(place) && Some(router.config.virtual_router_id.get()) == id
+            });
+            match router {
+                Some(router) => router.handle_packet(now, received, payload),
+                None => shared.count_stray(id.map_or(
+                    Discard::Malformed(MalformedAdvertisement::Truncated(payload.len())),
+                    Discard::VirtualRouterId,
+                )),
+            }
+        })
+    }
+
+    fn heed_time(&mut self) {
+        let now = now();
+        for router in &mut self.routers {
+            self.is_changed |= router.forgive(now);
+            router.machine.handle_timeout(now);
+        }
+    }
+
+    /// Lets everything that has happened have its consequences, until nothing follows from it any more.
+    fn settle(&mut self) {
+        let now = now();
+        if std::mem::take(&mut self.is_changed) && self.is_surveyed {
+            self.each(Router::attach);
+            self.judge(now);
+            let (wire, routers) = (&mut self.wire, &self.routers);
+            wire.keep(|place| routers.iter().any(|router| router.place() == Some(place)));
+        }
+        while self.perform(now) {}
+        self.each(|router, means| {
+            router.announce(now, means);
+            router.publish();
+        });
+    }
+
+    /// One round of what the machines want done. Whether there was anything.
+    fn perform(&mut self, now: Instant) -> bool {
+        let mut some = false;
+        for at in 0..self.routers.len() {
+            while let Some(action) = self.routers.get_mut(at).and_then(|router| router.machine.poll_action())
+            {
+                some = true;
+                self.with(at, |router, means| router.perform(now, &action, means));
+                self.tell_group(now, at, &action);
+            }
+        }
+        some
+    }
+
+    fn each<T>(&mut self, mut work: impl FnMut(&mut Router, &mut Means<'_>) -> T) {
+        for at in 0..self.routers.len() {
+            self.with(at, &mut work);
+        }
+    }
+
+    fn with<T>(&mut self, at: usize, work: impl FnOnce(&mut Router, &mut Means<'_>) -> T) {
+        let Self { routers, links, wire, holdings, tell, virtual_addresses, .. } = self;
+        if let Some(router) = routers.get_mut(at) {
+            let order = |order| holdings.order(order);
+            work(router, &mut Means { links, wire, order: &order, tell, virtual_addresses });
+        }
+    }
+
+    fn position(&self, id: RouterId) -> usize {
+        self.routers.iter().position(|router| router.id == id).unwrap_or(usize::MAX)
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a thread of its own")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
+}

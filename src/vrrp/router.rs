@@ -1,0 +1,455 @@
+//! One virtual router at work: its machine, what it tracks, the interface that it is on, and what its actions come to.
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::Event;
+use super::guardian::LastWords;
+use super::holdings::{Order, RouterId, Vmac};
+use super::links::{Links, Usable};
+use super::record::{Record, Situation};
+use super::settings;
+use super::wire::Wire;
+use crate::config::vrrp::VrrpInstance;
+use crate::proto::vrrp::{
+    Action, Advertisement, Announcing, Condition, Instance, Priority, Reception, Role, Tracking,
+};
+use crate::proto::{arp, ndp};
+use crate::sys::vrrp_socket::{Received, Sender};
+
+/// Shortest lifetime of a virtual address: it is renewed every second, and one renewal may come late.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(3);
+
+/// After an address could not be added: whoever refuses it now may not later.
+const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Router {
+    pub(super) id: RouterId,
+    pub(super) config: VrrpInstance,
+    pub(super) machine: Instance,
+    pub(super) record: Arc<Record>,
+    pub(super) tracking: Tracking,
+    reception: Reception,
+    announcing: Announcing,
+    attachment: Result<Attachment, String>,
+    claim: Claim,
+    vmac: VmacState,
+    /// An operator keeps it from being master.
+    pub(super) maintenance: bool,
+    /// Why it may not be in office, as was found last.
+    own_fault: Option<String>,
+    /// Whether what others see is not the case any more.
+    is_stale: bool,
+    /// Since when it is what it is, and why.
+    last_change: (Instant, String),
+    /// What the kernel refused, and until when that is a fault.
+    refused: Option<(String, Instant)>,
+}
+
+/// Where it sends.
+#[derive(Clone, Debug)]
+struct Attachment {
+    usable: Usable,
+    /// That of the VMAC interface, or the interface's own.
+    device: u32,
+    /// In gratuitous ARP.
+    mac: [u8; 6],
+    sender: Rc<Sender>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Claim {
+    None,
+    /// Ordered; whether neighbours are to be told once it is done.
+    Ordered {
+        announce: bool,
+    },
+    Held,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum VmacState {
+    /// Not asked for yet.
+    Missing,
+    /// On this parent.
+    Ordered(u32),
+    There {
+        parent: u32,
+        index: u32,
+    },
+    Refused(String),
+}
+
+/// What a router needs to do its work.
+pub(super) struct Means<'m> {
+    pub(super) links: &'m Links,
+    pub(super) wire: &'m mut Wire,
+    pub(super) order: &'m dyn Fn(Order),
+    pub(super) tell: &'m dyn Fn(Event),
+    /// Every address that virtual routers of ours may hold.
+    pub(super) virtual_addresses: &'m std::collections::BTreeSet<IpAddr>,
+}
+
+impl Router {
+    pub(super) fn new(
+        now: Instant,
+        id: RouterId,
+        config: VrrpInstance,
+        record: Arc<Record>,
+        tracking: Tracking,
+    ) -> Self {
+        let priority = tracking.standing().priority;
+        let machine =
+            Instance::new(settings::instance(&config, priority, settings::nowhere(config.family())));
+        Self {
+            id,
+            machine,
+            record,
+            tracking,
+            reception: settings::reception(&config),
+            announcing: Announcing::new(settings::announcing(&config.garp)),
+            attachment: Err(format!("interface {} is not known yet", config.interface)),
+            claim: Claim::None,
+            vmac: VmacState::Missing,
+            maintenance: false,
+            own_fault: None,
+            is_stale: true,
+            last_change: (now, "not started".into()),
+            refused: None,
+            config,
+        }
+    }
+
+    /// Why it may not be backup or master now.
+    pub(super) fn fault(&self, now: Instant) -> Option<String> {
+        if self.maintenance {
+            return Some("maintenance".into());
+        }
+        if let Err(why) = &self.attachment {
+            return Some(why.clone());
+        }
+        if let Some((why, until)) = &self.refused
+            && now < *until
+        {
+            return Some(why.clone());
+        }
+        self.tracking.standing().fault.map(|item| format!("{item} is down"))
+    }
+
+    /// Keeps in mind what was found. Whether there was a fault before and is none now, or the other way round.
+    pub(super) fn set_fault(&mut self, fault: Option<String>) -> bool {
+        let changed = fault.is_some() != self.own_fault.is_some();
+        self.is_stale |= fault != self.own_fault;
+        self.own_fault = fault;
+        changed
+    }
+
+    /// What was found last.
+    pub(super) fn own_fault(&self) -> Option<&String> {
+        self.own_fault.as_ref()
+    }
+
+    /// Whether it has all that it needs to begin.
+    pub(super) fn is_ready(&self) -> bool {
+        self.own_fault.is_none()
+    }
+
+    /// Goes on as another configuration has it, with the same identity on the same interface.
+    pub(super) fn reconfigure(
+        &mut self,
+        now: Instant,
+        config: VrrpInstance,
+        record: Arc<Record>,
+        tracking: Tracking,
+    ) {
+        let address = self.machine.config().primary_address;
+        self.machine.reconfigure(now, settings::instance(&config, tracking.standing().priority, address));
+        self.reception = settings::reception(&config);
+        self.announcing.set_policy(now, settings::announcing(&config.garp));
+        record.set_situation(Situation::clone(&self.record.situation()));
+        (self.record, self.tracking, self.config) = (record, tracking, config);
+        self.is_stale = true;
+    }
+
+    /// The VMAC interface that was made for it.
+    pub(super) fn made_vmac(&self) -> Option<Vmac> {
+        let (Some(vmac), VmacState::There { parent, .. } | VmacState::Ordered(parent)) =
+            (&self.config.vmac, &self.vmac)
+        else {
+            return None;
+        };
+        Some(Vmac { name: vmac.interface.clone(), mac: settings::virtual_mac(&self.config), parent: *parent })
+    }
+
+    /// Looks at its interface anew. Whether it sends by another than before, or none.
+    pub(super) fn attach(&mut self, means: &mut Means<'_>) -> bool {
+        for track in &self.config.tracks.interfaces {
+            let condition = if means.links.up(&track.name).is_ok() { Condition::Up } else { Condition::Down };
+            self.is_stale |= self.tracking.set(&settings::interface_item(&track.name), condition);
+        }
+        let attached = self.try_attach(means);
+        let is_same = match (&self.attachment, &attached) {
+            (Ok(before), Ok(now)) => (before.usable, before.device) == (now.usable, now.device),
+            (Err(before), Err(now)) => before == now,
+            _ => false,
+        };
+        if is_same {
+            return false;
+        }
+        if let Ok(attachment) = &attached {
+            self.machine.set_primary_address(attachment.usable.source);
+        }
+        self.attachment = attached;
+        if self.claim != Claim::None
+            && let Some(words) = self.last_words()
+        {
+            (means.order)(Order::LastWords { router: self.id, words });
+        }
+        true
+    }
+
+    fn try_attach(&mut self, means: &mut Means<'_>) -> Result<Attachment, String> {
+        let (interface, is_owner) = (self.config.interface.clone(), self.config.is_owner());
+        let is_virtual = |address| means.virtual_addresses.contains(&address) && !is_owner;
+        let usable =
+            means.links.usable(&interface, self.config.family(), self.config.source_address, is_virtual)?;
+        let (device, mac) = match &self.config.vmac {
+            None => (usable.index, usable.mac),
+            Some(vmac) => {
+                let mac = settings::virtual_mac(&self.config);
+                let vmac = Vmac { name: vmac.interface.clone(), mac, parent: usable.index };
+                (self.vmac(vmac, means)?, Some(mac))
+            }
+        };
+        let Some(mac) = mac else { return Err(format!("interface {interface} has no MAC address")) };
+        let failed = |error: std::io::Error| {
+            format!("interface {interface}: no socket for adverts: {error}; it takes CAP_NET_RAW")
+        };
+        means.wire.listen((usable.index, self.config.family())).map_err(failed)?;
+        means.wire.packets().map_err(failed)?;
+        let by_base = self.config.vmac.as_ref().is_some_and(|vmac| vmac.xmit_base);
+        let sender =
+            means.wire.sender(if by_base { usable.index } else { device }, usable.source).map_err(failed)?;
+        Ok(Attachment { usable, device, mac, sender })
+    }
+
+    /// The index of its VMAC interface, which is asked for where it is not there.
+    fn vmac(&mut self, vmac: Vmac, means: &Means<'_>) -> Result<u32, String> {
+        match &self.vmac {
+            VmacState::There { parent, index } if *parent == vmac.parent => {
+                match means.links.up(&vmac.name) {
+                    Ok(link) if link.index == *index => return Ok(*index),
+                    // What was made last is heard of later than that it was made.
+                    _ => {}
+                }
+            }
+            VmacState::Ordered(parent) if *parent == vmac.parent => {
+                return Err(format!("interface {} is being made", vmac.name));
+            }
+            VmacState::Refused(why) => return Err(why.clone()),
+            _ => {}
+        }
+        let why = format!("interface {} is being made", vmac.name);
+        self.vmac = VmacState::Ordered(vmac.parent);
+        (means.order)(Order::MakeVmac { router: self.id, vmac });
+        Err(why)
+    }
+
+    /// What was said of its VMAC interface.
+    pub(super) fn handle_vmac(&mut self, outcome: Result<u32, String>) {
+        self.vmac = match (outcome, &self.vmac) {
+            (Ok(index), VmacState::Ordered(parent)) => VmacState::There { parent: *parent, index },
+            (Ok(_), _) => VmacState::Missing,
+            (Err(why), _) => VmacState::Refused(why),
+        };
+    }
+
+    /// What was said of its addresses.
+    pub(super) fn handle_claimed(&mut self, now: Instant, outcome: Result<(), String>, means: &Means<'_>) {
+        let Claim::Ordered { announce } = self.claim else { return };
+        match outcome {
+            Ok(()) => {
+                self.claim = Claim::Held;
+                self.refused = None;
+                if announce {
+                    self.announcing.start(now);
+                }
+            }
+            Err(why) => {
+                (means.tell)(Event::Problem { instance: self.config.name.clone(), what: why.clone() });
+                self.refused = Some((why, now + CLAIM_AGAIN_AFTER));
+            }
+        }
+    }
+
+    /// An advert that came on its interface for its id.
+    pub(super) fn handle_packet(&mut self, now: Instant, received: &Received, payload: &[u8]) {
+        let &Received { source, destination, ttl, .. } = received;
+        let (role, master) = (self.machine.state().role(), self.machine.master());
+        let taken = self.reception.check(source, destination, ttl).and_then(|()| {
+            let advertisement = Advertisement::parse(payload, source, destination)?;
+            self.machine.handle_advertisement(now, source, &advertisement)?;
+            Ok(advertisement)
+        });
+        let counts = &self.record.counts;
+        match taken {
+            Ok(advertisement) => {
+                counts.received.fetch_add(1, Relaxed);
+                let is_other_master = role == Role::Master && advertisement.priority != Priority::RELEASE;
+                counts.other_masters.fetch_add(is_other_master.into(), Relaxed);
+            }
+            Err(why) => counts.count_discard(why),
+        }
+        self.is_stale |= master != self.machine.master();
+    }
+
+    /// Does one thing that the machine wants done.
+    pub(super) fn perform(&mut self, now: Instant, action: &Action, means: &mut Means<'_>) {
+        // An advert of ours says nothing new.
+        self.is_stale |= !matches!(action, Action::Advertise { .. });
+        match action {
+            Action::Advertise { priority } => self.advertise(*priority),
+            Action::ClaimAddresses | Action::ChangeAddresses => self.claim(means),
+            Action::AnnounceAddresses => match &mut self.claim {
+                Claim::Ordered { announce } => *announce = true,
+                _ => self.announcing.start(now),
+            },
+            Action::ReannounceAddresses => self.announcing.lower_priority_heard(now),
+            Action::ReleaseAddresses => {
+                self.announcing.stop();
+                self.claim = Claim::None;
+                (means.order)(Order::Release { router: self.id });
+            }
+            Action::Transition { from, to, cause } => {
+                self.record.counts.count_transition(*to);
+                self.last_change = (now, cause.to_string());
+                (means.tell)(Event::Transition {
+                    instance: self.config.name.clone(),
+                    from: *from,
+                    to: *to,
+                    cause: cause.clone(),
+                    priority: self.machine.priority(),
+                });
+            }
+        }
+    }
+
+    fn advertise(&mut self, priority: Priority) {
+        let counts = &self.record.counts;
+        let Ok(Attachment { sender, usable, .. }) = &self.attachment else { return };
+        let advertisement = self.machine.advertisement(priority);
+        let count = if priority == Priority::RELEASE { &counts.released } else { &counts.sent };
+        for destination in settings::destinations(&self.config) {
+            let bytes = advertisement.encode(settings::checksum(&self.config), usable.source, destination);
+            let sent = sender.send(destination, &bytes);
+            if sent.is_ok() { count } else { &counts.not_sent }.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn claim(&mut self, means: &Means<'_>) {
+        let Ok(Attachment { device, .. }) = &self.attachment else { return };
+        let shortest = SHORTEST_LIFETIME.max(self.config.advert_interval * 3).as_secs_f64().ceil();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "3 to 765 seconds")]
+        let lifetime = NonZeroU32::new(shortest as u32).unwrap_or(NonZeroU32::MIN);
+        let mut addresses: Vec<IpNet> = self.config.addresses().copied().collect();
+        if self.config.is_owner() {
+            // They were there before us, and are to be there after us.
+            addresses.retain(|address| !means.links.has(*device, address.addr()));
+        }
+        let last_words = self.last_words();
+        self.claim = Claim::Ordered { announce: false };
+        (means.order)(Order::Claim { router: self.id, index: *device, addresses, lifetime, last_words });
+    }
+
+    fn last_words(&self) -> Option<LastWords> {
+        let Attachment { sender, usable, device, .. } = self.attachment.as_ref().ok()?;
+        let advertisement = self.machine.advertisement(Priority::RELEASE);
+        let encode = |to| advertisement.encode(settings::checksum(&self.config), usable.source, to);
+        let packets = settings::destinations(&self.config).into_iter().map(|to| (to, encode(to))).collect();
+        let by_base = self.config.vmac.as_ref().is_some_and(|vmac| vmac.xmit_base);
+        let interface = if by_base { usable.index } else { *device };
+        Some(LastWords { interface, source: sender.source(), packets })
+    }
+
+    /// Somebody else has taken an address away.
+    pub(super) fn handle_lost_address(&mut self, index: u32, address: IpAddr, means: &Means<'_>) {
+        let is_ours = self.claim == Claim::Held
+            && self.attachment.as_ref().is_ok_and(|attachment| attachment.device == index)
+            && self.config.addresses().any(|ours| ours.addr() == address);
+        if is_ours {
+            self.record.counts.put_back.fetch_add(1, Relaxed);
+            let what = format!("{address} was taken off the interface by somebody else; it is put back");
+            (means.tell)(Event::Problem { instance: self.config.name.clone(), what });
+            self.claim(means);
+            self.claim = Claim::Ordered { announce: true };
+        }
+    }
+
+    /// Tells neighbours, if it is time.
+    pub(super) fn announce(&mut self, now: Instant, means: &mut Means<'_>) {
+        let Ok(Attachment { device, mac, .. }) = &self.attachment else { return };
+        let count = self.announcing.due(now);
+        let Ok(packets) = means.wire.packets() else { return };
+        for _ in 0..count {
+            for address in self.config.addresses().map(IpNet::addr) {
+                let sent = match address {
+                    IpAddr::V4(address) => packets.send_arp(*device, &arp::gratuitous(*mac, address)),
+                    IpAddr::V6(address) => {
+                        packets.send_neighbour_advertisement(*device, &ndp::unsolicited(*mac, address, false))
+                    }
+                };
+                let counts = &self.record.counts;
+                if sent.is_ok() { &counts.announcements } else { &counts.not_sent }.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// When it has to be looked at next.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let refused = self.refused.as_ref().map(|(_, until)| *until);
+        [self.machine.poll_timeout(), self.announcing.poll_timeout(), refused].into_iter().flatten().min()
+    }
+
+    /// Whether a refusal is old enough to try again.
+    pub(super) fn forgive(&mut self, now: Instant) -> bool {
+        self.refused.take_if(|(_, until)| *until <= now).is_some()
+    }
+
+    /// Shows others where it is, if that is different.
+    pub(super) fn publish(&mut self) {
+        if std::mem::take(&mut self.is_stale) {
+            self.record.set_situation(self.situation());
+        }
+    }
+
+    fn situation(&self) -> Situation {
+        let (since, ref cause) = self.last_change;
+        let tracked = self.tracking.items().iter().filter_map(|item| match item.condition {
+            Condition::Down => Some(format!("{} is down", item.name)),
+            Condition::Value(value) if value != 0 => Some(format!("{} says {value}", item.name)),
+            _ => None,
+        });
+        let refused = self.refused.iter().map(|(why, _)| why.clone());
+        Situation {
+            role: self.machine.state().role(),
+            since,
+            cause: cause.clone(),
+            priority: self.machine.priority(),
+            master: self.machine.master(),
+            complaints: tracked.chain(refused).collect(),
+        }
+    }
+
+    /// The interface that it hears on.
+    pub(super) fn place(&self) -> Option<super::wire::Place> {
+        let attachment = self.attachment.as_ref().ok()?;
+        Some((attachment.usable.index, self.config.family()))
+    }
+}

@@ -3,10 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::proto::vrrp::{GROUP_V4, GROUP_V6};
 
+/// The bytes, and what they say: id, version, priority, interval in milliseconds, addresses, password.
+type Vector = (&'static str, u8, Version, u8, u64, &'static [&'static str], Option<&'static [u8]>);
+
 /// Captured from keepalived 2.2.7 on a veth pair: what IP carries, from 192.0.2.11 to 224.0.0.18, or from
 /// fe80::81:ff:fe00:b to ff02::12. The checksums of both families are the kernel's or keepalived's own.
 #[rustfmt::skip]
-const KEEPALIVED: [(&str, u8, Version, u8, u64, &[&str], Option<&[u8]>); 12] = [
+const KEEPALIVED: [Vector; 12] = [
     ("21336e0101010643c000020a6772696466747031", 51, Version::V2, 110, 1000, &["192.0.2.10"], Some(b"gridftp1")),
     ("2133000101017443c000020a6772696466747031", 51, Version::V2, 0, 1000, &["192.0.2.10"], Some(b"gridftp1")),
     ("21385a010101fd25c000023c6162630000000000", 56, Version::V2, 90, 1000, &["192.0.2.60"], Some(b"abc")),

@@ -30,15 +30,16 @@ pub fn gratuitous(mac: [u8; 6], address: Ipv4Addr) -> [u8; 28] {
 mod tests {
     use super::*;
 
+    /// Captured from keepalived 2.2.7.
     #[test]
     fn everyone_is_asked_for_the_address_by_its_new_holder() {
         let expected = [
             &[0, 1, 8, 0, 6, 4, 0, 1][..],
-            &[0x02, 0x81, 0, 0, 0, 0x0b, 10, 81, 0, 100],
-            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 10, 81, 0, 100],
+            &[0x02, 0x81, 0, 0, 0, 0x0b, 192, 0, 2, 10],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 192, 0, 2, 10],
         ]
         .concat();
         let mac = [0x02, 0x81, 0, 0, 0, 0x0b];
-        assert_eq!(gratuitous(mac, Ipv4Addr::new(10, 81, 0, 100)), expected[..]);
+        assert_eq!(gratuitous(mac, Ipv4Addr::new(192, 0, 2, 10)), expected[..]);
     }
 }

@@ -73,3 +73,36 @@ fn sum(data: &[u8]) -> u32 {
     let odd = rest.first().map_or(0, |last| u32::from(*last) << 8);
     pairs.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).fold(odd, u32::wrapping_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Captured from keepalived 2.2.7: the frame of an address that has moved to 02:81:00:00:00:0b.
+    const KEEPALIVED: [u8; 72] = *b"\x60\0\0\0\0\x20\x3a\xff\
+        \x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x10\xff\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\
+        \x88\0\xf8\x81\x20\0\0\0\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x10\x02\x01\x02\x81\0\0\0\x0b";
+
+    #[test]
+    fn keepalived_and_we_write_the_same_bytes() {
+        let address = "2001:db8::10".parse().unwrap();
+        assert_eq!(unsolicited([0x02, 0x81, 0, 0, 0, 0x0b], address, false), KEEPALIVED);
+    }
+
+    #[test]
+    fn a_router_says_so_and_the_checksum_with_it() {
+        let address = "2001:db8::10".parse().unwrap();
+        let packet = unsolicited([0x02, 0x81, 0, 0, 0, 0x0b], address, true);
+        assert_eq!(packet[44], ROUTER | OVERRIDE);
+        let start = sum_of_pseudo_header(&address.octets(), &ALL_NODES.octets(), ADVERTISEMENT, ICMPV6);
+        assert_eq!(checksum_of(start, &packet[HEADER..]), 0);
+    }
+
+    /// RFC 1071 section 3 has these bytes and their sum, ddf2.
+    #[test]
+    fn the_checksum_is_that_of_the_example_in_its_rfc() {
+        let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(checksum_of(0, &data), !0xddf2);
+        assert_eq!(checksum_of(0, &data[..7]), !0xdcfb);
+    }
+}

@@ -16,6 +16,9 @@ pub mod instance;
 pub mod sync_group;
 pub mod tracking;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU8;

@@ -279,3 +279,6 @@ fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> Option<u
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -540,3 +540,6 @@ impl Instance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,6 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize, part: &'static str) -> Resu
 const fn aligned(length: usize) -> usize {
     length.next_multiple_of(4)
 }
+
+#[cfg(test)]
+mod tests;

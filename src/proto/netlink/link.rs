@@ -181,7 +181,7 @@ pub fn add_macvlan(macvlan: &Macvlan<'_>) -> Request {
     put_u32(&mut body, PARENT, macvlan.parent);
     put(&mut body, MAC, &macvlan.mac);
     put_nested(&mut body, INFO, |info| {
-        put_text(info, INFO_KIND, "macvlan");
+        put(info, INFO_KIND, b"macvlan");
         put_nested(info, INFO_DATA, |data| put_u32(data, MACVLAN_MODE, PRIVATE));
     });
     Request::new(NEW, CREATE | EXCLUSIVE, body)

@@ -177,7 +177,7 @@ impl Engine {
             Input::Configure(plan) => self.configure(now, plan),
             Input::Condition { item, condition } => {
                 for router in &mut self.routers {
-                    router.tracking.set(&item, condition);
+                    router.set_condition(&item, condition);
                 }
                 self.conditions.insert(item, condition);
             }

@@ -151,6 +151,17 @@ impl Router {
         changed
     }
 
+    /// Something that it may track is otherwise than it was.
+    pub(super) fn set_condition(&mut self, item: &str, condition: Condition) {
+        self.is_stale |= self.tracking.set(item, condition);
+    }
+
+    /// With what it and its group track.
+    pub(super) fn set_priority(&mut self, now: Instant, priority: Priority) {
+        self.is_stale |= priority != self.machine.priority();
+        self.machine.set_priority(now, priority);
+    }
+
     /// What was found last.
     pub(super) fn own_fault(&self) -> Option<&String> {
         self.own_fault.as_ref()
@@ -192,7 +203,8 @@ impl Router {
     pub(super) fn attach(&mut self, means: &mut Means<'_>) -> bool {
         for track in &self.config.tracks.interfaces {
             let condition = if means.links.up(&track.name).is_ok() { Condition::Up } else { Condition::Down };
-            self.is_stale |= self.tracking.set(&settings::interface_item(&track.name), condition);
+            let item = settings::interface_item(&track.name);
+            self.is_stale |= self.tracking.set(&item, condition);
         }
         let attached = self.try_attach(means);
         let is_same = match (&self.attachment, &attached) {

@@ -52,7 +52,7 @@ impl Engine {
                 ),
             };
             if let (Some(router), Some(priority)) = (self.routers.get_mut(at), priority) {
-                router.machine.set_priority(now, priority);
+                router.set_priority(now, priority);
                 if router.is_ready() {
                     router.machine.start(now);
                 }

@@ -66,6 +66,52 @@ pub(super) fn parse(text: &str) -> Result<IpAddr, Refusal> {
     }
 }
 
+/// Reads the address of a host on a network that is known, which may be link-local.
+///
+/// # Errors
+///
+/// When it is none, or one no host can have.
+pub(super) fn parse_on_link(text: &str) -> Result<IpAddr, Refusal> {
+    match text.parse() {
+        Ok(address @ IpAddr::V6(v6)) if v6.is_unicast_link_local() => Ok(address),
+        _ => parse_host(text),
+    }
+}
+
+/// Reads a virtual address with the network that it is in, `192.0.2.10/24`; alone without a prefix length.
+///
+/// # Errors
+///
+/// When it is none, or one no host can have.
+pub(super) fn parse_virtual(text: &str) -> Result<IpNet, Refusal> {
+    let (host, prefix) = match text.split_once('/') {
+        Some((host, prefix)) => (host, Some(prefix)),
+        None => (text, None),
+    };
+    if let Some((address, rest)) = text.split_once(char::is_whitespace)
+        && !rest.trim().is_empty()
+    {
+        let what = format!("`{}` has more than an address", shown(text));
+        return Err((what, format!("write \"{}\" alone", shown(address))));
+    }
+    let address = parse_on_link(host)?;
+    let Some(prefix) = prefix else { return Ok(IpNet::from(address)) };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let length = prefix.parse().ok().filter(|length| (1..=longest).contains(length));
+    let network = length.and_then(|length| IpNet::new(address, length).ok()).ok_or_else(|| {
+        let what = format!("`{}` has no prefix length behind the `/`", shown(text));
+        (what, format!("write a number from 1 to {longest} there"))
+    })?;
+    if let IpNet::V4(v4) = network
+        && v4.prefix_len() < 31
+        && [v4.network(), v4.broadcast()].contains(&v4.addr())
+    {
+        let what = format!("`{text}` is the first or last address of its network, which no host can have");
+        return Err((what, "write an address between them, or the right prefix length".into()));
+    }
+    Ok(network)
+}
+
 /// Reads an address to listen on with its port, `127.0.0.1:9281` or `[::1]:9281`.
 ///
 /// # Errors

@@ -6,8 +6,12 @@ mod data;
 mod gsi;
 mod limits;
 mod ports;
+mod vrrp;
 
 pub(super) use ports::http as examine_http;
+pub(super) use vrrp::{
+    NamedPlaces, SyncGroupPlaces, TrackPlaces, VrrpInstancePlaces, VrrpPlaces, examine as examine_vrrp,
+};
 
 use super::error::Findings;
 use super::model::{RealServer, VirtualServer};

@@ -7,6 +7,7 @@
     reason = "the method is not general enough in the lifetime of its table"
 )]
 mod shown;
+mod vrrp;
 
 use std::fmt;
 
@@ -33,6 +34,8 @@ pub struct Change {
 pub enum Effect {
     /// It is in force with the reload.
     Now,
+    /// It is in force with the reload, for which the instance of VRRP gives up its addresses and begins anew.
+    Restart,
     /// It is accepted, and in force when the daemon is started the next time.
     NextStart,
     /// Whoever reads the file afterwards would be misled about the daemon that runs: the reload is refused.
@@ -44,6 +47,7 @@ impl fmt::Display for Change {
         write!(f, "{}{}", self.place, self.what)?;
         match self.effect {
             Effect::Now => Ok(()),
+            Effect::Restart => f.write_str("; the instance begins anew"),
             Effect::NextStart => f.write_str("; takes effect at the next start"),
             Effect::Refused => {
                 f.write_str("; cannot change while the daemon runs: restart it, or take this back")
@@ -57,7 +61,7 @@ impl fmt::Display for Change {
 pub fn diff(before: &Model, after: &Model) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut file = Table { place: String::new(), changes: &mut changes };
-    let Model { global, virtual_servers, vrrp: _ } = before;
+    let Model { global, virtual_servers, vrrp } = before;
     file.inner("global").global(global, &after.global);
     file.each(
         "virtual_server",
@@ -66,6 +70,7 @@ pub fn diff(before: &Model, after: &Model) -> Vec<Change> {
         |server| server.name.clone(),
         |table, before, after| table.virtual_server(before, after),
     );
+    file.vrrp(vrrp, &after.vrrp);
     changes
 }
 

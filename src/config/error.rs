@@ -97,6 +97,11 @@ impl Findings {
         self.push(at, Severity::Warning, what.into(), mend.into());
     }
 
+    /// How many there are, to see whether something was found meanwhile.
+    pub(super) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     fn push(&self, at: usize, severity: Severity, what: String, mend: String) {
         self.0.borrow_mut().push(Finding { at, severity, what, mend });
     }
@@ -178,12 +183,12 @@ pub(crate) fn did_you_mean<'k>(word: &str, known: &[&'k str]) -> Option<&'k str>
         return None;
     }
     let word = word.to_ascii_lowercase().replace('-', "_");
-    let slips = |candidate: &str| strsim::damerau_levenshtein(&word, &candidate.replace('-', "_"));
+    let plain = |candidate: &str| candidate.to_ascii_lowercase().replace('-', "_");
     known
         .iter()
-        .map(|candidate| (slips(candidate), *candidate))
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), *candidate))
         .filter(|(slips, candidate)| {
-            *slips <= (word.len() / 3).max(1) || (word.len() >= PREFIX && candidate.starts_with(&word))
+            *slips <= (word.len() / 3).max(1) || (word.len() >= PREFIX && plain(candidate).starts_with(&word))
         })
         .min()
         .map(|(_, candidate)| candidate)

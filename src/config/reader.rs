@@ -21,6 +21,11 @@ pub(super) struct Kind {
 }
 
 impl Kind {
+    fn first_word(&self) -> &'static str {
+        let path = self.header.trim_matches(['[', ']']);
+        path.split_once('.').map_or(path, |(first, _)| first)
+    }
+
     fn last_word(&self) -> &'static str {
         let path = self.header.trim_matches(['[', ']']);
         path.rsplit_once('.').map_or(path, |(_, last)| last)
@@ -105,11 +110,17 @@ fn unknown(name: &str, kind: &Kind, kinds: &[&Kind]) -> (String, String) {
     if let Some(table) = kinds.iter().find(|other| other.last_word() == name) {
         return (format!("{what} {here}"), format!("write its header as `{}`", table.header));
     }
-    let homes: Vec<String> = kinds
-        .iter()
-        .filter(|other| other.keys.contains(&name))
-        .map(|other| format!("`{}`", other.header))
-        .collect();
+    // A key of the same service first: tables for other things use the word, too.
+    let homes = |related: bool| -> Vec<String> {
+        kinds
+            .iter()
+            .filter(|other| {
+                other.keys.contains(&name) && (!related || other.first_word() == kind.first_word())
+            })
+            .map(|other| format!("`{}`", other.header))
+            .collect()
+    };
+    let homes = Some(homes(true)).filter(|homes| !homes.is_empty()).unwrap_or_else(|| homes(false));
     if !homes.is_empty() {
         return (
             format!("{what} {here}"),
@@ -124,6 +135,16 @@ fn unknown(name: &str, kind: &Kind, kinds: &[&Kind]) -> (String, String) {
 }
 
 impl<'t> Field<'t> {
+    /// The key it stands for, or whose list it is in.
+    pub(super) fn key(&self) -> &'t str {
+        self.key
+    }
+
+    /// Whether it is a table.
+    pub(super) fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
     /// Something wrong with the value.
     pub(super) fn error(&self, what: impl Into<String>, mend: impl Into<String>) {
         self.findings.error(self.at, what, mend);

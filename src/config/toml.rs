@@ -6,6 +6,7 @@ mod limits;
 mod real_server;
 mod tls;
 mod virtual_server;
+mod vrrp;
 
 use self::availability::EJECTION;
 use self::check::SERVER_CHECK;
@@ -14,9 +15,9 @@ use self::limits::BAN;
 use self::real_server::REAL_SERVER;
 use self::tls::{DOOR_TLS, SERVER_TLS};
 use self::virtual_server::{CHECK, VIRTUAL_SERVER, read_virtual_server};
+use self::vrrp::{AUTHENTICATION, SYNC_GROUP, TRACK_FILE, VRRP_INSTANCE, VRRP_SCRIPT, read_vrrp};
 use super::consistency;
 use super::error::{Findings, Problem, Severity};
-use super::model::vrrp::Vrrp;
 use super::model::{Global, Model};
 use super::reader::{Field, Kind, Section};
 use super::{address, syntax};
@@ -37,7 +38,10 @@ pub struct Accepted {
     pub warnings: Vec<Problem>,
 }
 
-const TOP: Kind = Kind { header: "", keys: &["global", "virtual_server", "vrrp_instance"] };
+const TOP: Kind = Kind {
+    header: "",
+    keys: &["global", "virtual_server", "vrrp_instance", "vrrp_sync_group", "vrrp_script", "track_file"],
+};
 
 const GLOBAL: Kind = Kind {
     header: "[global]",
@@ -55,7 +59,7 @@ const GLOBAL: Kind = Kind {
 };
 
 /// Every table that has a header of its own.
-const KINDS: [&Kind; 10] = [
+const KINDS: [&Kind; 15] = [
     &GLOBAL,
     &VIRTUAL_SERVER,
     &GSI,
@@ -66,6 +70,11 @@ const KINDS: [&Kind; 10] = [
     &REAL_SERVER,
     &SERVER_TLS,
     &SERVER_CHECK,
+    &VRRP_INSTANCE,
+    &AUTHENTICATION,
+    &SYNC_GROUP,
+    &VRRP_SCRIPT,
+    &TRACK_FILE,
 ];
 
 /// Shortest of the durations that something waits for: anything less is a slip of the unit.
@@ -141,20 +150,14 @@ fn read(text: &str, findings: &Findings) -> Option<Model> {
         return None;
     }
     let top = Section::new(&TOP, &KINDS, 0, root.get_ref(), findings);
-    if let Some(at) = top.place_of("vrrp_instance") {
-        findings.error(
-            at,
-            "`vrrp_instance` is not in this version, which owns no virtual addresses",
-            "remove it and let keepalived own them",
-        );
-    }
     let global = top.field("global").and_then(|field| field.section(&GLOBAL, &KINDS));
     let place_of_http = global.as_ref().and_then(|section| section.field("http")).map(|field| field.at);
     let global = global.map_or_else(Global::default, |section| read_global(&section));
 
     let sections =
         top.field("virtual_server").map_or_else(Vec::new, |field| field.sections(&VIRTUAL_SERVER, &KINDS));
-    if sections.is_empty() {
+    // Whoever only owns addresses has none.
+    if sections.is_empty() && top.field("vrrp_instance").is_none() {
         findings.error(
             0,
             "there is no virtual server",
@@ -167,7 +170,9 @@ fn read(text: &str, findings: &Findings) -> Option<Model> {
     if let Some((http, at)) = global.http.zip(place_of_http) {
         consistency::examine_http(http, at, &virtual_servers, findings);
     }
-    Some(Model { global, virtual_servers, vrrp: Vrrp::default() })
+    let (vrrp, places) = read_vrrp(&top, findings);
+    consistency::examine_vrrp(&vrrp, &places, &virtual_servers, findings);
+    Some(Model { global, virtual_servers, vrrp })
 }
 
 fn read_global(section: &Section<'_>) -> Global {

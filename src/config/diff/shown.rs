@@ -1,13 +1,13 @@
 //! Values as the file writes them, on one line and without quotes.
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU8, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::duration;
 use super::super::error::shown as bounded;
-use super::super::model::ServerTlsMode;
+use super::super::model::{ServerTlsMode, vrrp};
 use crate::balance::LbAlgo;
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
 use crate::proto::proxy_protocol::Version;
@@ -29,10 +29,13 @@ macro_rules! as_displayed {
 
 as_displayed!(
     bool,
+    i16,
+    i32,
     u16,
     u32,
     u64,
     usize,
+    NonZeroU8,
     NonZeroUsize,
     IpAddr,
     SocketAddr,
@@ -87,6 +90,36 @@ impl Shown for Version {
         match self {
             Self::V1 => "v1",
             Self::V2 => "v2",
+        }
+        .into()
+    }
+}
+
+impl Shown for vrrp::InitialState {
+    fn shown(&self) -> String {
+        match self {
+            Self::Master => "MASTER",
+            Self::Backup => "BACKUP",
+        }
+        .into()
+    }
+}
+
+impl Shown for vrrp::Version {
+    fn shown(&self) -> String {
+        match self {
+            Self::V2 => "2",
+            Self::V3 => "3",
+        }
+        .into()
+    }
+}
+
+impl Shown for vrrp::ChecksumForm {
+    fn shown(&self) -> String {
+        match self {
+            Self::PseudoHeader => "pseudo-header",
+            Self::Rfc9568 => "rfc9568",
         }
         .into()
     }

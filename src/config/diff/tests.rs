@@ -138,3 +138,84 @@ fn what_holds_for_users_is_compared_key_by_key() {
         );
     }
 }
+
+#[test]
+fn what_changes_of_vrrp_is_named_with_what_it_costs() {
+    let vrrp = r#"
+[[vrrp_instance]]
+name = "VI_1"
+interface = "eth0"
+virtual_router_id = 51
+priority = 100
+version = 2
+virtual_addresses = ["192.0.2.10/24"]
+use_vmac = true
+track_scripts = ["chk"]
+notify = ["/bin/n", "secret"]
+authentication = { type = "PASS", password = "gridftp1" }
+[[vrrp_instance]]
+name = "VI_2"
+interface = "eth0"
+virtual_router_id = 52
+virtual_addresses = ["192.0.2.20/24"]
+[[vrrp_sync_group]]
+name = "VG"
+instances = ["VI_1", "VI_2"]
+[[vrrp_script]]
+name = "chk"
+script = ["/bin/c"]
+"#;
+    let before = format!("{BEFORE}{vrrp}");
+    #[rustfmt::skip]
+    let table: &[(&str, &str, &[&str])] = &[
+        ("VI_1", "VI_1", &[]),
+        ("priority = 100", "priority = 150", &["vrrp_instance VI_1: priority 100 → 150"]),
+        ("priority = 100", "state = \"MASTER\"\nadvert_interval = \"2s\"\nsource_address = \"192.0.2.1\"",
+            &["vrrp_instance VI_1: state BACKUP → MASTER; takes effect at the next start",
+              "vrrp_instance VI_1: advert_interval 1s → 2s", "vrrp_instance VI_1: source_address none → 192.0.2.1"]),
+        ("router_id = 51", "router_id = 53",
+            &["vrrp_instance VI_1: virtual_router_id 51 → 53; the instance begins anew",
+              "vrrp_instance VI_1: vmac_interface vrrp.51 → vrrp.53; the instance begins anew"]),
+        ("interface = \"eth0\"", "interface = \"eth1\"",
+            &["vrrp_instance VI_1: interface eth0 → eth1; the instance begins anew"]),
+        ("use_vmac = true", "preempt = false\nunicast_peers = [\"192.0.2.2\"]",
+            &["vrrp_instance VI_1: unicast_peers none → 192.0.2.2",
+              "vrrp_instance VI_1: use_vmac true → false; the instance begins anew",
+              "vrrp_instance VI_1: preempt true → false"]),
+        ("version = 2\nvirtual_addresses = [\"192.0.2.10/24\"]", "version = 2\nvirtual_addresses = [\"192.0.2.11/24\", \"2001:db8::10/64\"]",
+            &["vrrp_instance VI_1: virtual_addresses 192.0.2.10/24 → 192.0.2.11/24 2001:db8::10/64"]),
+        ("[\"192.0.2.20/24\"]", "[\"fe80::52/64\", \"192.0.2.20/24\"]\nchecksum = \"pseudo-header\"",
+            &["vrrp_instance VI_2: virtual_addresses 192.0.2.20/24 → fe80::52/64 192.0.2.20/24; the instance begins anew"]),
+        ("[\"192.0.2.20/24\"]", "[\"192.0.2.20/24\"]\nchecksum = \"rfc9568\"\ngarp_master_delay = \"1s\"",
+            &["vrrp_instance VI_2: checksum pseudo-header → rfc9568", "vrrp_instance VI_2: garp_master_delay 5s → 1s",
+              "vrrp_instance VI_2: garp_lower_prio_delay 5s → 1s"]),
+        ("[\"192.0.2.20/24\"]", "[\"192.0.2.20/24\"]\nversion = 2",
+            &["vrrp_instance VI_2: version 3 → 2; the instance begins anew"]),
+        ("gridftp1", "gridftp2", &["vrrp_instance VI_1: another authentication"]),
+        ("track_scripts = [\"chk\"]", "track_scripts = [{ name = \"chk\", weight = 5 }]\ntrack_interfaces = [\"eth1\"]",
+            &["vrrp_instance VI_1: track_interfaces none → eth1", "vrrp_instance VI_1: track_scripts chk → chk(+5)"]),
+        ("secret", "other", &["vrrp_instance VI_1: notify has other arguments"]),
+        ("notify = [\"/bin/n\", \"secret\"]", "notify_stop = [\"/bin/s\"]",
+            &["vrrp_instance VI_1: notify_stop none → /bin/s", "vrrp_instance VI_1: notify /bin/n → none"]),
+        ("instances = [\"VI_1\", \"VI_2\"]", "instances = [\"VI_2\"]",
+            &["vrrp_sync_group VG: instances VI_1 VI_2 → VI_2"]),
+        ("script = [\"/bin/c\"]", "script = [\"/bin/c\"]\ninterval = \"3s\"\ninit_fail = true",
+            &["vrrp_script chk: interval 1s → 3s", "vrrp_script chk: timeout 1s → 3s",
+              "vrrp_script chk: init_fail false → true; takes effect at the next start"]),
+        ("[[vrrp_script]]", "[[track_file]]\nname = \"f\"\nfile = \"/f\"\n[[vrrp_script]]", &["track_file f added"]),
+        ("VG", "VG2", &["vrrp_sync_group VG2 added", "vrrp_sync_group VG removed"]),
+    ];
+    for (old, new, expected) in table {
+        assert!(before.contains(old), "{old}");
+        assert_eq!(lines(&before, &before.replacen(old, new, 1)), *expected, "{old} → {new}");
+    }
+    assert_eq!(
+        lines(&before, BEFORE),
+        [
+            "vrrp_instance VI_1 removed",
+            "vrrp_instance VI_2 removed",
+            "vrrp_sync_group VG removed",
+            "vrrp_script chk removed"
+        ]
+    );
+}

@@ -196,18 +196,19 @@ fn read_script(section: &Section<'_>, default: &CheckKind, findings: &Findings) 
     Script { program, arguments, misc_dynamic: dynamic.unwrap_or(inherited.misc_dynamic) }
 }
 
-fn read_command(field: &Field<'_>, mend: &str) -> Option<(PathBuf, Vec<String>)> {
+/// A program and its arguments.
+pub(super) fn read_command(field: &Field<'_>, mend: &str) -> Option<(PathBuf, Vec<String>)> {
     let words = field.list();
     if words.len() > MAX_SCRIPT_WORDS {
         field.error(
-            format!("`script` has {} words", words.len()),
+            format!("`{}` has {} words", field.key(), words.len()),
             format!("it may have {MAX_SCRIPT_WORDS}: let the program read a file"),
         );
         return None;
     }
     let Some((program, arguments)) = words.split_first() else {
         if field.list_is_empty() {
-            field.error("`script` is empty", mend);
+            field.error(format!("`{}` is empty", field.key()), mend);
         }
         return None;
     };

@@ -4,6 +4,7 @@ mod limits;
 mod names;
 mod properties;
 mod values;
+mod vrrp;
 mod whole_file;
 
 use super::*;
@@ -130,7 +131,10 @@ fn a_minimal_file_gets_the_documented_defaults() {
         real_servers: ["192.0.2.11", "192.0.2.12", "192.0.2.13"].map(real_server).into(),
         named_servers: vec![],
     };
-    assert_eq!(model, Model { global, virtual_servers: vec![virtual_server], vrrp: Vrrp::default() });
+    assert_eq!(
+        model,
+        Model { global, virtual_servers: vec![virtual_server], vrrp: crate::config::vrrp::Vrrp::default() }
+    );
 }
 
 #[test]
@@ -331,7 +335,9 @@ fn the_full_example_shows_every_key() {
             let shown = EVERY_KEY.lines().any(|line| {
                 let line = line.trim_start_matches('#');
                 line.starts_with(&format!("{key} = "))
-                    || line.trim_matches(['[', ']']) == format!("virtual_server.{key}")
+                    || ["virtual_server", "vrrp_instance"]
+                        .iter()
+                        .any(|table| line.trim_matches(['[', ']']) == format!("{table}.{key}"))
             });
             assert!(shown, "{} {key}", kind.header);
         }

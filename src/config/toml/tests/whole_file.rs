@@ -76,7 +76,6 @@ fn what_only_the_whole_file_shows_is_checked() {
             "f:8:11: 192.0.2.10:2811 is virtual server `gridftp` itself: its sessions would come back to the door; write the server's own address, or another `port`",
         ),
         (server("address = '192.0.2.10'\nport = 2812"), ""),
-        (format!("{SOUND}[[vrrp_instance]]\nname = 'VI_1'\n"), "f:7:3: `vrrp_instance` is not in this version, which owns no virtual addresses; remove it and let keepalived own them"),
         (format!("[global]\nhttp = '127.0.0.1:9281'\n{SOUND}"), ""),
         (format!("[global]\nhttp = '192.0.2.10:2811'\n{SOUND}"), "f:2:8: `http` is 192.0.2.10:2811, where virtual server `gridftp` listens; choose another port"),
         (format!("[global]\nhttp = '0.0.0.0:52001'\n{SOUND}"), "f:2:8: `http` is 0.0.0.0:52001, a port of virtual server `gridftp`'s `relay_ports`; choose another port"),

@@ -387,7 +387,7 @@ fn a_real_server_has_a_check_of_its_own_and_check_refuses_what_others_can_change
     let check = door.command("check").output().unwrap();
     let said = String::from_utf8(check.stdout).unwrap();
     let line = format!(
-        "{}: everybody may write to it, and so change what the check runs; chmod go-w it\n",
+        "{}: everybody may write to it, and so change what is run; chmod go-w it\n",
         script.display()
     );
     assert_eq!((check.status.code(), said.contains(&line)), (Some(1), true), "{said}");

@@ -35,6 +35,11 @@ pub fn examine_scripts(model: &Model) -> Vec<InsecureScript> {
             programs.push(&script.program);
         }
     }
+    for command in model.vrrp.commands() {
+        if !programs.contains(&command.program.as_path()) {
+            programs.push(&command.program);
+        }
+    }
     programs.into_iter().filter_map(|program| examine(program).err()).collect()
 }
 
@@ -69,18 +74,18 @@ fn examine_real(program: &Path, real: &Path) -> Result<(), InsecureScript> {
         let by_others = mode & OTHERS_WRITE != 0;
         let shielded = found.is_dir() && mode & STICKY != 0;
         if foreign {
-            let what = format!("it belongs to user {}, who could change what the check runs", found.uid());
+            let what = format!("it belongs to user {}, who could change what is run", found.uid());
             return Err(refuse(part, what, "chown it to root"));
         }
         if (by_group || by_others) && !shielded {
             let who = if by_others { "everybody" } else { "its group" };
-            let what = format!("{who} may write to it, and so change what the check runs");
+            let what = format!("{who} may write to it, and so change what is run");
             return Err(refuse(part, what, "chmod go-w it"));
         }
     }
     let file = std::fs::symlink_metadata(real).map_err(|error| unreadable(program, &error))?;
     if !file.is_file() {
-        return Err(refuse(program, "the script is no file".into(), "correct `script` in the check"));
+        return Err(refuse(program, "the script is no file".into(), "correct its path in the configuration"));
     }
     if file.permissions().mode() & 0o111 == 0 {
         return Err(refuse(program, "the script is not executable".into(), "chmod a+x it"));
@@ -89,7 +94,7 @@ fn examine_real(program: &Path, real: &Path) -> Result<(), InsecureScript> {
 }
 
 fn unreadable(program: &Path, error: &std::io::Error) -> InsecureScript {
-    refuse(program, format!("the script cannot be found: {error}"), "correct `script` in the check")
+    refuse(program, format!("the script cannot be found: {error}"), "correct its path in the configuration")
 }
 
 fn refuse(path: &Path, what: String, mend: &'static str) -> InsecureScript {
@@ -172,14 +177,16 @@ mod tests {
         let text = "[[virtual_server]]\naddresses = ['192.0.2.10']\ncheck = { type = 'script', script = ['/no/a'] }\n\
                     [[virtual_server.real_server]]\naddress = '192.0.2.11'\ncheck = { script = ['/no/b'] }\n\
                     [[virtual_server.real_server]]\naddress = '192.0.2.12'\ncheck = { script = ['/no/a', '-v'] }\n\
-                    [[virtual_server.real_server]]\naddress = 's.test'\ncheck = { script = ['/no/c'] }\n";
+                    [[virtual_server.real_server]]\naddress = 's.test'\ncheck = { script = ['/no/c'] }\n\
+                    [[vrrp_instance]]\nname = 'VI_1'\ninterface = 'eth0'\nvirtual_router_id = 51\n\
+                    virtual_addresses = ['192.0.2.20/24']\nnotify = ['/no/d', 'x']\nnotify_stop = ['/no/a']\n";
         let model = crate::config::toml::parse(Path::new("f"), text).unwrap().model;
         let found: Vec<String> = examine_scripts(&model).iter().map(ToString::to_string).collect();
         let line = |name| {
             format!(
-                "/no/{name}: the script cannot be found: No such file or directory (os error 2); correct `script` in the check"
+                "/no/{name}: the script cannot be found: No such file or directory (os error 2); correct its path in the configuration"
             )
         };
-        assert_eq!(found, ["a", "b", "c"].map(line));
+        assert_eq!(found, ["a", "b", "c", "d"].map(line));
     }
 }

@@ -39,6 +39,7 @@ pub(crate) use gsi::KeyPool;
 pub use service::Service;
 pub(crate) use session_table::IdentifiedSession;
 pub use session_table::{Held, SessionTable};
+pub(crate) use transfer_log::TransferLog;
 
 /// Bytes of one session's task while it waits for its peers, without what it points to.
 #[must_use]

@@ -184,7 +184,7 @@ impl Daemon {
         }
         let listen = |address| http::listen(address).map_err(|source| StartError::Http { address, source });
         let http = model.global.http.map(listen).transpose()?;
-        let transfer_log = transfer_log::start(model, generation.services())?;
+        let transfer_log = transfer_log::start(model, generation.transfer_log())?;
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
         let door = Arc::new(FrontDoor::open_with(generation.services(), threads, passed)?);
         log_start(model, &door, threads);
@@ -456,6 +456,27 @@ mod tests {
         let mut model = config::toml::parse(Path::new("test.toml"), &text).unwrap().model;
         model.virtual_servers[0].port = 0;
         (Daemon::start(&model, LogLoss::default()).unwrap(), server)
+    }
+
+    /// A balancer that owns addresses only, until a reload brings it a virtual server.
+    #[tokio::test]
+    async fn a_daemon_without_virtual_servers_runs_and_has_its_transfer_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("transfer.log");
+        let text = format!(
+            "[global]\nadmin_socket = \"{}\"\nthreads = 1\ntransfer_log = \"{}\"\n\
+             [[vrrp_instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvirtual_router_id = 51\n\
+             virtual_addresses = [\"192.0.2.10/24\"]\n",
+            directory.path().join("admin.sock").display(),
+            log.display(),
+        );
+        let model = config::toml::parse(Path::new("test.toml"), &text).unwrap().model;
+        let daemon = Daemon::start(&model, LogLoss::default()).unwrap();
+        assert_eq!(daemon.addresses(), []);
+        assert!(log.exists());
+        let (stop, stopping) = watch::channel(Stop::No);
+        stop.send_replace(Stop::Drain);
+        assert!(daemon.run(stopping).await);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Model;
-use crate::proxy::Service;
+use crate::proxy::TransferLog;
 use crate::sys::line_buffer::{LineOutput, LineWriter, Torn, write_whole};
 
 /// Who may read it besides the owner: the group, as with other logs.
@@ -40,14 +40,10 @@ struct LogFile {
 /// # Errors
 ///
 /// When the file cannot be opened, or no thread be started.
-pub(super) fn start(
-    model: &Model,
-    services: &[Arc<Service>],
-) -> Result<Option<LineWriter>, TransferLogError> {
-    let (Some(path), Some(service)) = (&model.global.transfer_log, services.first()) else { return Ok(None) };
+pub(super) fn start(model: &Model, log: &TransferLog) -> Result<Option<LineWriter>, TransferLogError> {
+    let Some(path) = &model.global.transfer_log else { return Ok(None) };
     let failed = |source| TransferLogError { path: path.clone(), source };
     let file = LogFile::open(path).map_err(failed)?;
-    let log = &service.lasting.transfer_log;
     let writer = LineWriter::start("transfer-log", Arc::clone(log.lines()), file).map_err(failed)?;
     let host = model.global.router_id.clone().unwrap_or_else(host_name);
     log.set_host(Some(&host));

@@ -106,6 +106,11 @@ impl Generation {
         &self.services
     }
 
+    /// Where the lines of all of them gather.
+    pub(crate) fn transfer_log(&self) -> &TransferLog {
+        &self.transfer_log
+    }
+
     /// Keys for delegated credentials, where some virtual server has ended GSI.
     pub(crate) fn keys(&self) -> Option<&KeyPool> {
         self.workshop.keys()

@@ -35,6 +35,11 @@ pub fn examine_scripts(model: &Model) -> Vec<InsecureScript> {
             programs.push(&script.program);
         }
     }
+    for command in model.vrrp.commands() {
+        if !programs.contains(&command.program.as_path()) {
+            programs.push(&command.program);
+        }
+    }
     programs.into_iter().filter_map(|program| examine(program).err()).collect()
 }
 
@@ -172,7 +177,9 @@ mod tests {
         let text = "[[virtual_server]]\naddresses = ['192.0.2.10']\ncheck = { type = 'script', script = ['/no/a'] }\n\
                     [[virtual_server.real_server]]\naddress = '192.0.2.11'\ncheck = { script = ['/no/b'] }\n\
                     [[virtual_server.real_server]]\naddress = '192.0.2.12'\ncheck = { script = ['/no/a', '-v'] }\n\
-                    [[virtual_server.real_server]]\naddress = 's.test'\ncheck = { script = ['/no/c'] }\n";
+                    [[virtual_server.real_server]]\naddress = 's.test'\ncheck = { script = ['/no/c'] }\n\
+                    [[vrrp_instance]]\nname = 'VI_1'\ninterface = 'eth0'\nvirtual_router_id = 51\n\
+                    virtual_addresses = ['192.0.2.20/24']\nnotify = ['/no/d', 'x']\nnotify_stop = ['/no/a']\n";
         let model = crate::config::toml::parse(Path::new("f"), text).unwrap().model;
         let found: Vec<String> = examine_scripts(&model).iter().map(ToString::to_string).collect();
         let line = |name| {
@@ -180,6 +187,6 @@ mod tests {
                 "/no/{name}: the script cannot be found: No such file or directory (os error 2); correct its path in the configuration"
             )
         };
-        assert_eq!(found, ["a", "b", "c"].map(line));
+        assert_eq!(found, ["a", "b", "c", "d"].map(line));
     }
 }

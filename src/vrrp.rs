@@ -216,6 +216,10 @@ impl Vrrp {
             let guardian::Guardian { mut child, pipe } = guardian::Guardian::start()?;
             self.inputs.put(Input::Guard(pipe));
             let ended = child.wait().await;
+            if !self.is_sound() {
+                // Nothing is left to be guarded.
+                return std::future::pending().await;
+            }
             tracing::warn!(?ended, "the guardian of the virtual addresses has ended; another one is started");
             tokio::time::sleep(guardian::START_AGAIN_AFTER).await;
         }

@@ -428,7 +428,7 @@ mod tests {
     fn server(name: &str) -> Arc<RealServer> {
         Arc::new(RealServer::new(crate::balance::RealServerSpec {
             name: name.into(),
-            address: std::net::SocketAddr::from(([10, 0, 0, 1], 2811)),
+            address: SocketAddr::from(([10, 0, 0, 1], 2811)),
             weight: 1,
             max_connections: None,
             fall: 1,

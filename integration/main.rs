@@ -29,6 +29,7 @@ mod gsi_machines;
 mod gsi_paths;
 mod gsi_users;
 mod idle_memory;
+mod kernel;
 mod limits;
 mod log_lines;
 mod matrix;

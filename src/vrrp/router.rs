@@ -195,7 +195,12 @@ impl Router {
         else {
             return None;
         };
-        Some(Vmac { name: vmac.interface.clone(), mac: settings::virtual_mac(&self.config), parent: *parent })
+        Some(Vmac {
+            name: vmac.interface.clone(),
+            mac: settings::virtual_mac(&self.config),
+            parent: *parent,
+            parent_name: self.config.interface.clone(),
+        })
     }
 
     /// Looks at its interface anew.
@@ -235,7 +240,12 @@ impl Router {
             None => (usable.index, usable.mac),
             Some(vmac) => {
                 let mac = settings::virtual_mac(&self.config);
-                let vmac = Vmac { name: vmac.interface.clone(), mac, parent: usable.index };
+                let vmac = Vmac {
+                    name: vmac.interface.clone(),
+                    mac,
+                    parent: usable.index,
+                    parent_name: interface.clone(),
+                };
                 (self.vmac(now, vmac, means)?, Some(mac))
             }
         };

@@ -11,6 +11,8 @@ pub(in crate::vrrp) struct Vmac {
     pub(in crate::vrrp) mac: [u8; 6],
     /// The index of the interface below it.
     pub(in crate::vrrp) parent: u32,
+    /// The name of that.
+    pub(in crate::vrrp) parent_name: String,
 }
 
 /// Why it is not there.
@@ -46,7 +48,8 @@ impl Vmac {
     }
 
     fn configure(&self) -> Result<(), SysctlError> {
-        sysctl::OF_A_VIRTUAL_MAC.into_iter().try_for_each(|setting| sysctl::set(&self.name, setting))
+        sysctl::OF_A_VIRTUAL_MAC.into_iter().try_for_each(|setting| sysctl::set(&self.name, setting))?;
+        sysctl::OF_ITS_PARENT.into_iter().try_for_each(|setting| sysctl::set(&self.parent_name, setting))
     }
 
     pub(super) fn remove(&self, route: &mut Route) -> Result<(), NetlinkError> {

@@ -286,20 +286,12 @@ impl Instance {
     }
 
     /// A planned failover: a master gives up and lets whoever takes over be master until that one is gone. If nobody does,
-    /// it is master again; it waits for as long as the slowest backup takes that has not heard it give up. False if it is
-    /// not master.
+    /// it is master again after less than five intervals. False if it is not master.
     pub fn step_down(&mut self, now: Instant) -> bool {
         if self.state.role() != Role::Master {
             return false;
         }
         self.yield_office(now, Cause::Operator);
-        self.vacancy = Vacancy::SteppedDown;
-        if let State::Backup { master_down_at, .. } = &mut self.state {
-            *master_down_at += match self.config.version {
-                Version::V2 => Duration::from_secs(1),
-                Version::V3 => self.config.interval,
-            };
-        }
         true
     }
 
@@ -310,7 +302,7 @@ impl Instance {
         }
     }
 
-    /// For sync groups: another instance of the group is no longer master.
+    /// For sync groups: another instance of the group is no longer master. What follows is as in [`Self::step_down`].
     pub fn force_backup(&mut self, now: Instant) {
         if self.state.role() == Role::Master {
             self.yield_office(now, Cause::SyncGroup);
@@ -424,11 +416,17 @@ impl Instance {
         self.note(from, cause);
     }
 
+    /// Nobody need have heard it give up: the wait is as long as that of a backup with the lowest priority, whose skew is all
+    /// but an interval, and then some.
     fn yield_office(&mut self, now: Instant, cause: Cause) {
         self.give_up();
         self.forget();
-        self.yields = true;
-        self.watch(now, self.config.interval);
+        (self.yields, self.vacancy) = (true, Vacancy::SteppedDown);
+        let longest_skew = match self.config.version {
+            Version::V2 => Duration::from_secs(1),
+            Version::V3 => self.config.interval,
+        };
+        self.watch(now + longest_skew, self.config.interval);
         self.note(Role::Master, cause);
     }
 

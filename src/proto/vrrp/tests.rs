@@ -5,13 +5,14 @@ mod link;
 use super::*;
 use link::{Network, Seeded};
 
-/// How many seeds a run tries; `GRIDFRONT_SEED` repeats one.
+/// How many seeds a run tries; `GRIDFRONT_LONG=1` tries a hundred times as many, `GRIDFRONT_SEED` repeats one.
 const SEEDS: u64 = 300;
 
 fn for_each_seed(mut run: impl FnMut(u64)) {
+    let is_long = std::env::var_os("GRIDFRONT_LONG").is_some_and(|value| value == "1");
     match std::env::var("GRIDFRONT_SEED") {
         Ok(seed) => run(seed.parse().expect("GRIDFRONT_SEED is a number")),
-        Err(_) => (0..SEEDS).for_each(run),
+        Err(_) => (0..SEEDS * if is_long { 100 } else { 1 }).for_each(run),
     }
 }
 

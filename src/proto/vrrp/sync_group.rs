@@ -5,8 +5,8 @@
 //! - One is in fault: all are, until none is any more.
 //!
 //! What orders bring about is known when they are given, so that no transition answers another for ever. The members of
-//! a group on one router should have one priority ([`SyncGroup::priority`]): two routers of which each is first for another
-//! member would take turns.
+//! a group on one router must have one priority ([`SyncGroup::priority`]): three routers, of which each preempts another one
+//! for another member, take turns.
 
 use super::{Priority, Role};
 

@@ -7,4 +7,6 @@ pub mod gsi;
 pub mod ndp;
 pub mod netlink;
 pub mod proxy_protocol;
+pub mod session_sync;
+pub mod tcp;
 pub mod vrrp;

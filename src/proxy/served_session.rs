@@ -57,7 +57,7 @@ impl ServedSession {
         address: SocketAddr,
     ) -> Self {
         let registration = table.register();
-        registration.set_place(|| client.local_addr().ok());
+        registration.set_place(address, || client.local_addr().ok());
         let approaching = begin(Arc::clone(&service), entrance, registration, counted, client, address);
         Self { service, stage: Stage::Approaching(Box::pin(approaching), address), _places: places }
     }

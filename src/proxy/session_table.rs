@@ -14,6 +14,7 @@ use dashmap::DashMap;
 
 use super::journal;
 use crate::balance::RealServer;
+use crate::proto::session_sync::Connection;
 use drain_deadlines::DrainDeadlines;
 pub(crate) use identified::IdentifiedSession;
 pub(super) use identified::Listed;
@@ -210,6 +211,16 @@ impl SessionTable {
         ours.map(|session| session.tell(SHUTDOWN)).count()
     }
 
+    /// All connections to addresses that may move.
+    pub(crate) fn connections(&self) -> Vec<Connection> {
+        self.places.connections()
+    }
+
+    /// Those that have come since this was asked last; while they are many, not all of them.
+    pub(crate) fn take_new_connections(&self) -> Vec<Connection> {
+        self.places.take_new()
+    }
+
     fn numbers(&self, addresses: &[IpAddr]) -> Vec<u32> {
         addresses
             .iter()
@@ -299,10 +310,16 @@ impl Registration {
     }
 
     /// Where the client came to; asked only where that may move.
-    pub(super) fn set_place(&self, reached: impl FnOnce() -> Option<SocketAddr>) {
-        if self.table.places.any() {
-            let number = reached().map_or(NOWHERE, |reached| self.table.places.number(reached.ip()));
-            self.entry.place.store(number, Relaxed);
+    pub(super) fn set_place(&self, client: SocketAddr, reached: impl FnOnce() -> Option<SocketAddr>) {
+        let places = &self.table.places;
+        if places.any()
+            && let Some(reached) = reached()
+        {
+            let number = places.number(reached.ip());
+            if number != NOWHERE {
+                self.entry.place.store(number, Relaxed);
+                places.enter(self.id, Connection { client, reached });
+            }
         }
     }
 
@@ -315,6 +332,9 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.has_begun();
+        if self.entry.place.load(Relaxed) != NOWHERE {
+            self.table.places.leave(self.id);
+        }
         self.table.sessions.remove(&self.id);
     }
 }

@@ -14,12 +14,12 @@ use crate::support::skip;
 /// What the door says of a session of the user.
 const KNOWN: &str = "dn=\"/O=Grid/OU=test/CN=Grid User\"";
 /// And of one whose proxy allows one delegation, to the door, and no more.
-const UNAUTHENTICATED: &str = "WARN data connections of this user cannot be authenticated";
+pub(super) const UNAUTHENTICATED: &str = "WARN data connections of this user cannot be authenticated";
 /// From the client's exit to the door's line.
 const LOGGED: Duration = Duration::from_secs(5);
 
 /// A user, a stranger with a certificate of the same name, and what the tools make of them.
-struct Tools<'a> {
+pub(super) struct Tools<'a> {
     site: &'a Site,
     user: Credential,
     stranger: Authority,
@@ -28,7 +28,7 @@ struct Tools<'a> {
 }
 
 impl<'a> Tools<'a> {
-    fn new(site: &'a Site) -> Self {
+    pub(super) fn new(site: &'a Site) -> Self {
         let authority = site.authority().expect("a site with certificates");
         let stranger = Authority::new(&site.directory().join("stranger"), "Unknown CA");
         stranger.issue_user("user", USER);
@@ -51,7 +51,7 @@ impl<'a> Tools<'a> {
         proxy
     }
 
-    fn proxy(&self, options: &[&str]) -> PathBuf {
+    pub(super) fn proxy(&self, options: &[&str]) -> PathBuf {
         let anchors = self.site.authority().expect("a site with certificates").anchors();
         self.proxy_of(&self.user, &anchors, options)
     }
@@ -85,7 +85,7 @@ impl<'a> Tools<'a> {
     }
 
     /// A proxy that must not sign another. grid-proxy-init leaves the constraint out where it is told 0.
-    fn last_of_its_chain(&self) -> PathBuf {
+    pub(super) fn last_of_its_chain(&self) -> PathBuf {
         let [key, request, extensions, certificate] =
             ["key", "csr", "ext", "pem"].map(|kind| self.site.scratch(kind));
         let text = "proxyCertInfo=critical,language:id-ppl-inheritAll,pathlen:0\n\

@@ -24,7 +24,7 @@ use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;
 use super::transfer_log::TransferLog;
 use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
-use crate::config;
+use crate::config::{self, BackendLogin};
 use crate::proto::ftp::OwnPorts;
 use crate::tls::{Acceptor, Connector, CredentialProblem, GsiAcceptor, Reread};
 pub(crate) use removed::Removed;
@@ -346,7 +346,10 @@ impl Successor {
         today: SystemTime,
     ) -> Result<Termination, CredentialProblem> {
         let workshop = Arc::clone(&self.generation.workshop);
-        workshop.open(site.ready_keys);
+        // Who logs in at the real servers takes no key.
+        if gsi.backend_login != BackendLogin::Passthrough {
+            workshop.open(site.ready_keys);
+        }
         let before = before.and_then(|before| before.gsi.as_ref());
         if let Some(before) = before.filter(|before| before.acceptor.is_of(gsi)) {
             return Ok(Termination::new(config, gsi, Arc::clone(&before.acceptor), &workshop));

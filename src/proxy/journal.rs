@@ -45,6 +45,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// A word for a GSI session of which nothing is read behind its login.
+    fn gsi_word(&self) -> Option<&'static str> {
+        (self.gsi.is_some() && self.identity.is_none()).then_some("passthrough")
+    }
+
     /// The name of whose session it is, where the door knows it.
     pub(super) fn dn(&self) -> Option<&str> {
         self.identity.as_deref().map(|identified| &**identified.counted.name())
@@ -69,6 +74,7 @@ pub(super) fn session_ended(
                 door = %Shown(facts.door),
                 user = facts.user.as_deref(),
                 dn = facts.dn(),
+                gsi = facts.gsi_word(),
                 gsi_ms = facts.gsi.map(millis),
                 tls = facts.tls.map(TlsVersion::word),
                 commands,

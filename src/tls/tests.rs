@@ -148,7 +148,13 @@ fn gsi(tls: &config::Tls) -> config::Gsi {
     )
     .unwrap();
     let (certificate, key) = (tls.certificate.clone(), tls.key.clone());
-    config::Gsi { certificate, key, trust_anchors, identities: Default::default() }
+    config::Gsi {
+        certificate,
+        key,
+        trust_anchors,
+        identities: Default::default(),
+        backend_login: Default::default(),
+    }
 }
 
 /// Files with which GSI can end at the door.

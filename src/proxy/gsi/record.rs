@@ -11,6 +11,8 @@ pub(crate) struct GsiRecord {
     pub(crate) identities: Arc<Identities>,
     /// From AUTH to 235, of those that got so far.
     pub(crate) handshakes: Durations,
+    /// Sessions of clients that log in at the real servers themselves.
+    pub(crate) passed_through: AtomicU64,
     outcomes: [AtomicU64; GsiOutcome::ALL.len()],
 }
 

@@ -1,12 +1,15 @@
 //! Clients that cannot delegate, let through by their network, beside others of the same door whose GSI ends there.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::credentials::{Tools, UNAUTHENTICATED};
-use super::{LIMIT, is_possible, start};
+use super::{LIMIT, is_possible, termination};
 use crate::support::certificates::HostCertificates;
 use crate::support::client::{self, Finished};
+use crate::support::door::{Configuration, Door};
 use crate::support::grid::{PORT, Security, Servers, Site, VIRTUAL_NAME, name_of, path_text};
+use crate::support::http_client;
 use crate::support::seeded::content;
 
 /// The exact words of the door when a path length ends at it.
@@ -16,6 +19,7 @@ const REMEDY: &str = "the path length of the user's proxy ends at the door, whic
                       client's network into `passthrough_networks`";
 /// Whose client machine is not among the networks that pass.
 const OTHER: &str = "d1";
+const HTTP_PORT: u16 = 9281;
 
 /// Gets the file through the door, from one of the machines.
 fn get(site: &Site, role: &str, credential: &Path, options: &[&str]) -> Finished {
@@ -42,7 +46,12 @@ fn a_client_whose_proxy_ends_at_the_door_is_served_once_its_network_passes() {
     let tools = Tools::new(&site);
     let [one, none, endless] =
         [tools.proxy(&["-rfc", "-path-length", "1"]), tools.last_of_its_chain(), tools.proxy(&["-rfc"])];
-    let door = start(&site);
+    let http = SocketAddr::from((site.machine("door").v4(), HTTP_PORT));
+    let text = Configuration::new(&site)
+        .global(&format!("http = \"{http}\""))
+        .virtual_server("gridftp", PORT, &termination(&site))
+        .three(&site, PORT);
+    let door = Door::start(&site, &text).unwrap_or_else(|why| panic!("{why}"));
 
     let refused = get(&site, "client", &one, &[]);
     assert!(!refused.success(), "{}", refused.output);
@@ -88,4 +97,12 @@ fn a_client_whose_proxy_ends_at_the_door_is_served_once_its_network_passes() {
     // A client of the other network that cannot delegate is told so as before.
     let refused = get(&site, OTHER, &one, &[]);
     assert!(!refused.success(), "{}", refused.output);
+    let page = site.machine("client").enter(|| http_client::get(http, "/metrics").body);
+    for counted in [
+        "gridfront_gsi_path_length_ends_total{virtual_server=\"gridftp\",consequence=\"no data authentication\"} 2\n",
+        "gridfront_gsi_path_length_ends_total{virtual_server=\"gridftp\",consequence=\"no login\"} 1\n",
+        "gridfront_gsi_passed_through_total{virtual_server=\"gridftp\"} 2\n",
+    ] {
+        assert!(page.contains(counted), "{counted}{page}");
+    }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) use crypto_pool::CryptoPool;
 pub(crate) use key_pool::KeyPool;
 pub(super) use reception::ReceptionError;
-pub(crate) use record::{GsiOutcome, GsiRecord};
+pub(crate) use record::{GsiOutcome, GsiRecord, PathLengthEnd};
 
 use super::approach::within;
 use super::control_stream::ControlStream;
@@ -181,7 +181,11 @@ pub(super) async fn let_in(
     let Reception { delegated, handshake, counted, unread } =
         received.unwrap_or(Err(ReceptionError::TooSlow(limit)))?;
     record.count_handshake(handshake);
-    Ok((User { counted, delegated, handshake }, unread))
+    let user = User { counted, delegated, handshake };
+    if user.why_no_data_authentication().is_some() {
+        record.count_path_length_end(PathLengthEnd::NoDataAuthentication);
+    }
+    Ok((user, unread))
 }
 
 #[cfg(test)]

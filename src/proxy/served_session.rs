@@ -17,7 +17,7 @@ use super::approach::{ApproachError, approach, within};
 use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
 use super::control_stream::ControlStream;
-use super::gsi::{self, GsiOutcome, ReceptionError};
+use super::gsi::{self, GsiOutcome, PathLengthEnd, ReceptionError};
 use super::listener::Entrance;
 use super::relay::Lingering;
 use super::service::Service;
@@ -219,6 +219,9 @@ fn heed_failed_gsi(service: &Service, client: SocketAddr, refusal: &ReceptionErr
     journal::not_received(service, client, refusal);
     if let Some(outcome) = refusal.outcome() {
         service.lasting.gsi.count(outcome);
+    }
+    if refusal.is_of_path_length() {
+        service.lasting.gsi.count_path_length_end(PathLengthEnd::NoLogin);
     }
     if refusal.may_be_guess()
         && let LoginVerdict::Banned { client, rule } =

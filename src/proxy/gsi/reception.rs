@@ -123,6 +123,11 @@ impl ReceptionError {
         }
     }
 
+    /// Whether the path length of the client's proxy is why.
+    pub(in crate::proxy) fn is_of_path_length(&self) -> bool {
+        matches!(self, Self::NoCredential { reason: NoDelegation::PathLength(_), .. })
+    }
+
     /// What it counts as; nothing where nobody has tried.
     pub(in crate::proxy) fn outcome(&self) -> Option<GsiOutcome> {
         Some(match self {

@@ -31,13 +31,13 @@ use crate::proto::gsi::ciphers;
 pub use acceptor::{Acceptor, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
-pub use gsi_acceptor::{GsiAcceptor, GsiNotice, read_robot_credential};
+pub use gsi_acceptor::{GsiAcceptor, read_robot_credential};
 pub use gsi_login::{
     GsiLogin, GsiLoginError, LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Workers, log_in,
 };
 pub use kept_credential::Notice;
 pub use protected::Protected;
-pub use trust_directory::{TrustDirectory, TrustNotice};
+pub use trust_directory::{TrustDirectories, TrustDirectory, TrustNotice};
 
 /// The same for TLS and for GSI.
 fn provider() -> Arc<CryptoProvider> {

@@ -26,7 +26,7 @@ use super::transfer_log::TransferLog;
 use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
 use crate::config::{self, BackendLogin};
 use crate::proto::ftp::OwnPorts;
-use crate::tls::{Acceptor, Connector, CredentialProblem, GsiAcceptor, Reread};
+use crate::tls::{Acceptor, Connector, CredentialProblem, GsiAcceptor, Reread, TrustDirectories};
 pub(crate) use removed::Removed;
 
 /// See the module's text.
@@ -39,6 +39,7 @@ pub struct Generation {
     transfer_log: Arc<TransferLog>,
     sessions: Arc<SiteSessions>,
     workshop: Arc<Workshop>,
+    trust: TrustDirectories,
 }
 
 /// A generation that can take over, and what comes with it.
@@ -146,6 +147,7 @@ impl Generation {
                 transfer_log: Arc::clone(&self.transfer_log),
                 sessions: Arc::clone(&self.sessions),
                 workshop: Arc::clone(&self.workshop),
+                trust: self.trust.clone(),
             },
             warnings: Vec::new(),
             settings: Vec::new(),
@@ -354,7 +356,7 @@ impl Successor {
         if let Some(before) = before.filter(|before| before.acceptor.is_of(gsi)) {
             return Ok(Termination::new(config, gsi, Arc::clone(&before.acceptor), &workshop));
         }
-        let (acceptor, warnings) = GsiAcceptor::open(gsi, today)?;
+        let (acceptor, warnings) = GsiAcceptor::open(gsi, &mut self.generation.trust, today)?;
         self.warnings.extend(warnings);
         Ok(Termination::new(config, gsi, Arc::new(acceptor), &workshop))
     }

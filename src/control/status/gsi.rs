@@ -99,7 +99,7 @@ impl GsiStatus {
                 Err(over) => -seconds(over.duration()),
             },
             authorities: acceptor.authorities(),
-            trust_problems: acceptor.trust_problems(),
+            trust_problems: acceptor.trust().problem_count(),
         })
     }
 }

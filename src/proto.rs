@@ -4,3 +4,4 @@
 pub mod ftp;
 pub mod gsi;
 pub mod proxy_protocol;
+pub mod secret;

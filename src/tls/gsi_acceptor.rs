@@ -32,10 +32,10 @@ struct Host {
 impl Shown for Host {
     fn of(
         chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'_>,
         files: &Files,
     ) -> Result<Self, CredentialProblem> {
-        let key = PrivateKey::from_der(&key).map_err(|error| {
+        let key = PrivateKey::from_der(key).map_err(|error| {
             problem(&files.key, error.to_string(), "use the key with which the certificate was requested")
         })?;
         let credential = Credential::new(chain, key).map_err(|error| {
@@ -141,7 +141,8 @@ impl GsiAcceptor {
 ///
 /// What makes it useless.
 pub fn read_robot_credential(file: &Path) -> Result<Credential, CredentialProblem> {
-    let key = PrivateKey::from_der(&private_key(file)?).map_err(|error| {
+    let key = private_key(file)?;
+    let key = PrivateKey::from_der(&key).map_err(|error| {
         problem(file, error.to_string(), "put the key of the first certificate there, as PEM")
     })?;
     Credential::new(certificates(file)?, key).map_err(|error| {

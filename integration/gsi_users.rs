@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use gridfront::proto::gsi::{Credential, TrustStore};
@@ -28,6 +28,8 @@ const EVE: &str = "/O=Grid/OU=test/CN=Eve";
 
 /// How long an established session may wait for the reply to a NOOP while others log in.
 const STALL: Duration = Duration::from_secs(1);
+/// Until a real server hears of a client that is gone: far below `login_timeout`.
+const NOTICE: Duration = Duration::from_secs(10);
 /// As many come at once.
 const BURST: usize = 64;
 
@@ -365,4 +367,37 @@ fn clients_of_some_networks_have_their_session_with_the_real_server() {
     let mut waiting = GsiClient::greeted(waiting.into_stream(), &joe, &grid.trust, HOST).unwrap();
     assert!(waiting.ask("USER :globus-mapping:").unwrap().starts_with("530-Login incorrect. : "));
     assert_eq!(door.status()["virtual_servers"][0]["gsi"]["backend_login"], "passthrough");
+}
+
+#[test]
+fn a_login_whose_client_hangs_up_is_given_up_at_once() {
+    if !can_run("GSI clients that hang up") {
+        return;
+    }
+    let (say, heard) = mpsc::channel();
+    let mut grid = Grid::new(0);
+    // It begins with GSI and does not go on.
+    grid.servers.push(StubServer::start_at(([127, 0, 0, 9], 0).into(), move |connection| {
+        connection.say("220 stub GridFTP server\r\n")?;
+        if !connection.line()?.eq_ignore_ascii_case(b"AUTH GSSAPI") {
+            return connection.say("221 bye\r\n");
+        }
+        say.send("AUTH".to_owned()).unwrap();
+        let next = connection.line()?;
+        say.send(String::from_utf8_lossy(&next).into_owned()).unwrap();
+        Ok(())
+    }));
+    let joe = grid.user("joe", JOE);
+    let door = grid.setup("").start();
+    let mut client = grid.connect(&door, &joe);
+    client.say("USER :globus-mapping:").unwrap();
+    assert_eq!(heard.recv_timeout(NOTICE).unwrap(), "AUTH", "{}", door.log());
+    drop(client);
+    assert_eq!(heard.recv_timeout(NOTICE).unwrap(), "QUIT", "{}", door.log());
+    door.until_logged(&["GSI login given up", "the client has left in the midst of its login"]);
+    door.until_empty();
+    let gsi = &door.status()["virtual_servers"][0]["gsi"];
+    assert_eq!((&gsi["logins"]["abandoned"], &gsi["users"]), (&1.into(), &0.into()), "{gsi}");
+    let server = door.real_server("s1");
+    assert_eq!((&server["gsi_failures"], &server["sessions"]), (&0.into(), &0.into()), "{server}");
 }

@@ -141,16 +141,24 @@ impl GsiClient {
         }
     }
 
+    /// Says a command, and waits for nothing.
+    ///
+    /// # Errors
+    /// As [`GsiClient::ask`].
+    pub fn say(&mut self, command: &str) -> Result<(), String> {
+        let mut wrapped = Vec::new();
+        let channel = self.channel.as_mut().expect("an established session");
+        let line = format!("{command}\r\n");
+        channel.wrap_command(line.as_bytes(), &mut wrapped).map_err(|error| error.to_string())?;
+        self.send(&wrapped)
+    }
+
     /// Says a command; all of its reply.
     ///
     /// # Errors
     /// What happened to the connection or its protection.
     pub fn ask(&mut self, command: &str) -> Result<String, String> {
-        let mut wrapped = Vec::new();
-        let channel = self.channel.as_mut().expect("an established session");
-        let line = format!("{command}\r\n");
-        channel.wrap_command(line.as_bytes(), &mut wrapped).map_err(|error| error.to_string())?;
-        self.send(&wrapped)?;
+        self.say(command)?;
         let mut text = Vec::new();
         loop {
             let line = self.line()?;

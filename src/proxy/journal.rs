@@ -141,6 +141,13 @@ pub(super) fn left_queue(service: &Service, client: SocketAddr, waited: Duration
     info!(%client, virtual_server = service.virtual_server.name(), queued_ms, "client left the queue");
 }
 
+/// A client that did not wait until the door was logged in for it.
+pub(super) fn left_login(service: &Service, client: SocketAddr, refusal: &dyn RefusalReason) {
+    service.lasting.tally.refused(refusal.kind());
+    let reason = refusal.to_string();
+    info!(client = %Shown(client), virtual_server = service.virtual_server.name(), reason, "GSI login given up");
+}
+
 /// A client whose logins have failed too often.
 pub(super) fn banned(service: &Service, client: IpNet, rule: &BanRule) {
     warn!(

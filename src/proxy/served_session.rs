@@ -149,7 +149,7 @@ async fn begin(
             if user.is_some() {
                 service.lasting.gsi.count(match error {
                     ApproachError::NotLoggedIn(_) => GsiOutcome::RefusedByServer,
-                    ApproachError::Left => GsiOutcome::Abandoned,
+                    ApproachError::Left | ApproachError::LeftLogin => GsiOutcome::Abandoned,
                     _ => GsiOutcome::NoServer,
                 });
             }
@@ -187,6 +187,10 @@ async fn begin(
         }
         Err(Refusal::Approach(ApproachError::Left)) => {
             journal::left_queue(&service, arrival.client, now().saturating_duration_since(started));
+            None
+        }
+        Err(Refusal::Approach(error @ ApproachError::LeftLogin)) => {
+            journal::left_login(&service, arrival.client, &error);
             None
         }
         Err(Refusal::Entry(refusal)) => {

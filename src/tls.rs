@@ -45,6 +45,18 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
+/// Does on this thread once what each handshake begins with. The library gathers its randomness at the first use, some 50 ms of a
+/// process, which the first users would wait for.
+pub fn warm_up() {
+    for group in &provider().kx_groups {
+        if let Ok(own) = group.start() {
+            let public = own.pub_key().to_vec();
+            // Whatever comes of it: a handshake says what is wrong.
+            let _ = own.complete(&public);
+        }
+    }
+}
+
 /// The date as GSI reads it, by which certificates hold.
 #[must_use]
 pub fn date() -> UnixTime {

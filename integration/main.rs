@@ -22,6 +22,7 @@ mod data_addresses;
 mod documentation;
 mod drain;
 mod example_certificates;
+mod failover;
 mod faults;
 mod gsi;
 mod gsi_errors;

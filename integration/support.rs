@@ -18,6 +18,7 @@ pub mod local_server;
 pub mod name_server;
 pub mod netns;
 pub mod other_servers;
+pub mod ownership;
 pub mod process;
 pub mod seeded;
 pub mod server;

@@ -11,6 +11,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use tokio::net::TcpStream;
 
 use super::journal;
 use crate::balance::RealServer;
@@ -221,6 +222,20 @@ impl SessionTable {
         self.places.take_new()
     }
 
+    /// A data connection of a client with an address that may move, for as long as what this returns is there.
+    pub(super) fn note_data_connection(self: &Arc<Self>, client: &TcpStream) -> Option<NotedConnection> {
+        if !self.places.any() {
+            return None;
+        }
+        let (client, reached) = (client.peer_addr().ok()?, client.local_addr().ok()?);
+        if self.places.number(reached.ip()) == NOWHERE {
+            return None;
+        }
+        let id = self.next.fetch_add(1, Relaxed);
+        self.places.enter(id, Connection { client, reached });
+        Some(NotedConnection { table: Arc::clone(self), id })
+    }
+
     fn numbers(&self, addresses: &[IpAddr]) -> Vec<u32> {
         addresses
             .iter()
@@ -261,7 +276,25 @@ impl SessionTable {
     }
 }
 
+/// See [`SessionTable::note_data_connection`].
+#[derive(Debug)]
+pub(super) struct NotedConnection {
+    table: Arc<SessionTable>,
+    id: u64,
+}
+
+impl Drop for NotedConnection {
+    fn drop(&mut self) {
+        self.table.places.leave(self.id);
+    }
+}
+
 impl Registration {
+    /// All sessions.
+    pub(super) fn table(&self) -> Arc<SessionTable> {
+        Arc::clone(&self.table)
+    }
+
     /// When the sweep shall wake the session; never for `None`.
     pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
         // One more, so that a deadline is over when its millisecond is.

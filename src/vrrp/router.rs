@@ -286,6 +286,11 @@ impl Router {
         Err(why)
     }
 
+    /// Whether it cannot have begun yet, which is no fault: what it needs is being made.
+    pub(super) fn is_in_the_making(&self) -> bool {
+        self.machine.state().role() == Role::Initialize && matches!(self.vmac, VmacState::Ordered(_))
+    }
+
     /// What was said of its VMAC interface.
     pub(super) fn handle_vmac(&mut self, outcome: Result<u32, String>) {
         self.vmac = match (outcome, &self.vmac) {

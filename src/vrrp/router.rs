@@ -204,7 +204,12 @@ impl Router {
         else {
             return None;
         };
-        Some(Vmac { name: vmac.interface.clone(), mac: settings::virtual_mac(&self.config), parent: *parent })
+        Some(self.vmac_on(vmac.interface.clone(), *parent))
+    }
+
+    fn vmac_on(&self, name: String, parent: u32) -> Vmac {
+        let mac = settings::virtual_mac(&self.config);
+        Vmac { name, mac, parent, parent_name: self.config.interface.clone() }
     }
 
     /// Looks at its interface anew. Whether it sends by another than before, or none.
@@ -243,8 +248,8 @@ impl Router {
         let (device, mac) = match &self.config.vmac {
             None => (usable.index, usable.mac),
             Some(vmac) => {
-                let mac = settings::virtual_mac(&self.config);
-                let vmac = Vmac { name: vmac.interface.clone(), mac, parent: usable.index };
+                let vmac = self.vmac_on(vmac.interface.clone(), usable.index);
+                let mac = vmac.mac;
                 (self.vmac(vmac, means)?, Some(mac))
             }
         };

@@ -59,9 +59,17 @@ struct Attachment {
     usable: Usable,
     /// That of the VMAC interface, or the interface's own.
     device: u32,
+    /// Where adverts come in.
+    heard_at: u32,
     /// What neighbours are told; none where there is no Ethernet, and nobody is told.
     mac: Option<[u8; 6]>,
     sender: Rc<Sender>,
+}
+
+impl Attachment {
+    fn place(&self) -> (Usable, u32, u32) {
+        (self.usable, self.device, self.heard_at)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -195,12 +203,12 @@ impl Router {
         else {
             return None;
         };
-        Some(Vmac {
-            name: vmac.interface.clone(),
-            mac: settings::virtual_mac(&self.config),
-            parent: *parent,
-            parent_name: self.config.interface.clone(),
-        })
+        Some(self.vmac_on(vmac.interface.clone(), *parent))
+    }
+
+    fn vmac_on(&self, name: String, parent: u32) -> Vmac {
+        let mac = settings::virtual_mac(&self.config);
+        Vmac { name, mac, parent, parent_name: self.config.interface.clone() }
     }
 
     /// Looks at its interface anew.
@@ -212,7 +220,7 @@ impl Router {
         }
         let attached = self.try_attach(now, means);
         let is_same = match (&self.attachment, &attached) {
-            (Ok(before), Ok(now)) => (before.usable, before.device) == (now.usable, now.device),
+            (Ok(before), Ok(now)) => before.place() == now.place(),
             (Err(before), Err(now)) => before == now,
             _ => false,
         };
@@ -239,25 +247,24 @@ impl Router {
         let (device, mac) = match &self.config.vmac {
             None => (usable.index, usable.mac),
             Some(vmac) => {
-                let mac = settings::virtual_mac(&self.config);
-                let vmac = Vmac {
-                    name: vmac.interface.clone(),
-                    mac,
-                    parent: usable.index,
-                    parent_name: interface.clone(),
-                };
+                let vmac = self.vmac_on(vmac.interface.clone(), usable.index);
+                let mac = vmac.mac;
                 (self.vmac(now, vmac, means)?, Some(mac))
             }
         };
         let failed = |error: std::io::Error| {
             format!("interface {interface}: no socket for adverts: {error}; it takes CAP_NET_RAW")
         };
-        means.wire.listen((usable.index, self.config.family())).map_err(failed)?;
+        // Multicast that comes from the MAC address of a macvlan is the macvlan's alone, and peers with use_vmac have the same
+        // one; what others send comes to both.
+        let is_at_vmac = self.config.vmac.is_some() && self.config.unicast_peers.is_empty();
+        let heard_at = if is_at_vmac { device } else { usable.index };
+        means.wire.listen((heard_at, self.config.family())).map_err(failed)?;
         means.wire.packets().map_err(failed)?;
         let by_base = self.config.vmac.as_ref().is_some_and(|vmac| vmac.xmit_base);
         let sender =
             means.wire.sender(if by_base { usable.index } else { device }, usable.source).map_err(failed)?;
-        Ok(Attachment { usable, device, mac, sender })
+        Ok(Attachment { usable, device, heard_at, mac, sender })
     }
 
     /// The index of its VMAC interface, which is asked for where it is not there.
@@ -283,6 +290,12 @@ impl Router {
         self.vmac = VmacState::Ordered(vmac.parent);
         (means.order)(Order::MakeVmac { router: self.id, vmac });
         Err(awaited)
+    }
+
+    /// Whether it cannot have begun yet, which is no fault: what it needs is being made.
+    pub(super) fn is_in_the_making(&self) -> bool {
+        let is_made = matches!(self.vmac, VmacState::Ordered(_) | VmacState::There { seen: false, .. });
+        self.machine.state().role() == Role::Initialize && is_made
     }
 
     /// What was said of its VMAC interface.
@@ -486,6 +499,6 @@ impl Router {
     /// The interface that it hears on.
     pub(super) fn place(&self) -> Option<super::wire::Place> {
         let attachment = self.attachment.as_ref().ok()?;
-        Some((attachment.usable.index, self.config.family()))
+        Some((attachment.heard_at, self.config.family()))
     }
 }

@@ -27,7 +27,9 @@ impl Engine {
     /// Asks of every router whether it may be in office, and with which priority.
     pub(super) fn judge(&mut self, now: Instant) {
         for at in 0..self.routers.len() {
-            let Some(router) = self.routers.get_mut(at) else { continue };
+            let Some(router) = self.routers.get_mut(at).filter(|router| !router.is_in_the_making()) else {
+                continue;
+            };
             let (fault, standing) = (router.fault(now), router.tracking.standing());
             let changed = router.set_fault(fault.clone());
             match self.place_in_group(at) {

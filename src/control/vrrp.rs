@@ -21,7 +21,7 @@ pub use self::failover::PendingStatus;
 pub(super) use self::notify::LAST_NOTIFICATIONS;
 pub use self::status::VrrpStatus;
 
-use self::failover::{Pending, until_quiet};
+use self::failover::{Pending, take_leave, until_quiet};
 use self::notify::Notifier;
 use self::sync::Elsewhere;
 use self::tracks::Tracks;
@@ -39,6 +39,9 @@ pub(super) const RAISE_LIMITS: &str = "raise the limits of threads (TasksMax) an
 
 /// After a guardian could not be started.
 const GUARDIAN_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Trouble that lasts.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 const NO_INSTANCES: &str =
     "the configuration has no [[vrrp_instance]]: the addresses are somebody else's matter";
@@ -150,9 +153,9 @@ impl Ownership {
                 "virtual addresses are here: they go when nothing is under way at them, or at the deadline"
             );
             until_quiet(sessions, &addresses, deadline).await;
+            take_leave(sessions, &addresses).await;
         }
         self.stop().await;
-        sessions.end_at(&addresses);
     }
 
     /// Gives up all addresses.
@@ -180,6 +183,7 @@ impl Ownership {
                 let held = until_quiet(&sessions, &record.addresses, deadline).await;
                 let instance = &record.name;
                 tracing::warn!(instance, busy = held.busy, unread = held.unread, "failover: stepping down");
+                take_leave(&sessions, &record.addresses).await;
                 vrrp.step_down(instance).await;
                 ownership.forget(instance);
             });
@@ -206,6 +210,7 @@ impl Ownership {
             let name = masters.first().map(|record| record.name.clone()).unwrap_or_default();
             self.begin(&name, deadline, async move {
                 until_quiet(&sessions, &addresses, deadline).await;
+                take_leave(&sessions, &addresses).await;
                 of_all.set_maintenance(true);
                 ownership.forget_all();
             });
@@ -318,12 +323,19 @@ struct Follower {
     notifier: Notifier,
     sessions: Arc<SessionTable>,
     elsewhere: Elsewhere,
+    /// What was said last, and when.
+    trouble: Option<(String, Instant)>,
 }
 
 impl Follower {
     fn new(in_force: &InForce, sessions: Arc<SessionTable>, elsewhere: Elsewhere) -> Self {
-        let mut follower =
-            Self { instances: BTreeMap::new(), notifier: Notifier::default(), sessions, elsewhere };
+        let mut follower = Self {
+            instances: BTreeMap::new(),
+            notifier: Notifier::default(),
+            sessions,
+            elsewhere,
+            trouble: None,
+        };
         follower.take_up(in_force);
         follower
     }
@@ -416,7 +428,17 @@ impl Follower {
                 self.notifier.tell_of_group(&name, to);
             }
             Event::Problem { instance, what } => tracing::warn!(instance, "VRRP: {what}"),
-            Event::Trouble(what) => tracing::error!("VRRP: {what}"),
+            Event::Trouble(what) => {
+                let now = now();
+                let is_new = self
+                    .trouble
+                    .as_ref()
+                    .is_none_or(|(last, at)| *last != what || now >= *at + SAID_AGAIN_AFTER);
+                if is_new {
+                    tracing::error!("VRRP: {what}");
+                    self.trouble = Some((what, now));
+                }
+            }
             Event::Stale(addresses) => {
                 let addresses = addresses.join(" ");
                 tracing::warn!(

@@ -54,6 +54,10 @@ pub enum Way {
     Unicast,
     /// Multicast, from an interface with the virtual router's MAC address.
     VirtualMac,
+    /// The same, with us alone.
+    OurVirtualMac,
+    /// The same, with keepalived alone.
+    TheirVirtualMac,
 }
 
 /// What both programs are told, each in its own words.
@@ -120,8 +124,8 @@ impl VirtualRouter {
                 .unwrap();
         }
         match self.way {
-            Way::Multicast => {}
-            Way::VirtualMac => writeln!(text, "  use_vmac vrrp.{}", self.id).unwrap(),
+            Way::Multicast | Way::OurVirtualMac => {}
+            Way::VirtualMac | Way::TheirVirtualMac => writeln!(text, "  use_vmac vrrp.{}", self.id).unwrap(),
             Way::Unicast => {
                 let [from, to] = self.ends(machine, peer);
                 writeln!(text, "  unicast_src_ip {from}\n  unicast_peer {{\n    {to}\n  }}").unwrap();
@@ -146,8 +150,8 @@ impl VirtualRouter {
             id = self.id
         );
         match self.way {
-            Way::Multicast => {}
-            Way::VirtualMac => text += "use_vmac = true\n",
+            Way::Multicast | Way::TheirVirtualMac => {}
+            Way::VirtualMac | Way::OurVirtualMac => text += "use_vmac = true\n",
             Way::Unicast => {
                 let [from, to] = self.ends(machine, peer);
                 writeln!(text, "source_address = \"{from}\"\nunicast_peers = [\"{to}\"]").unwrap();

@@ -8,6 +8,8 @@ use crate::support::ownership::now;
 
 /// Between two looks at who has the address.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// With shorter adverts a busy machine without real-time priorities may see another master for once, which is no fault.
+const BEFORE_STALLS: Duration = Duration::from_millis(50);
 const PRIORITIES: [u8; 2] = [150, 100];
 
 /// How the master goes.
@@ -64,6 +66,14 @@ impl Cell {
         }
     }
 
+    fn settle(&self, pair: &Pair) {
+        if self.interval < BEFORE_STALLS {
+            pair.until_alone(FIRST);
+        } else {
+            pair.until_settled_at(FIRST);
+        }
+    }
+
     /// Whether the address stays on the dead master, for ever: keepalived has nobody who removes it.
     pub fn is_left_behind(&self) -> bool {
         (self.event, self.program) == (Event::Kill, Program::Keepalived)
@@ -74,7 +84,7 @@ impl Cell {
         let router = VirtualRouter::new(1, self.interval);
         let mut pair = Pair::new(router, [self.program; 2], PRIORITIES, LOOK_EVERY);
         pair.start();
-        pair.until_settled_at(FIRST);
+        self.settle(&pair);
         let measured = (0..rounds).map(|_| {
             let event = now();
             match self.event {
@@ -95,7 +105,7 @@ impl Cell {
             } else {
                 pair.start_one(0);
             }
-            pair.until_settled_at(FIRST);
+            self.settle(&pair);
             (took, overlap)
         });
         measured.collect()

@@ -52,6 +52,10 @@ fn cases() -> Vec<Case> {
         case("v3 IPv6 multicast", v6),
         case("v3 IPv6 unicast", VirtualRouter { way: Way::Unicast, ..v6 }),
         case("v3 IPv6 use_vmac", VirtualRouter { way: Way::VirtualMac, ..v6 }),
+        case("v3 use_vmac, ours", VirtualRouter { way: Way::OurVirtualMac, ..fast }),
+        case("v3 use_vmac, its", VirtualRouter { way: Way::TheirVirtualMac, ..fast }),
+        case("v3 IPv6 vmac, ours", VirtualRouter { way: Way::OurVirtualMac, ..v6 }),
+        case("v3 IPv6 vmac, its", VirtualRouter { way: Way::TheirVirtualMac, ..v6 }),
     ]
 }
 
@@ -178,7 +182,7 @@ fn keepalived_and_gridfront_take_each_other_for_one_of_their_own() {
 
 fn table(rows: &[Row], adverts: &BTreeMap<u8, Adverts>) -> String {
     let mut text = format!(
-        "{:<18} {:<10} {:>6} {:>6} {:>8} {:>6} {:>8} {:>6}  our adverts, as tshark judges them\n",
+        "{:<19} {:<10} {:>6} {:>6} {:>8} {:>6} {:>8} {:>6}  our adverts, as tshark judges them\n",
         "case", "preferred", "start", "stop", "formula", "back", "meeting", "both"
     );
     for row in rows {
@@ -187,7 +191,7 @@ fn table(rows: &[Row], adverts: &BTreeMap<u8, Adverts>) -> String {
             adverts.get(&row.case.router.id).cloned().unwrap_or_default();
         writeln!(
             text,
-            "{:<18} {:<10} {:>6} {:>6} {:>8} {:>6} {:>8} {:>6}  {valid} valid, {released} of them priority 0; {} invalid",
+            "{:<19} {:<10} {:>6} {:>6} {:>8} {:>6} {:>8} {:>6}  {valid} valid, {released} of them priority 0; {} invalid",
             row.case.name,
             row.preferred.word(),
             seconds(row.start),

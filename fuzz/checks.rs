@@ -18,6 +18,7 @@ use gridfront::proto::gsi::{
     verify,
 };
 use gridfront::proto::proxy_protocol::{Header, MAX_V2, Version};
+use gridfront::proto::vrrp::{self, Advertisement, ChecksumForm, Instance, InstanceConfig, Priority, Role};
 
 /// The first byte says how the rest is cut up.
 fn cut(data: &[u8]) -> (usize, &[u8]) {
@@ -212,6 +213,87 @@ pub fn proxy_protocol(data: &[u8]) {
     } else if whole == Ok(None) {
         assert!(data.len() < MAX_V2);
     }
+}
+
+/// An advertisement is read in one way only, and whatever a link says the router has its timer, and the addresses once or not at
+/// all.
+#[allow(clippy::disallowed_methods)] // a starting point in time; nothing waits
+pub fn vrrp(data: &[u8]) {
+    let [kind, records @ ..] = data else { return };
+    let is_ipv4 = kind & 1 == 0;
+    let version = if is_ipv4 && kind & 2 == 0 { vrrp::Version::V2 } else { vrrp::Version::V3 };
+    let host = |last: u8| -> IpAddr {
+        if is_ipv4 { [192, 0, 2, last].into() } else { [0xfe80, 0, 0, 0, 0, 0, 0, last.into()].into() }
+    };
+    let group: IpAddr = if is_ipv4 { vrrp::GROUP_V4.into() } else { vrrp::GROUP_V6.into() };
+    let mut now = Instant::now();
+    let mut instance = Instance::new(InstanceConfig {
+        version,
+        virtual_router_id: vrrp::VirtualRouterId::new(51).expect("not 0"),
+        priority: Priority::new(100).expect("not 0"),
+        interval: Duration::from_secs(1),
+        addresses: vec![host(10)],
+        primary_address: host(11),
+        preempt: kind & 4 == 0,
+        preempt_delay: Duration::from_secs(u64::from(kind >> 4)),
+        password: None,
+        checks_addresses: kind & 8 == 0,
+    });
+    instance.start(now);
+    let mut has_addresses = false;
+    let mut records = records;
+    while let [flags, length, rest @ ..] = records {
+        let (said, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        records = rest;
+        if flags & 0x80 != 0 {
+            now = instance.poll_timeout().expect("it runs").max(now);
+            instance.handle_timeout(now);
+        }
+        let source = host(10 + (flags & 3));
+        let mut said = said.to_vec();
+        if flags & 0x40 != 0 && said.len() > 8 {
+            make_right(&mut said, source, group);
+        }
+        if let Ok(advertisement) = Advertisement::parse(&said, source, group) {
+            for form in [ChecksumForm::PseudoHeader, ChecksumForm::Rfc9568] {
+                let written = advertisement.encode(form, source, group);
+                assert_eq!(written.len(), said.len());
+                assert_eq!(Advertisement::parse(&written, source, group).as_ref(), Ok(&advertisement));
+            }
+            if let Err(discard) = instance.handle_advertisement(now, source, &advertisement) {
+                assert!(discard.word().is_some_and(|word| vrrp::Discard::WORDS.contains(&word)));
+            }
+        }
+        while let Some(action) = instance.poll_action() {
+            match action {
+                vrrp::Action::ClaimAddresses => assert!(!std::mem::replace(&mut has_addresses, true)),
+                vrrp::Action::ReleaseAddresses => assert!(std::mem::replace(&mut has_addresses, false)),
+                vrrp::Action::Advertise { priority } => assert_eq!(priority, instance.priority()),
+                _ => {}
+            }
+        }
+        assert_eq!(instance.state().role() == Role::Master, has_addresses);
+        assert!(instance.poll_timeout().is_some());
+    }
+}
+
+/// As many bytes as the number of addresses wants, and their checksum.
+fn make_right(said: &mut Vec<u8>, source: IpAddr, group: IpAddr) {
+    let trailer = if said[0] >> 4 == 2 { 8 } else { 0 };
+    let address = if source.is_ipv4() { 4 } else { 16 };
+    said.resize(8 + address * usize::from(said[3]) + trailer, 0);
+    said[6..8].fill(0);
+    let mut summed = said.clone();
+    if let (IpAddr::V6(source), IpAddr::V6(group)) = (source, group) {
+        summed.extend([source.octets(), group.octets()].concat());
+        summed.extend(u16::try_from(said.len()).expect("at most 255 addresses").to_be_bytes());
+        summed.extend([0, vrrp::IP_PROTOCOL]);
+    }
+    let pairs = summed.as_chunks::<2>().0.iter();
+    let sum: u32 = pairs.map(|pair| u32::from(u16::from_be_bytes(*pair))).sum();
+    let folded = (sum >> 16) + (sum & 0xffff);
+    let folded = (folded >> 16) + (folded & 0xffff);
+    said[6..8].copy_from_slice(&(!u16::try_from(folded).expect("it is folded")).to_be_bytes());
 }
 
 /// Any text is a configuration or a list of problems.

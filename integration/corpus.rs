@@ -20,6 +20,7 @@ const TARGETS: &[(&str, Check)] = &[
     ("passive_address", checks::passive_address),
     ("session", checks::session),
     ("proxy_protocol", checks::proxy_protocol),
+    ("vrrp", checks::vrrp),
     ("config", checks::config),
     ("adat", checks::adat),
     ("gsi_path", checks::gsi_path),

@@ -261,6 +261,25 @@ fn the_list_of_limits_is_that_of_the_source() {
     }
 }
 
+/// Names of tests are long enough to be told from keys.
+#[test]
+fn every_test_that_conformance_names_exists() {
+    let page = read(&root().join("docs/conformance.md"));
+    let sources = sources();
+    let is_name = |span: &&str| {
+        span.split('_').count() > 3 && span.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let named: BTreeSet<&str> = spans(&page).into_iter().filter(is_name).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        let declared = format!("fn {name}(");
+        let exists = sources.iter().any(|(_, text)| {
+            text.find(&declared).is_some_and(|at| text[..at].trim_end().ends_with("#[test]"))
+        });
+        assert!(exists, "docs/conformance.md: no test `{name}`");
+    }
+}
+
 /// deny.toml is for cargo-deny; its two rules that matter most are checked without it, too.
 #[test]
 fn every_dependency_has_an_allowed_licence_and_comes_from_the_registry() {

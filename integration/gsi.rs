@@ -2,6 +2,7 @@
 
 mod credentials;
 mod jglobus;
+mod passthrough;
 mod real_servers;
 mod revocation;
 mod tls_versions;

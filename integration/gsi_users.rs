@@ -3,9 +3,10 @@
 //! Clients and real servers are made of the product's own machines, which others try against the real programs.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use gridfront::proto::gsi::{Credential, TrustStore};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::certificates::Authority;
+use crate::support::control_connection::ControlConnection;
 use crate::support::gsi::{GsiClient, GsiServer, read_credential, read_trust};
 use crate::support::http_client::{get, start_with_http};
 use crate::support::local_door::{LocalDoor, Setup};
@@ -26,6 +28,8 @@ const EVE: &str = "/O=Grid/OU=test/CN=Eve";
 
 /// How long an established session may wait for the reply to a NOOP while others log in.
 const STALL: Duration = Duration::from_secs(1);
+/// Until a real server hears of a client that is gone: far below `login_timeout`.
+const NOTICE: Duration = Duration::from_secs(10);
 /// As many come at once.
 const BURST: usize = 64;
 
@@ -298,4 +302,102 @@ fn a_client_for_which_nobody_vouches_is_kept_out() {
     door.until_logged(&["client banned", "failed_logins=2"]);
     let gsi = &door.status()["virtual_servers"][0]["gsi"];
     assert_eq!(gsi["logins"]["certificate refused"], 2, "{gsi}");
+}
+
+#[test]
+fn clients_of_some_networks_have_their_session_with_the_real_server() {
+    if !can_run("GSI that passes through for some") {
+        return;
+    }
+    let grid = Grid::new(1);
+    let joe = grid.user("joe", JOE);
+    let [passing, ending, balancer] = [[127, 3, 3, 3], [127, 5, 5, 5], [127, 4, 4, 4]].map(IpAddr::from);
+    // Nor is the name of anybody read there.
+    let keys = format!(
+        "passthrough_networks = [\"127.3.0.0/16\", \"192.0.2.0/24\", \"{balancer}\"]\ndeny_dn = [\"*/CN=Joe Doe\"]"
+    );
+    let mut setup = grid.setup(&keys);
+    setup.virtual_server = format!("proxy_protocol_from = [\"{balancer}\"]\n{}", setup.virtual_server);
+    let door = setup.start();
+    let greeting = |from: IpAddr, header: &str| {
+        let mut client = ControlConnection::open_from(from, door.address());
+        client.send(header.as_bytes());
+        client.line()
+    };
+    let named = |client: &str| format!("PROXY TCP4 {client} 127.0.0.1 40000 2811\r\n");
+    const DOOR: &str = "220 GridFTP front door (Gridfront) ready.";
+    const SERVER: &str = "220 stub GridFTP server";
+    for (from, header, greets) in [
+        (passing, String::new(), SERVER),
+        (ending, String::new(), DOOR),
+        // It is the client's address that counts.
+        (balancer, named("192.0.2.9"), SERVER),
+        (balancer, named("198.51.100.9"), DOOR),
+    ] {
+        assert_eq!(greeting(from, &header), greets, "{from} {header}");
+    }
+
+    let log_in = |from: IpAddr| {
+        let stream = ControlConnection::open_from(from, door.address()).into_stream();
+        let mut client = GsiClient::over(stream, &joe, &grid.trust, HOST)
+            .unwrap_or_else(|why| panic!("{why}\n{}", door.log()));
+        let reply = client.ask("USER :globus-mapping:").unwrap();
+        (client, reply)
+    };
+    let (mut inside, reply) = log_in(passing);
+    assert_eq!(reply, "230 User logged in.\r\n");
+    assert!(log_in(ending).1.starts_with("530-Login incorrect. : "));
+    assert_eq!(sessions(&door).len(), 0, "whose it is is not known");
+    assert!(inside.ask("QUIT").unwrap().starts_with("221 "));
+    let line = door.until_logged(&["session ended", "client=127.3.3.3:", "gsi=\"passthrough\""]);
+    assert!(line.contains("gsi_ms=") && !line.contains("dn="), "{line}");
+    let gsi = &door.status()["virtual_servers"][0]["gsi"];
+    assert_eq!((&gsi["backend_login"], &gsi["passed_through"]), (&"delegated".into(), &3.into()), "{gsi}");
+
+    // From a reload on it holds for all, and for those that are inside nothing changes.
+    let file = door.configuration();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (text, deny) = text.split_once(&keys).unwrap();
+    let mut waiting = ControlConnection::open_from(ending, door.address());
+    assert_eq!(waiting.line(), DOOR);
+    std::fs::write(&file, format!("{text}backend_login = \"passthrough\"{deny}")).unwrap();
+    reload(&door);
+    assert_eq!(greeting(ending, ""), SERVER);
+    assert!(log_in(ending).1.starts_with("230 "));
+    let mut waiting = GsiClient::greeted(waiting.into_stream(), &joe, &grid.trust, HOST).unwrap();
+    assert!(waiting.ask("USER :globus-mapping:").unwrap().starts_with("530-Login incorrect. : "));
+    assert_eq!(door.status()["virtual_servers"][0]["gsi"]["backend_login"], "passthrough");
+}
+
+#[test]
+fn a_login_whose_client_hangs_up_is_given_up_at_once() {
+    if !can_run("GSI clients that hang up") {
+        return;
+    }
+    let (say, heard) = mpsc::channel();
+    let mut grid = Grid::new(0);
+    // It begins with GSI and does not go on.
+    grid.servers.push(StubServer::start_at(([127, 0, 0, 9], 0).into(), move |connection| {
+        connection.say("220 stub GridFTP server\r\n")?;
+        if !connection.line()?.eq_ignore_ascii_case(b"AUTH GSSAPI") {
+            return connection.say("221 bye\r\n");
+        }
+        say.send("AUTH".to_owned()).unwrap();
+        let next = connection.line()?;
+        say.send(String::from_utf8_lossy(&next).into_owned()).unwrap();
+        Ok(())
+    }));
+    let joe = grid.user("joe", JOE);
+    let door = grid.setup("").start();
+    let mut client = grid.connect(&door, &joe);
+    client.say("USER :globus-mapping:").unwrap();
+    assert_eq!(heard.recv_timeout(NOTICE).unwrap(), "AUTH", "{}", door.log());
+    drop(client);
+    assert_eq!(heard.recv_timeout(NOTICE).unwrap(), "QUIT", "{}", door.log());
+    door.until_logged(&["GSI login given up", "the client has left in the midst of its login"]);
+    door.until_empty();
+    let gsi = &door.status()["virtual_servers"][0]["gsi"];
+    assert_eq!((&gsi["logins"]["abandoned"], &gsi["users"]), (&1.into(), &0.into()), "{gsi}");
+    let server = door.real_server("s1");
+    assert_eq!((&server["gsi_failures"], &server["sessions"]), (&0.into(), &0.into()), "{server}");
 }

@@ -7,4 +7,7 @@ pub mod gsi;
 pub mod ndp;
 pub mod netlink;
 pub mod proxy_protocol;
+pub mod secret;
+pub mod session_sync;
+pub mod tcp;
 pub mod vrrp;

@@ -31,18 +31,30 @@ use crate::proto::gsi::ciphers;
 pub use acceptor::{Acceptor, Reread};
 pub use connector::{Connector, SessionConnector};
 pub use credential::{CredentialProblem, examine};
-pub use gsi_acceptor::{GsiAcceptor, GsiNotice, read_robot_credential};
+pub use gsi_acceptor::{GsiAcceptor, read_robot_credential};
 pub use gsi_login::{
     GsiLogin, GsiLoginError, LONGEST_COMMAND, LONGEST_FIRST_TOKEN, LONGEST_TOKEN, Lines, Workers, log_in,
 };
 pub use kept_credential::Notice;
 pub use protected::Protected;
-pub use trust_directory::{TrustDirectory, TrustNotice};
+pub use trust_directory::{TrustDirectories, TrustDirectory, TrustNotice};
 
 /// The same for TLS and for GSI.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(ciphers);
     Arc::clone(&PROVIDER)
+}
+
+/// Does on this thread once what each handshake begins with. The library gathers its randomness at the first use, some 50 ms of a
+/// process, which the first users would wait for.
+pub fn warm_up() {
+    for group in &provider().kx_groups {
+        if let Ok(own) = group.start() {
+            let public = own.pub_key().to_vec();
+            // Whatever comes of it: a handshake says what is wrong.
+            let _ = own.complete(&public);
+        }
+    }
 }
 
 /// The date as GSI reads it, by which certificates hold.

@@ -14,12 +14,17 @@ use crate::support::skip;
 /// What the door says of a session of the user.
 const KNOWN: &str = "dn=\"/O=Grid/OU=test/CN=Grid User\"";
 /// And of one whose proxy allows one delegation, to the door, and no more.
-const UNAUTHENTICATED: &str = "WARN data connections of this user cannot be authenticated";
+pub(super) const UNAUTHENTICATED: &str = "WARN data connections of this user cannot be authenticated";
+/// The row whose credential globus-url-copy itself would not use, at the level of security that OpenSSL has by default.
+const SHORT_KEY: &str = "1024 bits";
+/// With which it uses any.
+const ANY_KEY: &str = "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = any\n\
+                       [any]\nCipherString = DEFAULT:@SECLEVEL=0\n";
 /// From the client's exit to the door's line.
 const LOGGED: Duration = Duration::from_secs(5);
 
 /// A user, a stranger with a certificate of the same name, and what the tools make of them.
-struct Tools<'a> {
+pub(super) struct Tools<'a> {
     site: &'a Site,
     user: Credential,
     stranger: Authority,
@@ -28,7 +33,7 @@ struct Tools<'a> {
 }
 
 impl<'a> Tools<'a> {
-    fn new(site: &'a Site) -> Self {
+    pub(super) fn new(site: &'a Site) -> Self {
         let authority = site.authority().expect("a site with certificates");
         let stranger = Authority::new(&site.directory().join("stranger"), "Unknown CA");
         stranger.issue_user("user", USER);
@@ -51,7 +56,7 @@ impl<'a> Tools<'a> {
         proxy
     }
 
-    fn proxy(&self, options: &[&str]) -> PathBuf {
+    pub(super) fn proxy(&self, options: &[&str]) -> PathBuf {
         let anchors = self.site.authority().expect("a site with certificates").anchors();
         self.proxy_of(&self.user, &anchors, options)
     }
@@ -85,7 +90,7 @@ impl<'a> Tools<'a> {
     }
 
     /// A proxy that must not sign another. grid-proxy-init leaves the constraint out where it is told 0.
-    fn last_of_its_chain(&self) -> PathBuf {
+    pub(super) fn last_of_its_chain(&self) -> PathBuf {
         let [key, request, extensions, certificate] =
             ["key", "csr", "ext", "pem"].map(|kind| self.site.scratch(kind));
         let text = "proxyCertInfo=critical,language:id-ppl-inheritAll,pathlen:0\n\
@@ -136,14 +141,16 @@ enum Outcome {
 use Outcome::{Copied, Refused, WithoutDcau};
 
 /// Gets a file from a server or the door, with DCAU and, in vain, without.
-fn outcome(site: &Site, host: &str, credential: &Path) -> (Outcome, String) {
+fn outcome(site: &Site, host: &str, credential: &Path, environment: &[(&str, &str)]) -> (Outcome, String) {
     let file = path_text(&site.data_directory().join("file"));
     let get = |option: &[&str]| -> Finished {
         let copy = site.scratch("copy");
         let words = ["globus-url-copy"].iter().chain(option).map(|&word| word.to_owned());
         let ends = [format!("gsiftp://{host}:{PORT}{file}"), format!("file://{}", path_text(&copy))];
         let words: Vec<String> = words.chain(ends).collect();
-        let environment = [("X509_USER_PROXY", &*path_text(credential))];
+        let credential = path_text(credential);
+        let environment: Vec<_> =
+            environment.iter().copied().chain([("X509_USER_PROXY", &*credential)]).collect();
         let finished = client::run(site, site.machine("client"), &words, &environment, LIMIT);
         if finished.success() {
             assert!(std::fs::read(&copy).unwrap() == std::fs::read(&file).unwrap(), "another file");
@@ -180,8 +187,7 @@ fn each_kind_of_credential_comes_as_far_as_directly_row_by_row() {
         ("limited",             |t| t.proxy(&["-rfc", "-limited"]),        Copied,    Copied,    KNOWN),
         ("second level",        |t| t.second_level(),                       Copied,    Copied,    KNOWN),
         ("4096 bits",           |t| t.proxy(&["-rfc", "-bits", "4096"]),   Copied,    Copied,    KNOWN),
-        // Its own program refuses it.
-        ("1024 bits",           |t| t.proxy(&["-rfc", "-bits", "1024"]),   Refused,   Refused,   ""),
+        (SHORT_KEY,             |t| t.proxy(&["-rfc", "-bits", "1024"]),   Refused,   Refused,   "its RSA key has 1024 bits; use 2048 to 8192"),
         // An identity of its own, which is in no grid-mapfile.
         ("independent",         |t| t.proxy(&["-rfc", "-independent"]),    Refused,   Refused,   "/CN=Grid User/CN="),
         ("no proxy at all",     |t| t.together(&[&t.user.certificate, &t.user.key]), Copied, Copied, KNOWN),
@@ -197,16 +203,21 @@ fn each_kind_of_credential_comes_as_far_as_directly_row_by_row() {
         table.push(("VOMS, path length 1", |t| t.voms(&[]), Copied, WithoutDcau, UNAUTHENTICATED));
         table.push(("VOMS, path length 3", |t| t.voms(&["-path-length", "3"]), Copied, Copied, KNOWN));
     }
+    let any_key = site.scratch("openssl.cnf");
+    std::fs::write(&any_key, ANY_KEY).unwrap();
+    let any_key = path_text(&any_key);
     let mut wrong = Vec::new();
     for (what, make, directly, through, said) in table {
         let credential = make(&tools);
         let from = door.log().len();
+        let environment: &[(&str, &str)] =
+            if what == SHORT_KEY { &[("OPENSSL_CONF", &*any_key)] } else { &[] };
         let [direct, ended] = std::thread::scope(|scope| {
             [name_of("s1"), VIRTUAL_NAME.to_owned()]
                 .map(|host| {
                     scope.spawn(|| {
                         let host = host;
-                        outcome(&site, &host, &credential)
+                        outcome(&site, &host, &credential, environment)
                     })
                 })
                 .map(|end| end.join().unwrap())

@@ -153,6 +153,11 @@ impl ControlConnection {
         let _ = socket2::SockRef::from(self.stream()).set_linger(Some(Duration::ZERO));
     }
 
+    /// The connection itself, of which nothing more than lines that were taken has been read.
+    pub fn into_stream(self) -> TcpStream {
+        self.reader.into_inner()
+    }
+
     pub fn stream(&self) -> &TcpStream {
         self.reader.get_ref()
     }

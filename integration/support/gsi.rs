@@ -78,9 +78,41 @@ impl GsiClient {
         host: &str,
     ) -> Result<Self, String> {
         let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
+        Self::over(stream, user, trust, host)
+    }
+
+    /// The same on a connection that was made elsewhere.
+    ///
+    /// # Errors
+    /// As [`GsiClient::connect`].
+    pub fn over(
+        stream: TcpStream,
+        user: &Credential,
+        trust: &Arc<TrustStore>,
+        host: &str,
+    ) -> Result<Self, String> {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         let mut client = Self { reader: BufReader::new(stream), channel: None };
         client.expect("220")?;
+        client.authenticate(user, trust, host)
+    }
+
+    /// The same on a connection whose greeting was read.
+    ///
+    /// # Errors
+    /// As [`GsiClient::connect`].
+    pub fn greeted(
+        stream: TcpStream,
+        user: &Credential,
+        trust: &Arc<TrustStore>,
+        host: &str,
+    ) -> Result<Self, String> {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        Self { reader: BufReader::new(stream), channel: None }.authenticate(user, trust, host)
+    }
+
+    fn authenticate(self, user: &Credential, trust: &Arc<TrustStore>, host: &str) -> Result<Self, String> {
+        let mut client = self;
         client.send(b"AUTH GSSAPI\r\n")?;
         client.expect("334")?;
         let config = InitiatorConfig {
@@ -109,16 +141,24 @@ impl GsiClient {
         }
     }
 
+    /// Says a command, and waits for nothing.
+    ///
+    /// # Errors
+    /// As [`GsiClient::ask`].
+    pub fn say(&mut self, command: &str) -> Result<(), String> {
+        let mut wrapped = Vec::new();
+        let channel = self.channel.as_mut().expect("an established session");
+        let line = format!("{command}\r\n");
+        channel.wrap_command(line.as_bytes(), &mut wrapped).map_err(|error| error.to_string())?;
+        self.send(&wrapped)
+    }
+
     /// Says a command; all of its reply.
     ///
     /// # Errors
     /// What happened to the connection or its protection.
     pub fn ask(&mut self, command: &str) -> Result<String, String> {
-        let mut wrapped = Vec::new();
-        let channel = self.channel.as_mut().expect("an established session");
-        let line = format!("{command}\r\n");
-        channel.wrap_command(line.as_bytes(), &mut wrapped).map_err(|error| error.to_string())?;
-        self.send(&wrapped)?;
+        self.say(command)?;
         let mut text = Vec::new();
         loop {
             let line = self.line()?;

@@ -13,8 +13,8 @@ use std::fmt;
 
 use self::shown::Shown;
 use super::model::{
-    Account, Admittance, Availability, Check, CheckKind, Global, Gsi, GsiCheck, Model, QueueLimits,
-    RealServer, SampleFile, Script, ServerTls, Tls, VirtualServer,
+    Account, Admittance, Availability, BackendLogin, Check, CheckKind, Global, Gsi, GsiCheck, Model,
+    QueueLimits, RealServer, SampleFile, Script, ServerTls, Tls, VirtualServer,
 };
 use super::naming::NamedServer;
 use crate::balance::{ClientLimits, EjectionPolicy, IdentityRules, Quorum};
@@ -376,10 +376,17 @@ impl Table<'_> {
     }
 
     fn gsi(&mut self, before: &Gsi, after: &Gsi) {
-        let Gsi { certificate, key, trust_anchors, identities } = before;
+        let Gsi { certificate, key, trust_anchors, identities, backend_login } = before;
         self.key("certificate", certificate, &after.certificate);
         self.key("key", key, &after.key);
         self.key("trust_anchors", trust_anchors, &after.trust_anchors);
+        let word = |login: &BackendLogin| login.word().to_owned();
+        self.key("backend_login", &word(backend_login), &word(&after.backend_login));
+        let networks = |login: &BackendLogin| match login {
+            BackendLogin::Delegated(networks) => networks.clone(),
+            BackendLogin::Passthrough => Vec::new(),
+        };
+        self.key("passthrough_networks", &networks(backend_login), &networks(&after.backend_login));
         let IdentityRules { allow, deny, max_sessions, persistent } = identities;
         self.other("allow_dn", allow, &after.identities.allow);
         self.other("deny_dn", deny, &after.identities.deny);

@@ -173,6 +173,15 @@ pub(super) fn alternatives(words: &[String]) -> String {
     }
 }
 
+/// Words of the file as a sentence has them: `a`, `a and b`, `a, b and c`.
+pub(super) fn enumeration(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => format!("`{only}`"),
+        [first @ .., last] => format!("`{}` and `{last}`", first.join("`, `")),
+    }
+}
+
 /// The word of `known` that was probably meant.
 pub(crate) fn did_you_mean<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     // Longer than any word of ours with room for a slip: no need to measure.

@@ -149,6 +149,18 @@ pub struct Gsi {
     pub trust_anchors: PathBuf,
     /// Which users may come in, how often, and whether each has a server of its own.
     pub identities: IdentityRules,
+    /// Who logs in at the real servers.
+    pub backend_login: BackendLogin,
+}
+
+/// Who logs in at the real servers where GSI ends at the door: `backend_login`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum BackendLogin {
+    /// The door, with the credential that the client delegates; but clients of these networks do it themselves
+    /// (`passthrough_networks`).
+    Delegated(Vec<ipnet::IpNet>),
+    /// Every client itself. The door reads nobody's name then, and no rule for users is configured.
+    Passthrough,
 }
 
 /// TLS between door and real server, control and data: `tls` of a real server.
@@ -314,6 +326,35 @@ impl QueueLimits {
     pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 }
 
+impl Default for BackendLogin {
+    fn default() -> Self {
+        Self::Delegated(Vec::new())
+    }
+}
+
+impl BackendLogin {
+    /// Whether a client with this address has its GSI session with the real server, unread.
+    #[must_use]
+    pub fn passes(&self, client: IpAddr) -> bool {
+        match self {
+            Self::Passthrough => true,
+            Self::Delegated(networks) => {
+                let client = client.to_canonical();
+                networks.iter().any(|network| network.contains(&client))
+            }
+        }
+    }
+
+    /// As the file has it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Delegated(_) => "delegated",
+            Self::Passthrough => "passthrough",
+        }
+    }
+}
+
 impl VirtualServer {
     /// A virtual server with every default; it still needs addresses and real servers.
     #[must_use]
@@ -347,6 +388,14 @@ impl VirtualServer {
     /// Its real servers as they are written, those with a name too; the address of these means nothing.
     pub fn written_servers(&self) -> impl Iterator<Item = &RealServer> {
         self.real_servers.iter().chain(self.named_servers.iter().map(|named| &named.template))
+    }
+
+    /// Whether GSI sessions go to the real servers unread: everybody's, or those of a network that `is_meant`.
+    pub(super) fn gsi_passes_for(&self, is_meant: impl FnMut(&ipnet::IpNet) -> bool) -> bool {
+        match self.gsi.as_ref().map(|gsi| &gsi.backend_login) {
+            None | Some(BackendLogin::Passthrough) => true,
+            Some(BackendLogin::Delegated(networks)) => networks.iter().any(is_meant),
+        }
     }
 
     /// The check of one of its real servers: that one's own, or the one for all.

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::in_force::InForce;
 use crate::proxy::Service;
-use crate::tls::{GsiNotice, TrustNotice};
+use crate::tls::{Notice, TrustDirectory, TrustNotice};
 
 /// How often to look whether there is another certificate: soon enough for whoever has just put one there and watches
 /// the log, and two calls of stat(2) for each. A trust directory looks less often by itself.
@@ -35,7 +35,11 @@ pub(super) async fn look_after(mut in_force: watch::Receiver<Arc<InForce>>) {
         }
         sleep(LOOK_AFTER).await;
         // A file system that hangs must not stop the clock of all sessions.
-        let looked = spawn_blocking(move || services.iter().for_each(|service| look(service))).await;
+        let looked = spawn_blocking(move || {
+            services.iter().for_each(|service| look(service));
+            directories(&services).iter().for_each(|directory| look_at_directory(directory));
+        });
+        let looked = looked.await;
         if looked.is_err() {
             return;
         }
@@ -45,25 +49,54 @@ pub(super) async fn look_after(mut in_force: watch::Receiver<Arc<InForce>>) {
 fn look(service: &Service) {
     let virtual_server = service.virtual_server.name();
     if let Some(acceptor) = &service.acceptor {
-        let notice = acceptor.look(today()).map(GsiNotice::from);
+        let notice = acceptor.look(today());
         notice.into_iter().for_each(|notice| tell(virtual_server, "certificate", notice));
     }
     if let Some(termination) = &service.gsi {
-        let notices = termination.acceptor.look(today());
-        notices.into_iter().for_each(|notice| tell(virtual_server, "host certificate", notice));
+        let notice = termination.acceptor.look(today());
+        notice.into_iter().for_each(|notice| tell(virtual_server, "host certificate", notice));
     }
 }
 
-/// What was found of the certificate that clients are shown, which is called `certificate`, and of authorities.
-fn tell(virtual_server: &str, certificate: &str, notice: GsiNotice) {
+/// Each once, however many virtual servers have it.
+fn directories(services: &[Arc<Service>]) -> Vec<&Arc<TrustDirectory>> {
+    let mut directories: Vec<&Arc<TrustDirectory>> = Vec::new();
+    for directory in services.iter().filter_map(|service| Some(service.gsi.as_ref()?.acceptor.trust())) {
+        if !directories.iter().any(|known| Arc::ptr_eq(known, directory)) {
+            directories.push(directory);
+        }
+    }
+    directories
+}
+
+fn look_at_directory(directory: &TrustDirectory) {
+    let trust_anchors = directory.path().display();
+    match directory.look(today()) {
+        None => {}
+        Some(TrustNotice::Reread { authorities, problems }) => {
+            tracing::info!(%trust_anchors, authorities, "trust directory read again");
+            for problem in problems {
+                let reason = problem.to_string();
+                tracing::warn!(%trust_anchors, reason, "a file of the trust directory is not used");
+            }
+        }
+        Some(TrustNotice::Refused(problem)) => {
+            let reason = problem.to_string();
+            tracing::warn!(%trust_anchors, reason, "trust directory refused; what was read stays in force");
+        }
+    }
+}
+
+/// What was found of the certificate that clients are shown, which is called `certificate`.
+fn tell(virtual_server: &str, certificate: &str, notice: Notice) {
     match notice {
-        GsiNotice::Replaced(warnings) => {
+        Notice::Replaced(warnings) => {
             tracing::info!(virtual_server, "{certificate} replaced");
             for warning in warnings {
                 tracing::warn!(virtual_server, "{warning}");
             }
         }
-        GsiNotice::Refused(problem) => {
+        Notice::Refused(problem) => {
             let reason = problem.to_string();
             tracing::warn!(
                 virtual_server,
@@ -71,17 +104,6 @@ fn tell(virtual_server: &str, certificate: &str, notice: GsiNotice) {
                 "new certificate refused; the one before it stays in force"
             );
         }
-        GsiNotice::Lapsing(problem) => tracing::warn!(virtual_server, "{problem}"),
-        GsiNotice::Trust(TrustNotice::Reread { authorities, problems }) => {
-            tracing::info!(virtual_server, authorities, "trust directory read again");
-            for problem in problems {
-                let reason = problem.to_string();
-                tracing::warn!(virtual_server, reason, "a file of the trust directory is not used");
-            }
-        }
-        GsiNotice::Trust(TrustNotice::Refused(problem)) => {
-            let reason = problem.to_string();
-            tracing::warn!(virtual_server, reason, "trust directory refused; what was read stays in force");
-        }
+        Notice::Lapsing(problem) => tracing::warn!(virtual_server, "{problem}"),
     }
 }

@@ -39,7 +39,13 @@ pub fn examine_files(model: &Model) -> Result<String, String> {
     let of_tls = model.virtual_servers.iter().filter_map(|server| server.tls.as_ref());
     let of_tls = of_tls.map(|tls| tls::examine(tls, today()));
     let of_gsi = model.virtual_servers.iter().filter_map(|server| server.gsi.as_ref());
-    let of_gsi = of_gsi.map(|gsi| tls::GsiAcceptor::open(gsi, today()).map(|(_, found)| found));
+    // Held meanwhile, so that each directory is read once, and what is wrong in it told once.
+    let (mut directories, mut acceptors) = (tls::TrustDirectories::default(), Vec::new());
+    let of_gsi = of_gsi.map(|gsi| {
+        let (acceptor, found) = tls::GsiAcceptor::open(gsi, &mut directories, today())?;
+        acceptors.push(acceptor);
+        Ok(found)
+    });
     for examined in of_tls.chain(of_gsi) {
         match examined {
             Ok(found) => {

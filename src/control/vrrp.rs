@@ -3,6 +3,7 @@
 mod failover;
 mod notify;
 mod status;
+mod sync;
 mod tracks;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use self::status::VrrpStatus;
 
 use self::failover::{Pending, until_quiet};
 use self::notify::Notifier;
+use self::sync::Elsewhere;
 use self::tracks::Tracks;
 use super::in_force::InForce;
 use crate::config::did_you_mean;
@@ -117,7 +119,8 @@ impl Ownership {
         };
         let Some(events) = events else { return };
         let first = in_force.borrow_and_update().clone();
-        let follower = Follower::new(&first, sessions);
+        let elsewhere = Elsewhere::default();
+        let follower = Follower::new(&first, Arc::clone(&sessions), elsewhere.clone());
         let pulse = liveness.pulse("vrrp".into());
         let turning = Arc::clone(&vrrp);
         let turn = move || {
@@ -128,6 +131,7 @@ impl Ownership {
             never = pulse.answer_for(turn) => match never {},
             () = follower.follow(events, in_force.clone()) => {}
             never = guard(&vrrp) => match never {},
+            () = exchange(in_force.clone(), sessions, elsewhere) => {}
             () = Tracks::watch(&vrrp, in_force) => {}
         }
     }
@@ -289,16 +293,37 @@ async fn guard(vrrp: &Vrrp) -> std::convert::Infallible {
     }
 }
 
+/// Session sync, as each configuration has it.
+async fn exchange(
+    mut in_force: watch::Receiver<Arc<InForce>>,
+    sessions: Arc<SessionTable>,
+    elsewhere: Elsewhere,
+) {
+    loop {
+        let config = in_force.borrow_and_update().configuration.said.vrrp.clone();
+        tokio::select! {
+            () = sync::exchange(config.clone(), Arc::clone(&sessions), elsewhere.clone()) => {}
+            other = in_force.wait_for(|in_force| in_force.configuration.said.vrrp != config) => {
+                if other.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// Takes what happens.
 struct Follower {
     instances: BTreeMap<String, Vec<IpAddr>>,
     notifier: Notifier,
     sessions: Arc<SessionTable>,
+    elsewhere: Elsewhere,
 }
 
 impl Follower {
-    fn new(in_force: &InForce, sessions: Arc<SessionTable>) -> Self {
-        let mut follower = Self { instances: BTreeMap::new(), notifier: Notifier::default(), sessions };
+    fn new(in_force: &InForce, sessions: Arc<SessionTable>, elsewhere: Elsewhere) -> Self {
+        let mut follower =
+            Self { instances: BTreeMap::new(), notifier: Notifier::default(), sessions, elsewhere };
         follower.take_up(in_force);
         follower
     }
@@ -333,6 +358,30 @@ impl Follower {
         self.notifier.finish().await;
     }
 
+    /// Clients of a host that is no more would wait for it.
+    fn end_elsewhere(&self, instance: &str, addresses: &[IpAddr]) {
+        let connections = self.elsewhere.take(addresses);
+        if connections.is_empty() {
+            return;
+        }
+        let instance = instance.to_owned();
+        tokio::spawn(async move {
+            match sync::end(connections).await {
+                Ok(clients) => {
+                    tracing::info!(
+                        instance,
+                        clients,
+                        "clients of the master before are told that it is gone"
+                    );
+                }
+                Err(error) => {
+                    let mend = "it takes CAP_NET_RAW";
+                    tracing::warn!(instance, %error, "clients of the master before cannot be told; {mend}");
+                }
+            }
+        });
+    }
+
     fn handle(&mut self, event: Event) {
         match event {
             Event::Transition { instance, from, to, cause, priority } => {
@@ -354,6 +403,11 @@ impl Follower {
                             "sessions ended: their address is at another host now"
                         );
                     }
+                }
+                if to == Role::Master
+                    && let Some(addresses) = self.instances.get(&instance)
+                {
+                    self.end_elsewhere(&instance, addresses);
                 }
                 self.notifier.tell_of_instance(&instance, to, priority);
             }

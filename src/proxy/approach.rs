@@ -21,7 +21,7 @@ use super::arrival::Arrival;
 use super::control_stream::ControlStream;
 use super::gsi::User;
 use super::listener::Entrance;
-use super::queueing::PlaceSeeker;
+use super::queueing::{Client, PlaceSeeker, watch};
 use super::service::Service;
 use super::session_table::Registration;
 use super::tally::Refusal;
@@ -70,6 +70,9 @@ pub(super) enum ApproachError {
     /// The client has hung up while it waited.
     #[error("the client left the queue")]
     Left,
+    /// The client has hung up while the door logged in for it.
+    #[error("the client has left in the midst of its login")]
+    LeftLogin,
     /// No real server lets the user in with GSI, the last for this reason.
     #[error("no real server lets the user in: {0}")]
     NotLoggedIn(String),
@@ -101,7 +104,7 @@ impl ApproachError {
                 let reason = reason.replace(|c: char| c.is_control(), " ");
                 return format!("530-Login incorrect. : {reason}\r\n530 End.\r\n").into();
             }
-            Self::Left => "",
+            Self::Left | Self::LeftLogin => "",
         };
         said.into()
     }
@@ -117,6 +120,7 @@ impl RefusalReason for ApproachError {
             Self::QueueTimeout(_) => Refusal::QueueTimeout,
             Self::Left => Refusal::LeftQueue,
             Self::NotLoggedIn(_) => Refusal::NotLoggedIn,
+            Self::LeftLogin => Refusal::Gsi,
         }
     }
 }
@@ -129,6 +133,8 @@ enum AttemptError {
     /// GSI came to no login, and whether the server is to blame for it.
     NotLoggedIn(String, bool),
     Local(io::Error),
+    /// The client is gone.
+    Left,
 }
 
 /// Chooses a server, connects and reads its greeting; the next one if that was in vain, each once. Goes over to another
@@ -158,7 +164,7 @@ pub(super) async fn approach(
         };
         service.clone_from(&seeker.service);
         let server = placement.real_server();
-        match attempt(service, &placement, arrival, registration, user).await {
+        match attempt(service, &placement, arrival, stream, registration, user).await {
             Ok(Greeted { stream, leg, greeting, rest, logged_in }) => {
                 registration.set_server(server);
                 if server.is_drained() {
@@ -184,6 +190,7 @@ pub(super) async fn approach(
                 shortage = Some(error);
             }
             Err(AttemptError::Local(error)) => return Err(ApproachError::Local(error)),
+            Err(AttemptError::Left) => return Err(ApproachError::LeftLogin),
             Err(AttemptError::Busy(words)) => {
                 server.stats.busy.fetch_add(1, Relaxed);
                 journal::passed_over(service, server, client, &words);
@@ -246,6 +253,7 @@ async fn attempt(
     service: &Service,
     placement: &Placement,
     arrival: &Arrival,
+    client: &ControlStream,
     registration: &Registration,
     user: Option<&User>,
 ) -> Result<Greeted, AttemptError> {
@@ -302,6 +310,7 @@ async fn attempt(
         }
         log_in(&mut plain, service, placement.index(), user).await
     };
+    let login = unless_gone(client, login);
     let begun = now();
     let limit = || AttemptError::NotLoggedIn(format!("no GSI login within {:?}", limits.login), true);
     match within(registration, limits.login, login).await.unwrap_or_else(|| Err(limit())) {
@@ -317,6 +326,20 @@ async fn attempt(
             Err(error)
         }
     }
+}
+
+/// Gives a login up whose client has hung up: the server is spared the rest, and its place is free. A client of which bytes are
+/// unread is looked at whenever the server says something.
+async fn unless_gone<T>(
+    client: &ControlStream,
+    login: impl Future<Output = Result<T, AttemptError>>,
+) -> Result<T, AttemptError> {
+    let mut login = pin!(login);
+    poll_fn(|cx| match login.as_mut().poll(cx) {
+        Poll::Pending if matches!(watch(client, cx), Client::Gone) => Poll::Ready(Err(AttemptError::Left)),
+        polled => polled,
+    })
+    .await
 }
 
 /// Agrees upon the protection of GSI, as the user; what was read behind that comes beside.

@@ -24,9 +24,9 @@ use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;
 use super::transfer_log::TransferLog;
 use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
-use crate::config;
+use crate::config::{self, BackendLogin};
 use crate::proto::ftp::OwnPorts;
-use crate::tls::{Acceptor, Connector, CredentialProblem, GsiAcceptor, Reread};
+use crate::tls::{Acceptor, Connector, CredentialProblem, GsiAcceptor, Reread, TrustDirectories};
 pub(crate) use removed::Removed;
 
 /// See the module's text.
@@ -39,6 +39,7 @@ pub struct Generation {
     transfer_log: Arc<TransferLog>,
     sessions: Arc<SiteSessions>,
     workshop: Arc<Workshop>,
+    trust: TrustDirectories,
 }
 
 /// A generation that can take over, and what comes with it.
@@ -154,6 +155,7 @@ impl Generation {
                 transfer_log: Arc::clone(&self.transfer_log),
                 sessions: Arc::clone(&self.sessions),
                 workshop: Arc::clone(&self.workshop),
+                trust: self.trust.clone(),
             },
             warnings: Vec::new(),
             settings: Vec::new(),
@@ -354,12 +356,15 @@ impl Successor {
         today: SystemTime,
     ) -> Result<Termination, CredentialProblem> {
         let workshop = Arc::clone(&self.generation.workshop);
-        workshop.open(site.ready_keys);
+        // Who logs in at the real servers takes no key.
+        if gsi.backend_login != BackendLogin::Passthrough {
+            workshop.open(site.ready_keys);
+        }
         let before = before.and_then(|before| before.gsi.as_ref());
         if let Some(before) = before.filter(|before| before.acceptor.is_of(gsi)) {
             return Ok(Termination::new(config, gsi, Arc::clone(&before.acceptor), &workshop));
         }
-        let (acceptor, warnings) = GsiAcceptor::open(gsi, today)?;
+        let (acceptor, warnings) = GsiAcceptor::open(gsi, &mut self.generation.trust, today)?;
         self.warnings.extend(warnings);
         Ok(Termination::new(config, gsi, Arc::new(acceptor), &workshop))
     }

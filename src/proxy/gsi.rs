@@ -17,14 +17,14 @@ use std::time::Duration;
 pub(super) use crypto_pool::CryptoPool;
 pub(crate) use key_pool::KeyPool;
 pub(super) use reception::ReceptionError;
-pub(crate) use record::{GsiOutcome, GsiRecord};
+pub(crate) use record::{GsiOutcome, GsiRecord, PathLengthEnd};
 
 use super::approach::within;
 use super::control_stream::ControlStream;
 use super::service::Service;
 use super::session_table::{Listed, Registration};
 use crate::balance::{IdentityRules, IdentitySession};
-use crate::config;
+use crate::config::{self, BackendLogin};
 use crate::proto::gsi::{Delegated, DistinguishedName, ExpectedPeer, HostNames, InitiatorConfig};
 use crate::sys;
 use crate::tls::{GsiAcceptor, date};
@@ -38,6 +38,7 @@ pub(crate) struct Termination {
     /// In the order of the real servers.
     servers: Vec<Server>,
     pub(super) identities: IdentityRules,
+    pub(crate) backend_login: BackendLogin,
 }
 
 /// What is known of a real server before it has shown who it is.
@@ -62,7 +63,19 @@ impl Termination {
             address: server.address,
         });
         let identities = gsi.identities.clone();
-        Self { servers: servers.collect(), acceptor, workshop: Arc::clone(workshop), identities }
+        let backend_login = gsi.backend_login.clone();
+        Self {
+            servers: servers.collect(),
+            acceptor,
+            workshop: Arc::clone(workshop),
+            identities,
+            backend_login,
+        }
+    }
+
+    /// Whether a client logs in at the real server itself, as if GSI ended there for all.
+    pub(super) fn passes(&self, client: IpAddr) -> bool {
+        self.backend_login.passes(client)
     }
 
     /// Who the real server at that place has to be. With one certificate for all, it shows the name of the virtual one. The sorry
@@ -141,7 +154,7 @@ fn why_no_data_authentication(remaining_proxies: Option<u32>) -> Option<&'static
     (remaining_proxies == Some(0)).then_some(
         "the path length of the user's proxy ends at the door, which can delegate no credential to the real server; \
          have proxies made with a path length of 2 or more, or without one (voms-proxy-fake makes 1 where it is told none), \
-         or use data connections without authentication (DCAU N)",
+         use data connections without authentication (DCAU N), or write the client's network into `passthrough_networks`",
     )
 }
 
@@ -168,7 +181,11 @@ pub(super) async fn let_in(
     let Reception { delegated, handshake, counted, unread } =
         received.unwrap_or(Err(ReceptionError::TooSlow(limit)))?;
     record.count_handshake(handshake);
-    Ok((User { counted, delegated, handshake }, unread))
+    let user = User { counted, delegated, handshake };
+    if user.why_no_data_authentication().is_some() {
+        record.count_path_length_end(PathLengthEnd::NoDataAuthentication);
+    }
+    Ok((user, unread))
 }
 
 #[cfg(test)]

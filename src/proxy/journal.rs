@@ -45,6 +45,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// A word for a GSI session of which nothing is read behind its login.
+    fn gsi_word(&self) -> Option<&'static str> {
+        (self.gsi.is_some() && self.identity.is_none()).then_some("passthrough")
+    }
+
     /// The name of whose session it is, where the door knows it.
     pub(super) fn dn(&self) -> Option<&str> {
         self.identity.as_deref().map(|identified| &**identified.counted.name())
@@ -69,6 +74,7 @@ pub(super) fn session_ended(
                 door = %Shown(facts.door),
                 user = facts.user.as_deref(),
                 dn = facts.dn(),
+                gsi = facts.gsi_word(),
                 gsi_ms = facts.gsi.map(millis),
                 tls = facts.tls.map(TlsVersion::word),
                 commands,
@@ -133,6 +139,13 @@ pub(super) fn left_queue(service: &Service, client: SocketAddr, waited: Duration
     service.lasting.tally.refused(Refusal::LeftQueue);
     let queued_ms = millis(waited);
     info!(%client, virtual_server = service.virtual_server.name(), queued_ms, "client left the queue");
+}
+
+/// A client that did not wait until the door was logged in for it.
+pub(super) fn left_login(service: &Service, client: SocketAddr, refusal: &dyn RefusalReason) {
+    service.lasting.tally.refused(refusal.kind());
+    let reason = refusal.to_string();
+    info!(client = %Shown(client), virtual_server = service.virtual_server.name(), reason, "GSI login given up");
 }
 
 /// A client whose logins have failed too often.

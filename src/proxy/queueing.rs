@@ -163,7 +163,7 @@ impl<'a> PlaceSeeker<'a> {
 }
 
 /// What a client does meanwhile.
-enum Client {
+pub(super) enum Client {
     Gone,
     /// The task is woken when it speaks or goes.
     Silent,
@@ -171,7 +171,7 @@ enum Client {
     Spoke,
 }
 
-fn watch(client: &ControlStream, cx: &mut Context<'_>) -> Client {
+pub(super) fn watch(client: &ControlStream, cx: &mut Context<'_>) -> Client {
     let Some(stream) = client.tcp() else { return Client::Gone };
     let mut byte = [MaybeUninit::uninit(); 1];
     let mut buffer = ReadBuf::uninit(&mut byte);

@@ -31,6 +31,7 @@ use std::task::{Context, Waker};
 
 use super::control_stream::ControlStream;
 use super::service::Service;
+use super::session_table::SessionTable;
 use crate::balance::{Placement, RealServer};
 use crate::proto::ftp::{
     Connections, Direction, Peers, RelayAnswer, RelayId, RelayRequest, Side, TransferRecord,
@@ -71,6 +72,8 @@ pub(super) struct Relays {
     to_server: SocketAddr,
     /// Where the server's side is TLS.
     connector: Option<Arc<SessionConnector>>,
+    /// Where connections of clients are noted.
+    table: Option<Arc<SessionTable>>,
     relays: Vec<Relay>,
     answers: Vec<(RelayId, RelayAnswer)>,
     /// The control connection is over.
@@ -146,6 +149,7 @@ impl Relays {
             to_client,
             to_server,
             connector: None,
+            table: None,
             relays,
             answers,
             ended: false,
@@ -159,6 +163,12 @@ impl Relays {
     /// The same where data connections to the server are TLS.
     pub(super) fn over(mut self, connector: Option<Arc<SessionConnector>>) -> Self {
         self.connector = connector;
+        self
+    }
+
+    /// The same where connections of clients are to be noted.
+    pub(super) fn noted_in(mut self, table: Arc<SessionTable>) -> Self {
+        self.table = Some(table);
         self
     }
 
@@ -356,7 +366,7 @@ impl Relays {
         let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.server));
         let (to_client, to_server) = (self.to_client, self.to_server);
         let connector = self.connector.clone();
-        let (tasks, news) = (Arc::clone(&self.tasks), Arc::clone(&self.news));
+        let (tasks, news, table) = (Arc::clone(&self.tasks), Arc::clone(&self.news), self.table.clone());
         let state = State::new(service, server, connector, tasks, news, self.waker.clone());
         let relay = self.find(id).and_then(|relay| Some((relay.listeners.take()?, relay)));
         let (Some((listeners, relay)), Some(to_client)) = (relay, to_client) else {
@@ -371,7 +381,7 @@ impl Relays {
             Side::Client => to_server,
             Side::Server => to_client,
         };
-        let plan = Plan { side: relay.side, connections, direction, peers, targets, source };
+        let plan = Plan { side: relay.side, connections, direction, peers, targets, source, table };
         tokio::spawn(acceptor::serve(listeners, plan, state.ticket()));
         relay.running = Some(Running {
             state,

@@ -17,7 +17,7 @@ use super::approach::{ApproachError, approach, within};
 use super::arrival::{Arrival, ArrivalError, heed_header};
 use super::control_channel::{CLOSING_FOR, ControlChannel};
 use super::control_stream::ControlStream;
-use super::gsi::{self, GsiOutcome, ReceptionError};
+use super::gsi::{self, GsiOutcome, PathLengthEnd, ReceptionError};
 use super::listener::Entrance;
 use super::relay::Lingering;
 use super::service::Service;
@@ -57,7 +57,7 @@ impl ServedSession {
         address: SocketAddr,
     ) -> Self {
         let registration = table.register();
-        registration.set_place(|| client.local_addr().ok());
+        registration.set_place(address, || client.local_addr().ok());
         let approaching = begin(Arc::clone(&service), entrance, registration, counted, client, address);
         Self { service, stage: Stage::Approaching(Box::pin(approaching), address), _places: places }
     }
@@ -136,9 +136,14 @@ async fn begin(
         let mut user = None;
         let mut unread = Vec::new();
         if let (Some(termination), Entrance::Clear) = (&service.gsi, entrance) {
-            let (known, said) = gsi::let_in(&mut client, &service, termination, &registration).await?;
-            journal::no_data_authentication(&service, arrival.client, &known);
-            (user, unread) = (Some(known), said);
+            // Who greets has to be known before the client says a word: by its address.
+            if termination.passes(arrival.client.ip()) {
+                service.lasting.gsi.passed_through.fetch_add(1, Relaxed);
+            } else {
+                let (known, said) = gsi::let_in(&mut client, &service, termination, &registration).await?;
+                journal::no_data_authentication(&service, arrival.client, &known);
+                (user, unread) = (Some(known), said);
+            }
         }
         let approached =
             approach(&mut service, entrance, &arrival, &client, &registration, user.as_ref()).await;
@@ -146,7 +151,7 @@ async fn begin(
             if user.is_some() {
                 service.lasting.gsi.count(match error {
                     ApproachError::NotLoggedIn(_) => GsiOutcome::RefusedByServer,
-                    ApproachError::Left => GsiOutcome::Abandoned,
+                    ApproachError::Left | ApproachError::LeftLogin => GsiOutcome::Abandoned,
                     _ => GsiOutcome::NoServer,
                 });
             }
@@ -186,6 +191,10 @@ async fn begin(
             journal::left_queue(&service, arrival.client, now().saturating_duration_since(started));
             None
         }
+        Err(Refusal::Approach(error @ ApproachError::LeftLogin)) => {
+            journal::left_login(&service, arrival.client, &error);
+            None
+        }
         Err(Refusal::Entry(refusal)) => {
             journal::refused(&service, arrival.client, &refusal);
             // Nothing is said in clear to a client that waits for a handshake.
@@ -216,6 +225,9 @@ fn heed_failed_gsi(service: &Service, client: SocketAddr, refusal: &ReceptionErr
     journal::not_received(service, client, refusal);
     if let Some(outcome) = refusal.outcome() {
         service.lasting.gsi.count(outcome);
+    }
+    if refusal.is_of_path_length() {
+        service.lasting.gsi.count_path_length_end(PathLengthEnd::NoLogin);
     }
     if refusal.may_be_guess()
         && let LoginVerdict::Banned { client, rule } =

@@ -11,9 +11,11 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use tokio::net::TcpStream;
 
 use super::journal;
 use crate::balance::RealServer;
+use crate::proto::session_sync::Connection;
 use drain_deadlines::DrainDeadlines;
 pub(crate) use identified::IdentifiedSession;
 pub(super) use identified::Listed;
@@ -210,6 +212,30 @@ impl SessionTable {
         ours.map(|session| session.tell(SHUTDOWN)).count()
     }
 
+    /// All connections to addresses that may move.
+    pub(crate) fn connections(&self) -> Vec<Connection> {
+        self.places.connections()
+    }
+
+    /// Those that have come since this was asked last; while they are many, not all of them.
+    pub(crate) fn take_new_connections(&self) -> Vec<Connection> {
+        self.places.take_new()
+    }
+
+    /// A data connection of a client with an address that may move, for as long as what this returns is there.
+    pub(super) fn note_data_connection(self: &Arc<Self>, client: &TcpStream) -> Option<NotedConnection> {
+        if !self.places.any() {
+            return None;
+        }
+        let (client, reached) = (client.peer_addr().ok()?, client.local_addr().ok()?);
+        if self.places.number(reached.ip()) == NOWHERE {
+            return None;
+        }
+        let id = self.next.fetch_add(1, Relaxed);
+        self.places.enter(id, Connection { client, reached });
+        Some(NotedConnection { table: Arc::clone(self), id })
+    }
+
     fn numbers(&self, addresses: &[IpAddr]) -> Vec<u32> {
         addresses
             .iter()
@@ -250,7 +276,25 @@ impl SessionTable {
     }
 }
 
+/// See [`SessionTable::note_data_connection`].
+#[derive(Debug)]
+pub(super) struct NotedConnection {
+    table: Arc<SessionTable>,
+    id: u64,
+}
+
+impl Drop for NotedConnection {
+    fn drop(&mut self) {
+        self.table.places.leave(self.id);
+    }
+}
+
 impl Registration {
+    /// All sessions.
+    pub(super) fn table(&self) -> Arc<SessionTable> {
+        Arc::clone(&self.table)
+    }
+
     /// When the sweep shall wake the session; never for `None`.
     pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
         // One more, so that a deadline is over when its millisecond is.
@@ -299,10 +343,16 @@ impl Registration {
     }
 
     /// Where the client came to; asked only where that may move.
-    pub(super) fn set_place(&self, reached: impl FnOnce() -> Option<SocketAddr>) {
-        if self.table.places.any() {
-            let number = reached().map_or(NOWHERE, |reached| self.table.places.number(reached.ip()));
-            self.entry.place.store(number, Relaxed);
+    pub(super) fn set_place(&self, client: SocketAddr, reached: impl FnOnce() -> Option<SocketAddr>) {
+        let places = &self.table.places;
+        if places.any()
+            && let Some(reached) = reached()
+        {
+            let number = places.number(reached.ip());
+            if number != NOWHERE {
+                self.entry.place.store(number, Relaxed);
+                places.enter(self.id, Connection { client, reached });
+            }
         }
     }
 
@@ -315,6 +365,9 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.has_begun();
+        if self.entry.place.load(Relaxed) != NOWHERE {
+            self.table.places.leave(self.id);
+        }
         self.table.sessions.remove(&self.id);
     }
 }

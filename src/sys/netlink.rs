@@ -19,6 +19,7 @@ use rustix::net::{
 };
 
 use super::socket_option;
+use crate::proto::netlink::FormatError;
 use crate::proto::netlink::address::{self, Address, Assignment};
 use crate::proto::netlink::link::{self, Link, Macvlan};
 use crate::proto::netlink::message::{Answer, Confirm, Messages, Request};
@@ -243,7 +244,7 @@ impl Route {
     fn list<T>(
         &mut self,
         question: &Request,
-        read: fn(&[u8]) -> Result<Option<T>, crate::proto::netlink::FormatError>,
+        read: fn(&[u8]) -> Result<Option<T>, FormatError>,
     ) -> Result<Vec<T>, NetlinkError> {
         let mut list = Vec::new();
         for _ in 0..TRIES {

@@ -15,13 +15,9 @@ pub enum Setting {
     ArpAnnounce(u8),
     /// `ipv4/arp_filter`: whether only the interface answers by which packets to the asker would leave.
     ArpFilter(bool),
-    /// `ipv4/rp_filter`: whether packets are dropped that would not be answered by the same interface. The higher one of this and
-    /// that of `all` is in force.
+    /// `ipv4/rp_filter`: which packets are dropped; 1: those that would not be answered by the same interface, 2: those that
+    /// could not be answered at all. The higher one of this and that of `all` is in force.
     ReversePathFilter(u8),
-    /// `ipv4/accept_local`: whether packets may come from an address of this host.
-    AcceptLocal(bool),
-    /// `ipv6/disable_ipv6`.
-    DisableIpv6(bool),
     /// `ipv6/accept_dad`: whether an address is asked for before it is used.
     AcceptDad(u8),
     /// `ipv6/addr_gen_mode`: 1: the interface makes itself no link-local address.
@@ -33,20 +29,21 @@ pub enum Setting {
 }
 
 /// What the interface of a virtual MAC address needs before it is set up: it answers for its own addresses and no others,
-/// although the route to who asks leads through its parent; takes packets for which the same is true; and has no addresses
-/// but those that it is given, at once.
+/// although the route to who asks leads through its parent; takes packets for which the same is true, even where `all` is
+/// strict; and has no addresses but those that it is given, at once.
 pub const OF_A_VIRTUAL_MAC: [Setting; 7] = [
     Setting::ArpIgnore(1),
     Setting::ArpFilter(false),
-    Setting::ReversePathFilter(0),
+    Setting::ReversePathFilter(2),
     Setting::AcceptDad(0),
     Setting::AddressGeneration(1),
     Setting::AcceptRouterAdvertisements(0),
     Setting::Autoconfiguration(false),
 ];
 
-/// What its parent needs, which would otherwise answer for the same addresses with its own MAC address.
-pub const OF_ITS_PARENT: [Setting; 1] = [Setting::ArpIgnore(1)];
+/// What its parent needs, which would otherwise answer for the same addresses with its own MAC address; and where the route of
+/// an answer leads through it, would ask in their name, and whom it asks would learn its MAC address.
+pub const OF_ITS_PARENT: [Setting; 2] = [Setting::ArpIgnore(1), Setting::ArpAnnounce(2)];
 
 /// A setting that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +81,6 @@ impl Setting {
             Self::ArpAnnounce(value) => ("ipv4", "arp_announce", value),
             Self::ArpFilter(value) => ("ipv4", "arp_filter", value.into()),
             Self::ReversePathFilter(value) => ("ipv4", "rp_filter", value),
-            Self::AcceptLocal(value) => ("ipv4", "accept_local", value.into()),
-            Self::DisableIpv6(value) => ("ipv6", "disable_ipv6", value.into()),
             Self::AcceptDad(value) => ("ipv6", "accept_dad", value),
             Self::AddressGeneration(value) => ("ipv6", "addr_gen_mode", value),
             Self::AcceptRouterAdvertisements(value) => ("ipv6", "accept_ra", value),

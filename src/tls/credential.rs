@@ -8,11 +8,12 @@ use std::time::SystemTime;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
 
 use super::file_stamp::may_pass;
-use super::provider;
 use super::validity::{Standing, Validity};
 use crate::config;
+use crate::proto::secret::{Secret, Zeroizing};
 
 /// Most that is read of one file, in bytes: a chain is some 10 kB, and a whole bundle of authorities some 300.
 const MAX_PEM_LEN: u64 = 1 << 20;
@@ -60,7 +61,7 @@ pub(super) trait Shown: Sized {
     /// Why they are no use.
     fn of(
         chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'_>,
         files: &Files,
     ) -> Result<Self, CredentialProblem>;
 }
@@ -82,18 +83,25 @@ pub(super) struct Certified(pub(super) Arc<CertifiedKey>);
 impl Shown for Certified {
     fn of(
         chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'_>,
         files: &Files,
     ) -> Result<Self, CredentialProblem> {
-        let certified = CertifiedKey::from_der(chain, key, &provider());
+        // As `CertifiedKey::from_der` does, which would keep a copy of the key.
+        let certified = rustls::crypto::aws_lc_rs::sign::any_supported_type(key).and_then(|key| {
+            let certified = CertifiedKey::new(chain, key);
+            match certified.keys_match() {
+                Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+                Err(error) => Err(error),
+            }
+        });
         let certified = certified.map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => problem(
+            Error::InconsistentKeys(_) => problem(
                 &files.key,
                 format!("the key does not belong to the certificate in {}", files.certificate.display()),
                 "put the key there with which the certificate was requested; the host's own certificate comes first \
                  in its file, those of authorities behind it",
             ),
-            rustls::Error::InvalidCertificate(reason) => unreadable(&files.certificate, &reason.to_string()),
+            Error::InvalidCertificate(reason) => unreadable(&files.certificate, &reason.to_string()),
             error => problem(
                 &files.key,
                 format!("the key cannot be used: {error}"),
@@ -119,7 +127,7 @@ impl<T: Shown> Credential<T> {
         let chain = certificates(&files.certificate)?;
         let key = private_key(&files.key)?;
         let validity = Validity::of(&chain).map_err(|reason| unreadable(&files.certificate, &reason))?;
-        let shown = T::of(chain.clone(), key, files)?;
+        let shown = T::of(chain.clone(), &key, files)?;
         Ok(Self { shown, chain, validity, key_is_open: is_open(&files.key) })
     }
 
@@ -169,11 +177,11 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(chain)
 }
 
-pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, CredentialProblem> {
+pub(super) fn private_key(file: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, CredentialProblem> {
     let bytes = read(file)?;
     let encrypted = || bytes.windows(b"ENCRYPTED".len()).any(|window| window == b"ENCRYPTED");
     match rustls_pemfile::private_key(&mut &bytes[..]) {
-        Ok(Some(key)) => Ok(key),
+        Ok(Some(key)) => Ok(Zeroizing::new(key)),
         // PKCS #8 has a heading of its own for such keys, the older form a line inside that is no base64.
         Ok(None) | Err(_) if encrypted() => Err(problem(
             file,
@@ -189,11 +197,17 @@ pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Credent
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, CredentialProblem> {
-    let mut bytes = Vec::new();
-    let result = File::open(file).and_then(|opened| opened.take(MAX_PEM_LEN).read_to_end(&mut bytes));
+/// A key may be in it, whoever asks.
+fn read(file: &Path) -> Result<Secret, CredentialProblem> {
+    let result = File::open(file).and_then(|opened| {
+        // As large as it will be: growing would leave copies behind. One more, for the read that finds the end.
+        let length = usize::try_from(opened.metadata()?.len().min(MAX_PEM_LEN)).unwrap_or(0) + 1;
+        let mut bytes = Secret::new(Vec::with_capacity(length));
+        opened.take(MAX_PEM_LEN).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
     match result {
-        Ok(_) => Ok(bytes),
+        Ok(bytes) => Ok(bytes),
         Err(error) => {
             let mend = "check that it exists and that the daemon's user may read it";
             let found = problem(file, format!("cannot be read: {error}"), mend);

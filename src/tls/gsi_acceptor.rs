@@ -1,6 +1,6 @@
 //! The door's side of GSI: its host credential and whom it trusts, for clients and towards real servers.
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use super::credential::{CredentialProblem, Files, Shown, certificates, private_key, problem};
 use super::kept_credential::{KeptCredential, Notice};
 use super::provider;
-use super::trust_directory::{TrustDirectory, TrustNotice};
+use super::trust_directory::{TrustDirectories, TrustDirectory};
 use crate::config;
 use crate::proto::gsi::{
     AcceptError, Acceptor, AcceptorConfig, Credential, Delegated, ExpectedPeer, HostNames, InitiatorConfig,
@@ -19,9 +19,7 @@ use crate::proto::gsi::{
 #[derive(Debug)]
 pub struct GsiAcceptor {
     host: KeptCredential<Host>,
-    trust: TrustDirectory,
-    /// Kept beside: whoever asks must not wait for files.
-    trust_problems: AtomicUsize,
+    trust: Arc<TrustDirectory>,
 }
 
 /// The host credential.
@@ -34,10 +32,10 @@ struct Host {
 impl Shown for Host {
     fn of(
         chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'_>,
         files: &Files,
     ) -> Result<Self, CredentialProblem> {
-        let key = PrivateKey::from_der(&key).map_err(|error| {
+        let key = PrivateKey::from_der(key).map_err(|error| {
             problem(&files.key, error.to_string(), "use the key with which the certificate was requested")
         })?;
         let credential = Credential::new(chain, key).map_err(|error| {
@@ -51,43 +49,22 @@ impl Shown for Host {
     }
 }
 
-/// What [`GsiAcceptor::look`] has found.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum GsiNotice {
-    /// There is another host certificate, and it is in force.
-    Replaced(Vec<CredentialProblem>),
-    /// What is in the files now cannot be used; what was in force stays.
-    Refused(CredentialProblem),
-    /// The host certificate in force is about to expire, or has.
-    Lapsing(CredentialProblem),
-    /// Of the directory of authorities.
-    Trust(TrustNotice),
-}
-
-impl From<Notice> for GsiNotice {
-    fn from(notice: Notice) -> Self {
-        match notice {
-            Notice::Replaced(warnings) => Self::Replaced(warnings),
-            Notice::Refused(problem) => Self::Refused(problem),
-            Notice::Lapsing(problem) => Self::Lapsing(problem),
-        }
-    }
-}
-
 impl GsiAcceptor {
-    /// Reads the host credential and the directory of authorities; what is likely not meant comes beside.
+    /// Reads the host credential, and the directory of authorities unless it is among those that are open; what is likely not meant
+    /// comes beside.
     ///
     /// # Errors
     ///
     /// What makes them useless.
     pub fn open(
         files: &config::Gsi,
+        directories: &mut TrustDirectories,
         now: SystemTime,
     ) -> Result<(Self, Vec<CredentialProblem>), CredentialProblem> {
         let (host, mut warnings) = KeptCredential::open(Files::from(files), now)?;
-        let (trust, problems) = TrustDirectory::open(&files.trust_anchors, now)?;
+        let (trust, problems) = directories.open(&files.trust_anchors, now)?;
         warnings.extend(problems.iter().map(|problem| of_directory(&files.trust_anchors, problem)));
-        Ok((Self { host, trust, trust_problems: AtomicUsize::new(problems.len()) }, warnings))
+        Ok((Self { host, trust }, warnings))
     }
 
     /// Begins with one client.
@@ -124,7 +101,7 @@ impl GsiAcceptor {
     /// Whether it was opened with these files.
     #[must_use]
     pub fn is_of(&self, files: &config::Gsi) -> bool {
-        self.host.is_of(&Files::from(files)) && self.trust.is_of(&files.trust_anchors)
+        self.host.is_of(&Files::from(files)) && self.trust.path() == files.trust_anchors
     }
 
     /// The hosts that its certificate is for: the names that clients use.
@@ -132,21 +109,14 @@ impl GsiAcceptor {
         HostNames::of(self.host.in_force().shown.credential.leaf())
     }
 
-    /// Takes another host certificate, or other authorities, if there are. Blocks on files; to be called from time to time,
-    /// and by one at once.
-    pub fn look(&self, now: SystemTime) -> Vec<GsiNotice> {
-        let of_host = self.host.look(now).map(GsiNotice::from);
-        let of_trust = self.trust.look(now);
-        match &of_trust {
-            None => {}
-            Some(TrustNotice::Reread { .. }) => {
-                self.trust_problems.store(self.trust.problems().len(), Relaxed);
-            }
-            Some(TrustNotice::Refused(_)) => {
-                self.trust_problems.fetch_max(1, Relaxed);
-            }
-        }
-        of_host.into_iter().chain(of_trust.map(GsiNotice::Trust)).collect()
+    /// Takes another host certificate, if there is one. Blocks on files; to be called from time to time, and by one at once.
+    pub fn look(&self, now: SystemTime) -> Option<Notice> {
+        self.host.look(now)
+    }
+
+    /// The directory of authorities, which others may have too: it is to be looked at by itself.
+    pub fn trust(&self) -> &Arc<TrustDirectory> {
+        &self.trust
     }
 
     /// When clients no longer take the host certificate in force: the earliest end in its chain.
@@ -163,11 +133,6 @@ impl GsiAcceptor {
     pub fn authorities(&self) -> usize {
         self.trust.store().authorities().len()
     }
-
-    /// Files of the trust directory that are not used, or 1 where the directory cannot be read.
-    pub fn trust_problems(&self) -> usize {
-        self.trust_problems.load(Relaxed)
-    }
 }
 
 /// Reads a credential from one file, as proxies are kept: certificate, key, and the certificates above it.
@@ -176,7 +141,8 @@ impl GsiAcceptor {
 ///
 /// What makes it useless.
 pub fn read_robot_credential(file: &Path) -> Result<Credential, CredentialProblem> {
-    let key = PrivateKey::from_der(&private_key(file)?).map_err(|error| {
+    let key = private_key(file)?;
+    let key = PrivateKey::from_der(&key).map_err(|error| {
         problem(file, error.to_string(), "put the key of the first certificate there, as PEM")
     })?;
     Credential::new(certificates(file)?, key).map_err(|error| {

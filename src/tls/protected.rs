@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::proto::gsi::{Channel, ChannelEnd, ChannelError, ProtectedLines};
+use crate::proto::secret::{self, Secret};
 
 /// What is read at once, in bytes. On the stack: an idle session owns no buffer.
 const READ_SIZE: usize = 8 * 1024;
@@ -18,7 +19,7 @@ pub struct Protected {
     stream: TcpStream,
     lines: ProtectedLines,
     /// Read and unwrapped, not taken yet.
-    plain: Vec<u8>,
+    plain: Secret,
     /// Wrapped, and not taken by the network yet.
     wire: Vec<u8>,
     /// Why nothing more can be read; it is told behind what came before.
@@ -32,10 +33,11 @@ impl Protected {
         let mut protected = Self {
             stream,
             lines: ProtectedLines::new(channel, end),
-            plain: Vec::new(),
+            plain: Secret::default(),
             wire: Vec::new(),
             broken: None,
         };
+        secret::reserve(&mut protected.plain, protected.lines.most_plain(before));
         protected.broken = protected.lines.receive(before, &mut protected.plain).err();
         protected
     }
@@ -86,14 +88,12 @@ impl AsyncRead for Protected {
                 // Nobody says goodbye inside of the protection.
                 return Poll::Ready(Ok(()));
             }
+            secret::reserve(plain, lines.most_plain(arrived.filled()));
             *broken = lines.receive(arrived.filled(), plain).err();
         }
         let taken = plain.len().min(buffer.remaining());
         buffer.put_slice(&plain[..taken]);
-        plain.drain(..taken);
-        if plain.is_empty() {
-            *plain = Vec::new();
-        }
+        secret::take_front(plain, taken);
         Poll::Ready(Ok(()))
     }
 }

@@ -111,10 +111,10 @@ enum Keeper {
 }
 
 impl Keeper {
-    fn look(&self, now: SystemTime) -> Option<GsiNotice> {
+    fn look(&self, now: SystemTime) -> Option<Notice> {
         match self {
-            Self::Tls(acceptor) => acceptor.look(now).map(GsiNotice::from),
-            Self::Gsi(acceptor) => acceptor.look(now).pop(),
+            Self::Tls(acceptor) => acceptor.look(now),
+            Self::Gsi(acceptor) => acceptor.look(now),
         }
     }
 
@@ -132,7 +132,7 @@ fn with_each_keeper(now: SystemTime, (certificate, key): (&str, &str), try_it: i
     let (acceptor, _) = Acceptor::open(&tls, now).unwrap();
     try_it(Keeper::Tls(acceptor), tls);
     let (_directory, tls) = files(certificate, key);
-    let (acceptor, _) = GsiAcceptor::open(&gsi(&tls), now).unwrap();
+    let (acceptor, _) = GsiAcceptor::open(&gsi(&tls), &mut TrustDirectories::default(), now).unwrap();
     try_it(Keeper::Gsi(Box::new(acceptor)), tls);
 }
 
@@ -148,7 +148,13 @@ fn gsi(tls: &config::Tls) -> config::Gsi {
     )
     .unwrap();
     let (certificate, key) = (tls.certificate.clone(), tls.key.clone());
-    config::Gsi { certificate, key, trust_anchors, identities: Default::default() }
+    config::Gsi {
+        certificate,
+        key,
+        trust_anchors,
+        identities: Default::default(),
+        backend_login: Default::default(),
+    }
 }
 
 /// Files with which GSI can end at the door.
@@ -168,7 +174,7 @@ fn a_good_new_certificate_is_taken_at_the_first_look() {
         assert_eq!(keeper.look(day(1)), None, "the key is yet to come");
         assert_eq!(keeper.expires(), day(100) - Duration::from_secs(60));
         write(&tls.key, B.1);
-        assert_eq!(keeper.look(day(1)), Some(GsiNotice::Replaced(vec![])));
+        assert_eq!(keeper.look(day(1)), Some(Notice::Replaced(vec![])));
         assert_eq!(keeper.expires(), day(400) - Duration::from_secs(60));
         assert_eq!(keeper.look(day(1)), None);
         assert_eq!(keeper.look(day(101)), None, "this one lives longer");
@@ -176,7 +182,7 @@ fn a_good_new_certificate_is_taken_at_the_first_look() {
         write(&tls.key, A.1);
         std::fs::set_permissions(&tls.key, std::fs::Permissions::from_mode(0o644)).unwrap();
         let notice = keeper.look(day(90));
-        let Some(GsiNotice::Replaced(warnings)) = notice else { panic!("{notice:?}") };
+        let Some(Notice::Replaced(warnings)) = notice else { panic!("{notice:?}") };
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         assert!(warnings[0].contains("everybody on this host can read"), "{warnings:?}");
         assert!(warnings[1].contains("expires on"), "{warnings:?}");
@@ -193,7 +199,7 @@ fn a_bad_new_certificate_is_refused_once_and_the_old_one_stays() {
             let notice = keeper.look(day(101));
             assert_eq!(keeper.look(day(101)), None, "said once");
             assert_eq!(keeper.expires(), day(400) - Duration::from_secs(60));
-            let Some(GsiNotice::Refused(problem)) = notice else { panic!("{notice:?}") };
+            let Some(Notice::Refused(problem)) = notice else { panic!("{notice:?}") };
             problem.to_string()
         };
         assert!(refused(A.0, A.1).contains("has expired"));
@@ -202,7 +208,7 @@ fn a_bad_new_certificate_is_refused_once_and_the_old_one_stays() {
         assert!(another_key.contains("does not belong") || another_key.contains("is not that of"));
         std::fs::remove_file(&tls.key).unwrap();
         assert_eq!(keeper.look(day(101)), None);
-        assert!(matches!(keeper.look(day(101)), Some(GsiNotice::Refused(_))));
+        assert!(matches!(keeper.look(day(101)), Some(Notice::Refused(_))));
         assert_eq!(keeper.look(day(102)), None, "a file that is not there is no news later either");
         // What was in force all the time comes back, and nothing has changed.
         write(&tls.certificate, B.0);
@@ -217,7 +223,7 @@ fn a_certificate_that_grows_old_is_spoken_of_when_it_does() {
         assert_eq!(keeper.look(day(85)), None);
         for (number, expected) in [(87, "expires on"), (101, "has expired")] {
             let notice = keeper.look(day(number));
-            let Some(GsiNotice::Lapsing(problem)) = notice else { panic!("{notice:?}") };
+            let Some(Notice::Lapsing(problem)) = notice else { panic!("{notice:?}") };
             assert!(problem.to_string().contains(expected), "{problem}");
             assert_eq!(keeper.look(day(number)), None);
         }
@@ -233,10 +239,10 @@ fn a_certificate_that_came_too_early_is_taken_when_it_holds() {
         write(&tls.key, A.1);
         assert_eq!(keeper.look(early), None);
         let notice = keeper.look(early);
-        let Some(GsiNotice::Refused(problem)) = notice else { panic!("{notice:?}") };
+        let Some(Notice::Refused(problem)) = notice else { panic!("{notice:?}") };
         assert!(problem.to_string().contains("is not valid before"), "{problem}");
         assert_eq!(keeper.look(early + Duration::from_secs(59)), None);
-        assert_eq!(keeper.look(early + Duration::from_secs(60)), Some(GsiNotice::Replaced(vec![])));
+        assert_eq!(keeper.look(early + Duration::from_secs(60)), Some(Notice::Replaced(vec![])));
     });
 }
 

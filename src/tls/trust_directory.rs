@@ -2,10 +2,13 @@
 //!
 //! A file system tells nothing reliably here (fetch-crl renames, AFS and NFS are usual), so it is looked at: names and stamps of the
 //! files that count. While a change is not settled, and when the directory is gone, what was read before stays in force.
+//!
+//! A directory is large (some hundred authorities and their lists), and a site has one: all who want it share it.
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -30,7 +33,13 @@ pub struct TrustDirectory {
     directory: PathBuf,
     store: ArcSwap<TrustStore>,
     watched: Mutex<Watched>,
+    /// Kept beside: whoever asks must not wait for files.
+    problem_count: AtomicUsize,
 }
+
+/// The directories that somebody has open: whoever wants the same path gets the same one.
+#[derive(Clone, Debug, Default)]
+pub struct TrustDirectories(Vec<Weak<TrustDirectory>>);
 
 type Stamps = BTreeMap<String, Option<Stamp>>;
 
@@ -78,8 +87,31 @@ pub enum TrustNotice {
     Refused(CredentialProblem),
 }
 
+impl TrustDirectories {
+    /// As [`TrustDirectory::open`]; of one that is open already nothing is read, and no problem told again.
+    ///
+    /// # Errors
+    ///
+    /// As [`TrustDirectory::open`].
+    pub fn open(
+        &mut self,
+        directory: &Path,
+        now: SystemTime,
+    ) -> Result<(Arc<TrustDirectory>, Vec<TrustProblem>), CredentialProblem> {
+        self.0.retain(|known| known.strong_count() > 0);
+        let mut known = self.0.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.find(|known| known.directory == directory) {
+            return Ok((known, Vec::new()));
+        }
+        let (opened, problems) = TrustDirectory::open(directory, now)?;
+        let opened = Arc::new(opened);
+        self.0.push(Arc::downgrade(&opened));
+        Ok((opened, problems))
+    }
+}
+
 impl TrustDirectory {
-    /// Reads a directory. What is wrong with single files comes beside, and can be had later from [`Self::problems`].
+    /// Reads a directory. What is wrong with single files comes beside.
     ///
     /// # Errors
     ///
@@ -97,8 +129,13 @@ impl TrustDirectory {
             refused: None,
             failed_at: may_pass.then_some(now),
         };
-        let store = ArcSwap::from_pointee(store);
-        Ok((Self { directory: directory.to_owned(), store, watched: Mutex::new(watched) }, problems))
+        let opened = Self {
+            directory: directory.to_owned(),
+            store: ArcSwap::from_pointee(store),
+            watched: Mutex::new(watched),
+            problem_count: AtomicUsize::new(problems.len()),
+        };
+        Ok((opened, problems))
     }
 
     /// What is in force.
@@ -106,15 +143,15 @@ impl TrustDirectory {
         self.store.load_full()
     }
 
-    /// Whether it was opened with this directory.
+    /// Where it is.
     #[must_use]
-    pub fn is_of(&self, directory: &Path) -> bool {
-        self.directory == directory
+    pub fn path(&self) -> &Path {
+        &self.directory
     }
 
-    /// What is wrong with single files now.
-    pub fn problems(&self) -> Vec<TrustProblem> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).problems.clone()
+    /// Files that are not used now, or 1 where the directory cannot be read.
+    pub fn problem_count(&self) -> usize {
+        self.problem_count.load(Relaxed)
     }
 
     /// Takes what has changed. Blocks on files; to be called from time to time, as often as one likes, and by one at once.
@@ -162,6 +199,7 @@ impl TrustDirectory {
                 let authorities = store.authorities().len();
                 self.store.store(Arc::new(store));
                 let was_refused = watched.refused.take().is_some();
+                self.problem_count.store(problems.len(), Relaxed);
                 let before = std::mem::replace(&mut watched.problems, problems.clone());
                 if !has_changed && !was_refused && before == problems {
                     return None;
@@ -170,6 +208,7 @@ impl TrustDirectory {
                 Some(TrustNotice::Reread { authorities, problems })
             }
             Err(problem) => {
+                self.problem_count.fetch_max(1, Relaxed);
                 let before = watched.refused.replace(problem.clone());
                 let is_news = has_changed || before.as_ref() != Some(&problem);
                 is_news.then_some(TrustNotice::Refused(problem))

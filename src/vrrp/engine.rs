@@ -28,6 +28,9 @@ use crate::proto::vrrp::{Condition, Discard, MalformedAdvertisement};
 use crate::sys::netlink::RouteEvents;
 use crate::sys::wake::Wake;
 
+/// After interfaces and addresses could not be read.
+const SURVEY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// What the thread is told.
 #[derive(Debug)]
 pub(super) enum Input {
@@ -60,6 +63,8 @@ pub(super) struct Engine {
     last_id: RouterId,
     /// Whether the interfaces are known.
     is_surveyed: bool,
+    /// When to look for them again, which has failed.
+    survey_at: Option<Instant>,
     /// Whether something has changed on which the routers depend: interfaces, what is tracked, the configuration.
     is_changed: bool,
     links: Links,
@@ -101,6 +106,7 @@ impl Engine {
             maintenance: false,
             last_id: 0,
             is_surveyed: false,
+            survey_at: None,
             is_changed: false,
             links: Links::default(),
             wire: Wire::new(),
@@ -117,7 +123,7 @@ impl Engine {
     pub(super) fn run(mut self) {
         let mut more = false;
         loop {
-            let deadline = self.routers.iter().filter_map(Router::poll_timeout).min();
+            let deadline = self.routers.iter().filter_map(Router::poll_timeout).chain(self.survey_at).min();
             if let Err(error) = self.wait(if more { Some(now()) } else { deadline }) {
                 // There is no such error but of memory; without waiting this would turn for nothing.
                 (self.tell)(Event::Trouble(format!("cannot wait for packets: {error}")));
@@ -201,7 +207,7 @@ impl Engine {
                 self.with(self.position(router), |router, means| router.handle_claimed(now, outcome, means));
             }
             Report::Vmac { router, outcome } => {
-                self.with(self.position(router), |router, _| router.handle_vmac(outcome));
+                self.with(self.position(router), |router, _| router.handle_vmac(now, outcome));
             }
             Report::Surveyed { links, addresses } => {
                 self.links.survey(links, addresses);
@@ -211,7 +217,7 @@ impl Engine {
             }
             Report::NotSurveyed(error) => {
                 (self.tell)(Event::Trouble(format!("interfaces and addresses cannot be read: {error}")));
-                self.holdings.order(Order::Survey);
+                self.survey_at = Some(now + SURVEY_AGAIN_AFTER);
             }
             Report::Trouble(what) => (self.tell)(Event::Trouble(what)),
         }
@@ -258,6 +264,9 @@ impl Engine {
 
     fn heed_time(&mut self) {
         let now = now();
+        if self.survey_at.take_if(|at| *at <= now).is_some() {
+            self.holdings.order(Order::Survey);
+        }
         for router in &mut self.routers {
             self.is_changed |= router.forgive(now);
             router.machine.handle_timeout(now);
@@ -268,7 +277,7 @@ impl Engine {
     fn settle(&mut self) {
         let now = now();
         if std::mem::take(&mut self.is_changed) && self.is_surveyed {
-            self.each(Router::attach);
+            self.each(|router, means| router.attach(now, means));
             self.judge(now);
             let (wire, routers) = (&mut self.wire, &self.routers);
             wire.keep(|place| routers.iter().any(|router| router.place() == Some(place)));

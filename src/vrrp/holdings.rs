@@ -17,7 +17,7 @@ use ipnet::IpNet;
 
 pub(super) use self::vmac::Vmac;
 
-use self::ledger::Ledger;
+use self::ledger::{Claimed, Ledger};
 use super::guardian::LastWords;
 use super::now;
 use crate::proto::netlink::address::{Address, Assignment};
@@ -34,7 +34,7 @@ pub(super) type RouterId = u32;
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// The router's addresses are ours from now on, on the interface with this index.
+    /// The router's addresses are these from now on, on the interface with this index.
     Claim {
         router: RouterId,
         index: u32,
@@ -44,8 +44,6 @@ pub(super) enum Order {
     },
     /// They are not any more.
     Release { router: RouterId },
-    /// Another packet is to be sent when the daemon is killed.
-    LastWords { router: RouterId, words: LastWords },
     /// Nobody holds these yet; who left them behind is no more. Those that stay, such as an owner's, are not among them.
     RemoveStale { addresses: Vec<(u32, IpNet)> },
     /// Make sure that the interface is there.
@@ -148,7 +146,10 @@ impl<R: FnMut(Report)> Keeper<R> {
         match order {
             Order::Claim { router, index, addresses, lifetime, last_words } => {
                 // Told first: what is claimed by halves is removed, too.
-                let assignments = self.ledger.claim(router, index, &addresses, lifetime, last_words);
+                let Claimed { assignments, given_up } =
+                    self.ledger.claim(router, index, &addresses, lifetime, last_words);
+                self.remove(&given_up);
+                self.ledger.forget(&given_up);
                 let outcome = self.assign(&assignments);
                 (self.report)(Report::Claimed { router, outcome });
             }
@@ -157,7 +158,6 @@ impl<R: FnMut(Report)> Keeper<R> {
                 self.remove(&released);
                 self.ledger.forget(&released);
             }
-            Order::LastWords { router, words } => self.ledger.set_last_words(router, words),
             Order::RemoveStale { addresses } => {
                 let stale = ledger::assignments(&addresses);
                 self.remove(&stale);

@@ -58,8 +58,9 @@ impl Links {
             RouteEvent::AddressAdded(address) => {
                 let same = |known: &&mut Address| is_same(known, &address);
                 if let Some(known) = self.addresses.iter_mut().find(same) {
+                    let changes = is_good(known) != is_good(&address);
                     *known = address;
-                    return Change::Nothing;
+                    return if changes { Change::Something } else { Change::Nothing };
                 }
                 self.addresses.push(address);
                 Change::Something
@@ -87,6 +88,11 @@ impl Links {
         }
     }
 
+    /// Whether there is one of this name, in whatever state.
+    pub(super) fn is_there(&self, name: &str) -> bool {
+        self.links.values().any(|link| link.name == name)
+    }
+
     /// The same of an interface that adverts are to be sent by. Of its addresses the first that is no virtual one is their
     /// source, unless another is asked for.
     pub(super) fn usable(
@@ -97,8 +103,8 @@ impl Links {
         is_virtual: impl Fn(IpAddr) -> bool,
     ) -> Result<Usable, String> {
         let link = self.up(name)?;
-        let mut own =
-            self.addresses.iter().filter(|address| address.index == link.index).map(|of| of.address);
+        let own = self.addresses.iter().filter(|address| address.index == link.index && is_good(address));
+        let mut own = own.map(|of| of.address);
         let is_source = |address: &IpAddr| match (asked, address) {
             (Some(asked), address) => *address == asked,
             // RFC 9568 section 5.1.2.1: IPv6 adverts come from the link-local address.
@@ -128,10 +134,111 @@ impl Links {
     }
 }
 
+/// Whether it can be used already, and by nobody else.
+fn is_good(address: &Address) -> bool {
+    !address.is_tentative && !address.is_duplicate
+}
+
 fn is_same(one: &Address, other: &Address) -> bool {
     (one.index, one.address, one.prefix) == (other.index, other.address, other.prefix)
 }
 
 fn is_link_local(address: Ipv6Addr) -> bool {
     address.segments()[0] & 0xffc0 == 0xfe80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::netlink::address::{Lifetime, Scope};
+
+    fn link(index: u32, name: &str, is_up: bool, is_running: bool) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            is_up,
+            is_running,
+            is_lower_up: is_running,
+            operational: None,
+            carrier: None,
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: Some(1500),
+            kind: None,
+            parent: None,
+        }
+    }
+
+    fn address(index: u32, address: &str) -> Address {
+        Address {
+            index,
+            address: address.parse().unwrap(),
+            prefix: 24,
+            scope: Scope::Global,
+            valid: Lifetime::Endless,
+            preferred: Lifetime::Endless,
+            is_tentative: false,
+            is_duplicate: false,
+            is_deprecated: false,
+            is_without_prefix_route: false,
+            label: None,
+        }
+    }
+
+    #[test]
+    fn an_interface_is_usable_with_an_address_of_its_own_and_says_what_is_missing() {
+        let mut links = Links::default();
+        let all =
+            vec![link(2, "eth0", true, true), link(3, "eth1", true, false), link(4, "eth2", false, false)];
+        let addresses = ["192.0.2.10", "192.0.2.1", "192.0.2.2", "2001:db8::1", "fe80::10", "fe80::1"];
+        links.survey(all, addresses.iter().map(|text| address(2, text)).collect());
+        let is_virtual = |address: IpAddr| ["192.0.2.10", "fe80::10"].contains(&address.to_string().as_str());
+        let source = |name, family, asked: Option<&str>| {
+            let asked = asked.map(|text| text.parse().unwrap());
+            links.usable(name, family, asked, is_virtual).map(|usable| usable.source.to_string())
+        };
+        let not = |text: &str| Err(text.to_owned());
+        assert_eq!(
+            source("eth0", Family::Ipv4, None),
+            Ok("192.0.2.1".into()),
+            "the first that is no virtual one"
+        );
+        assert_eq!(source("eth0", Family::Ipv6, None), Ok("fe80::1".into()));
+        assert_eq!(source("eth0", Family::Ipv4, Some("192.0.2.2")), Ok("192.0.2.2".into()));
+        assert_eq!(
+            source("eth0", Family::Ipv4, Some("192.0.2.3")),
+            not("interface eth0 does not have source_address 192.0.2.3")
+        );
+        assert_eq!(source("eth1", Family::Ipv4, None), not("interface eth1 has no carrier"));
+        assert_eq!(source("eth2", Family::Ipv4, None), not("interface eth2 is down"));
+        assert_eq!(source("eth3", Family::Ipv4, None), not("interface eth3 is not there"));
+        links.hear(RouteEvent::Link(link(3, "eth1", true, true)));
+        let source = |family| links.usable("eth1", family, None, is_virtual).unwrap_err();
+        assert_eq!(source(Family::Ipv4), "interface eth1 has no IPv4 address of its own");
+        assert_eq!(source(Family::Ipv6), "interface eth1 has no link-local address");
+    }
+
+    #[test]
+    fn only_what_changes_something_is_told() {
+        let mut links = Links::default();
+        let ours = address(2, "192.0.2.10");
+        let refreshed = Address { valid: Lifetime::Seconds(3), ..ours.clone() };
+        for (event, expected) in [
+            (RouteEvent::Link(link(2, "eth0", true, true)), Change::Something),
+            (RouteEvent::Link(link(2, "eth0", true, true)), Change::Nothing),
+            (RouteEvent::Link(link(2, "eth0", true, false)), Change::Something),
+            (RouteEvent::AddressAdded(ours.clone()), Change::Something),
+            (RouteEvent::AddressAdded(refreshed), Change::Nothing),
+            (RouteEvent::AddressAdded(Address { is_tentative: true, ..ours.clone() }), Change::Something),
+            (RouteEvent::AddressRemoved(ours.clone()), Change::Lost(2, ours.address)),
+            (RouteEvent::AddressRemoved(ours.clone()), Change::Nothing),
+            (RouteEvent::AddressAdded(ours.clone()), Change::Something),
+            (RouteEvent::LinkGone(2), Change::Something),
+            (RouteEvent::LinkGone(2), Change::Nothing),
+            (RouteEvent::AddressRemoved(ours.clone()), Change::Nothing),
+            (RouteEvent::Overflow, Change::Unknown),
+        ] {
+            assert_eq!(links.hear(event.clone()), expected, "{event:?}");
+        }
+        assert!(!links.has(2, ours.address));
+    }
 }

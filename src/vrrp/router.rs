@@ -61,8 +61,8 @@ struct Attachment {
     device: u32,
     /// Where adverts come in.
     heard_at: u32,
-    /// In gratuitous ARP.
-    mac: [u8; 6],
+    /// What neighbours are told; none where there is no Ethernet, and nobody is told.
+    mac: Option<[u8; 6]>,
     sender: Rc<Sender>,
 }
 
@@ -88,11 +88,10 @@ enum VmacState {
     Missing,
     /// On this parent.
     Ordered(u32),
-    There {
-        parent: u32,
-        index: u32,
-    },
-    Refused(String),
+    /// Made; whether the kernel has told of it since.
+    There { parent: u32, index: u32, seen: bool },
+    /// It is asked for again after some time.
+    Refused(String, Instant),
 }
 
 /// What a router needs to do its work.
@@ -212,35 +211,35 @@ impl Router {
         Vmac { name, mac, parent, parent_name: self.config.interface.clone() }
     }
 
-    /// Looks at its interface anew. Whether it sends by another than before, or none.
-    pub(super) fn attach(&mut self, means: &mut Means<'_>) -> bool {
+    /// Looks at its interface anew.
+    pub(super) fn attach(&mut self, now: Instant, means: &mut Means<'_>) {
         for track in &self.config.tracks.interfaces {
             let condition = if means.links.up(&track.name).is_ok() { Condition::Up } else { Condition::Down };
             let item = settings::interface_item(&track.name);
             self.is_stale |= self.tracking.set(&item, condition);
         }
-        let attached = self.try_attach(means);
+        let attached = self.try_attach(now, means);
         let is_same = match (&self.attachment, &attached) {
             (Ok(before), Ok(now)) => before.place() == now.place(),
             (Err(before), Err(now)) => before == now,
             _ => false,
         };
         if is_same {
-            return false;
+            return;
         }
         if let Ok(attachment) = &attached {
             self.machine.set_primary_address(attachment.usable.source);
         }
+        let is_attached = attached.is_ok();
         self.attachment = attached;
-        if self.claim != Claim::None
-            && let Some(words) = self.last_words()
-        {
-            (means.order)(Order::LastWords { router: self.id, words });
+        if self.claim != Claim::None && is_attached {
+            // The interface may have been made anew, and the addresses be gone with the one before.
+            self.claim(means);
+            self.claim = Claim::Ordered { announce: true };
         }
-        true
     }
 
-    fn try_attach(&mut self, means: &mut Means<'_>) -> Result<Attachment, String> {
+    fn try_attach(&mut self, now: Instant, means: &mut Means<'_>) -> Result<Attachment, String> {
         let (interface, is_owner) = (self.config.interface.clone(), self.config.is_owner());
         let is_virtual = |address| means.virtual_addresses.contains(&address) && !is_owner;
         let usable =
@@ -250,10 +249,9 @@ impl Router {
             Some(vmac) => {
                 let vmac = self.vmac_on(vmac.interface.clone(), usable.index);
                 let mac = vmac.mac;
-                (self.vmac(vmac, means)?, Some(mac))
+                (self.vmac(now, vmac, means)?, Some(mac))
             }
         };
-        let Some(mac) = mac else { return Err(format!("interface {interface} has no MAC address")) };
         let failed = |error: std::io::Error| {
             format!("interface {interface}: no socket for adverts: {error}; it takes CAP_NET_RAW")
         };
@@ -270,38 +268,44 @@ impl Router {
     }
 
     /// The index of its VMAC interface, which is asked for where it is not there.
-    fn vmac(&mut self, vmac: Vmac, means: &Means<'_>) -> Result<u32, String> {
-        match &self.vmac {
-            VmacState::There { parent, index } if *parent == vmac.parent => {
-                match means.links.up(&vmac.name) {
-                    Ok(link) if link.index == *index => return Ok(*index),
-                    // What was made last is heard of later than that it was made.
-                    _ => {}
+    fn vmac(&mut self, now: Instant, vmac: Vmac, means: &Means<'_>) -> Result<u32, String> {
+        let awaited = format!("interface {} is being made", vmac.name);
+        match &mut self.vmac {
+            VmacState::There { parent, index, seen } if *parent == vmac.parent => {
+                let link = means.links.up(&vmac.name);
+                if link.as_ref().is_ok_and(|link| link.index == *index) {
+                    *seen = true;
+                    return Ok(*index);
+                } else if means.links.is_there(&vmac.name) {
+                    return link.and(Err(awaited));
+                } else if !*seen {
+                    // Its making is heard of later than that it was made.
+                    return Err(awaited);
                 }
             }
-            VmacState::Ordered(parent) if *parent == vmac.parent => {
-                return Err(format!("interface {} is being made", vmac.name));
-            }
-            VmacState::Refused(why) => return Err(why.clone()),
+            VmacState::Ordered(parent) if *parent == vmac.parent => return Err(awaited),
+            VmacState::Refused(why, until) if now < *until => return Err(why.clone()),
             _ => {}
         }
-        let why = format!("interface {} is being made", vmac.name);
         self.vmac = VmacState::Ordered(vmac.parent);
         (means.order)(Order::MakeVmac { router: self.id, vmac });
-        Err(why)
+        Err(awaited)
     }
 
     /// Whether it cannot have begun yet, which is no fault: what it needs is being made.
     pub(super) fn is_in_the_making(&self) -> bool {
-        self.machine.state().role() == Role::Initialize && matches!(self.vmac, VmacState::Ordered(_))
+        let is_made = matches!(self.vmac, VmacState::Ordered(_) | VmacState::There { seen: false, .. });
+        self.machine.state().role() == Role::Initialize && is_made
     }
 
     /// What was said of its VMAC interface.
-    pub(super) fn handle_vmac(&mut self, outcome: Result<u32, String>) {
+    pub(super) fn handle_vmac(&mut self, now: Instant, outcome: Result<u32, String>) {
         self.vmac = match (outcome, &self.vmac) {
-            (Ok(index), VmacState::Ordered(parent)) => VmacState::There { parent: *parent, index },
+            (Ok(index), VmacState::Ordered(parent)) => {
+                VmacState::There { parent: *parent, index, seen: false }
+            }
             (Ok(_), _) => VmacState::Missing,
-            (Err(why), _) => VmacState::Refused(why),
+            (Err(why), _) => VmacState::Refused(why, now + CLAIM_AGAIN_AFTER),
         };
     }
 
@@ -428,8 +432,8 @@ impl Router {
 
     /// Tells neighbours, if it is time.
     pub(super) fn announce(&mut self, now: Instant, means: &mut Means<'_>) {
-        let Ok(Attachment { device, mac, .. }) = &self.attachment else { return };
         let count = self.announcing.due(now);
+        let Ok(Attachment { device, mac: Some(mac), .. }) = &self.attachment else { return };
         let Ok(packets) = means.wire.packets() else { return };
         for _ in 0..count {
             for address in self.config.addresses().map(IpNet::addr) {
@@ -448,12 +452,23 @@ impl Router {
     /// When it has to be looked at next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let refused = self.refused.as_ref().map(|(_, until)| *until);
-        [self.machine.poll_timeout(), self.announcing.poll_timeout(), refused].into_iter().flatten().min()
+        let vmac = match &self.vmac {
+            VmacState::Refused(_, until) => Some(*until),
+            _ => None,
+        };
+        [self.machine.poll_timeout(), self.announcing.poll_timeout(), refused, vmac]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether a refusal is old enough to try again.
     pub(super) fn forgive(&mut self, now: Instant) -> bool {
-        self.refused.take_if(|(_, until)| *until <= now).is_some()
+        let vmac = matches!(&self.vmac, VmacState::Refused(_, until) if *until <= now);
+        if vmac {
+            self.vmac = VmacState::Missing;
+        }
+        self.refused.take_if(|(_, until)| *until <= now).is_some() || vmac
     }
 
     /// Shows others where it is, if that is different.

@@ -3,17 +3,23 @@ use super::{Findings, VirtualServer, VirtualServerPlaces};
 use std::net::IpAddr;
 
 pub(super) fn examine(server: &VirtualServer, places: &VirtualServerPlaces, findings: &Findings) {
-    match (&server.gsi, places.gsi) {
-        (Some(_), _) => ended_here(server, places, findings),
-        (None, Some(gsi)) if server.addresses.iter().any(IpAddr::is_ipv6) => findings.warning(
+    if let Some(gsi) = places.gsi
+        && server.addresses.iter().any(IpAddr::is_ipv6)
+        && server.gsi_passes_for(|network| network.addr().is_ipv6())
+    {
+        let of_some = if server.gsi.is_some() { " that passes through" } else { "" };
+        findings.warning(
             gsi,
-            "after a GSI login the door sees no replies: IPv6 clients (EPSV) get the address that the real \
-             server itself announces",
+            format!(
+                "after a GSI login{of_some} the door sees no replies: IPv6 clients (EPSV) get the address that the real \
+                 server itself announces"
+            ),
             "start the real servers with -epsv-ip",
-        ),
-        (None, _) => {}
+        );
     }
-    if server.gsi.is_none() {
+    if server.gsi.is_some() {
+        ended_here(server, places, findings);
+    } else {
         let real_servers = places.real_servers.iter().chain(&places.named_servers);
         if let Some(first) = real_servers.filter_map(|places| places.gsi).min() {
             findings.warning(

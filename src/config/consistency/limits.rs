@@ -1,4 +1,5 @@
 //! Limits that do not do what is likely meant.
+use super::super::error::enumeration;
 use super::{Findings, VirtualServer, VirtualServerPlaces};
 
 /// Commands that do the same: whoever denies one of them likely means all.
@@ -62,13 +63,20 @@ pub(super) fn commands(server: &VirtualServer, places: &VirtualServerPlaces, fin
             "deny the same in the real servers (gridftp.conf: `disable_command_list`), or deny \"AUTH\" too",
         );
     }
+    if server.gsi.is_some() && server.gsi_passes_for(|_| true) {
+        findings.warning(
+            at,
+            "`deny_commands` does not hold for GSI sessions that pass through: of those the door reads no command",
+            "deny the same in the real servers (gridftp.conf: `disable_command_list`)",
+        );
+    }
     for same in SAME {
         let (denied, left): (Vec<&str>, Vec<&str>) = same.iter().partition(|rule| filter.denies(rule));
         if let (Some(one), false) = (denied.first(), left.is_empty()) {
             findings.warning(
                 at,
-                format!("`{one}` is denied, and {} can do the same", list(&left)),
-                format!("add {}, unless the real servers do not know {}", list(&left), pronoun(&left)),
+                format!("`{one}` is denied, and {} can do the same", enumeration(&left)),
+                format!("add {}, unless the real servers do not know {}", enumeration(&left), pronoun(&left)),
             );
         }
     }
@@ -76,13 +84,4 @@ pub(super) fn commands(server: &VirtualServer, places: &VirtualServerPlaces, fin
 
 fn pronoun(rules: &[&str]) -> &'static str {
     if rules.len() == 1 { "it" } else { "them" }
-}
-
-/// As a sentence has it: `a`, `a and b`, `a, b and c`.
-fn list(rules: &[&str]) -> String {
-    match rules {
-        [] => String::new(),
-        [only] => format!("`{only}`"),
-        [first @ .., last] => format!("`{}` and `{last}`", first.join("`, `")),
-    }
 }

@@ -130,6 +130,11 @@ fn what_holds_for_users_is_compared_key_by_key() {
         (", deny_dn = [\"*/CN=Joe\"]", "another deny_dn"),
         (", max_sessions_per_dn = 5", "max_sessions_per_dn none → 5"),
         (", persistence = \"dn\"", "persistence none → dn"),
+        (", backend_login = \"passthrough\"", "backend_login delegated → passthrough"),
+        (
+            ", passthrough_networks = [\"192.0.2.0/24\", \"::1\"]",
+            "passthrough_networks none → 192.0.2.0/24 ::1/128",
+        ),
     ] {
         assert_eq!(
             lines(&with(""), &with(keys)),

@@ -1,12 +1,12 @@
 //! `[virtual_server.gsi]`.
 use std::path::PathBuf;
 
-use super::MAX_SESSIONS;
 use super::tls::absolute_path;
+use super::{MAX_SESSIONS, located};
 use crate::balance::{IdentityRules, NamePattern};
-use crate::config::address::Refusal;
-use crate::config::error::{Findings, shown};
-use crate::config::model::Gsi;
+use crate::config::address::{self, Refusal};
+use crate::config::error::{Findings, enumeration, shown};
+use crate::config::model::{BackendLogin, Gsi};
 use crate::config::reader::{Kind, Section};
 
 pub(super) const GSI: Kind = Kind {
@@ -16,6 +16,8 @@ pub(super) const GSI: Kind = Kind {
         "certificate",
         "key",
         "trust_anchors",
+        "backend_login",
+        "passthrough_networks",
         "allow_dn",
         "deny_dn",
         "max_sessions_per_dn",
@@ -41,7 +43,8 @@ pub(super) fn read_gsi(section: &Section<'_>, findings: &Findings) -> Option<Gsi
     let trust_anchors = path("trust_anchors", TRUST_ANCHORS);
     let identities = read_identities(section, findings);
     if mode.as_deref() == Some("terminate") {
-        return Some(Gsi { certificate, key, trust_anchors, identities });
+        let backend_login = read_backend_login(section, &identities, findings);
+        return Some(Gsi { certificate, key, trust_anchors, identities, backend_login });
     }
     let unused = GSI.keys.iter().filter(|key| **key != "mode").filter_map(|key| section.field(key));
     if let Some(first) = unused.map(|field| field.at).min() {
@@ -52,6 +55,58 @@ pub(super) fn read_gsi(section: &Section<'_>, findings: &Findings) -> Option<Gsi
         );
     }
     None
+}
+
+/// Where the door reads no names, nothing that goes by names can hold.
+fn read_backend_login(
+    section: &Section<'_>,
+    identities: &IdentityRules,
+    findings: &Findings,
+) -> BackendLogin {
+    let word = section.field("backend_login");
+    let word = word.and_then(|field| field.word::<String>(&["delegated", "passthrough"], &[]));
+    let passes_all = word.as_deref() == Some("passthrough");
+    let field = section.field("passthrough_networks");
+    let networks = field.map(|field| located(&field, |item| item.parsed(address::parse_network)).0);
+    if let (true, Some(field)) = (passes_all, field) {
+        field.error(
+            "`passthrough_networks` says nothing beside `backend_login = \"passthrough\"`, which holds for every client",
+            "remove one of the two",
+        );
+    }
+    let by_name = [
+        ("allow_dn", !identities.allow.is_empty()),
+        ("deny_dn", !identities.deny.is_empty()),
+        ("max_sessions_per_dn", identities.max_sessions.is_some()),
+        ("persistence", identities.persistent),
+    ];
+    let by_name: Vec<&str> =
+        by_name.into_iter().filter_map(|(key, is_used)| is_used.then_some(key)).collect();
+    if passes_all {
+        for key in by_name {
+            findings.error(
+                section.field(key).map_or(section.at, |field| field.at),
+                format!("`{key}` goes by names, and with `backend_login = \"passthrough\"` the door reads none"),
+                "remove it and let the real servers judge (grid-mapfile), or write `backend_login = \"delegated\"`",
+            );
+        }
+        return BackendLogin::Passthrough;
+    }
+    let networks = networks.unwrap_or_default();
+    if let (Some(field), false, false) = (field, networks.is_empty(), by_name.is_empty()) {
+        let whose: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        findings.warning(
+            field.at,
+            format!(
+                "the names of clients in {} are not read: {} {} not hold for them",
+                shown(&whose.join(", ")),
+                enumeration(&by_name),
+                if by_name.len() == 1 { "does" } else { "do" },
+            ),
+            "let the real servers judge them (grid-mapfile), or list no more than the networks that need it",
+        );
+    }
+    BackendLogin::Delegated(networks)
 }
 
 fn read_identities(section: &Section<'_>, findings: &Findings) -> IdentityRules {

@@ -104,6 +104,16 @@ pub const CATALOGUE: &[Family] = &[
         &["virtual_server", "outcome"],
         "Logins by GSI that ends at the door, by what came of them.",
     ),
+    counter(
+        "gridfront_gsi_path_length_ends_total",
+        &["virtual_server", "consequence"],
+        "Users whose proxies' path length ends at the door, by what they cannot have.",
+    ),
+    counter(
+        "gridfront_gsi_passed_through_total",
+        OF_SERVICE,
+        "Sessions of clients that log in by GSI at the real servers themselves.",
+    ),
     histogram(
         "gridfront_gsi_handshake_duration_seconds",
         OF_SERVICE,

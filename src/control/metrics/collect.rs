@@ -96,8 +96,12 @@ fn virtual_server(of: &Of, service: &Service) {
     for (outcome, count) in record.outcomes() {
         of.with(&[("outcome", outcome.word())]).counter("gridfront_gsi_logins_total", count);
     }
+    for (end, count) in record.path_length_ends() {
+        of.with(&[("consequence", end.word())]).counter("gridfront_gsi_path_length_ends_total", count);
+    }
+    of.load("gridfront_gsi_passed_through_total", &record.passed_through);
     of.histogram("gridfront_gsi_handshake_duration_seconds", &record.handshakes);
-    let problems = gsi.map_or(0, |gsi| gsi.trust_problems());
+    let problems = gsi.map_or(0, |gsi| gsi.trust().problem_count());
     of.gauge("gridfront_trust_directory_problems", float(problems as u64));
     let admittance = AdmittanceStatus::of(service, crate::proxy::now());
     of.gauge("gridfront_queue_waiting", admittance.queue.map_or(0, |queue| queue.waiting).into());

@@ -19,6 +19,11 @@ const MAX_LISTED_NAME: usize = 1024;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct GsiStatus {
+    /// As configured: `delegated`, `passthrough`.
+    pub backend_login: String,
+    /// Sessions so far whose clients log in at the real servers themselves, unread: all of them, or those of
+    /// `passthrough_networks`.
+    pub passed_through: u64,
     /// Users that hold sessions now.
     pub users: usize,
     /// Logins by what came of them; none of what has not occurred.
@@ -80,6 +85,8 @@ impl GsiStatus {
         let record = &service.lasting.gsi;
         let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         Some(Self {
+            backend_login: service.gsi.as_ref()?.backend_login.word().into(),
+            passed_through: record.passed_through.load(Relaxed),
             users: record.identities.users(),
             logins: record
                 .outcomes()
@@ -92,7 +99,7 @@ impl GsiStatus {
                 Err(over) => -seconds(over.duration()),
             },
             authorities: acceptor.authorities(),
-            trust_problems: acceptor.trust_problems(),
+            trust_problems: acceptor.trust().problem_count(),
         })
     }
 }
@@ -134,7 +141,14 @@ impl GsiSessionStatus {
 /// A line below the real servers.
 impl fmt::Display for GsiStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "  GSI ends here: {} users inside", self.users)?;
+        if self.backend_login == "passthrough" {
+            write!(f, "  GSI passes through: {} sessions", self.passed_through)?;
+        } else {
+            write!(f, "  GSI ends here: {} users inside", self.users)?;
+            if self.passed_through > 0 {
+                write!(f, ", {} sessions passed through", self.passed_through)?;
+            }
+        }
         for (outcome, count) in &self.logins {
             write!(f, ", {count} {outcome}")?;
         }
@@ -197,6 +211,24 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_says_whose_gsi_ends_here() {
+        let of = |backend_login: &str, passed_through| GsiStatus {
+            backend_login: backend_login.into(),
+            passed_through,
+            users: 2,
+            ..GsiStatus::default()
+        };
+        for (status, begin) in [
+            (of("delegated", 0), "  GSI ends here: 2 users inside; 0 authorities"),
+            (of("delegated", 7), "  GSI ends here: 2 users inside, 7 sessions passed through; 0"),
+            (of("passthrough", 7), "  GSI passes through: 7 sessions; 0 authorities"),
+        ] {
+            let line = status.to_string();
+            assert!(line.starts_with(begin), "{line}");
+        }
+    }
 
     #[test]
     fn sessions_are_a_line_each_and_those_that_are_left_out_are_counted() {

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::adat::{encode_into, without_line_end};
 use super::token_stream::{TokenStream, is_whole};
+use crate::proto::secret::Secret;
 
 /// Longest command or reply under protection, in bytes as the other end reads it. With base64 it still is a line that the control
 /// channel takes; `DCSC P` with a whole credential in it, and range markers of wide transfers, have some hundred kB.
@@ -128,7 +129,7 @@ impl Channel {
         if end.is_empty() {
             self.stream.write(text, &mut token).map_err(ChannelError::Tls)?;
         } else {
-            self.stream.write(&[text, end].concat(), &mut token).map_err(ChannelError::Tls)?;
+            self.stream.write(&Secret::new([text, end].concat()), &mut token).map_err(ChannelError::Tls)?;
         }
         out.extend_from_slice(prefix);
         encode_into(&token, out);

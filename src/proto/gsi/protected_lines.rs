@@ -7,6 +7,7 @@
 //! ```
 use super::channel::{Channel, ChannelError, MAX_WRAPPED_LINE, MAX_WRAPPED_TEXT};
 use crate::proto::ftp::{ReplyFramer, ReplyLine};
+use crate::proto::secret::{self, Secret};
 
 /// From this byte on it is telnet's: clients put an interrupt before ABOR (RFC 959 section 4.1.3), outside of what is protected.
 const TELNET: u8 = 0xf0;
@@ -28,7 +29,7 @@ pub struct ProtectedLines {
     /// The begin of a line from the wire.
     arriving: Vec<u8>,
     /// The begin of a line that is to be said.
-    leaving: Vec<u8>,
+    leaving: Secret,
     /// Replies that are said: their last line has another code.
     framer: ReplyFramer,
 }
@@ -36,7 +37,19 @@ pub struct ProtectedLines {
 impl ProtectedLines {
     /// Lines that `channel` protects.
     pub fn new(channel: Channel, end: ChannelEnd) -> Self {
-        Self { channel, end, arriving: Vec::new(), leaving: Vec::new(), framer: ReplyFramer::default() }
+        Self {
+            channel,
+            end,
+            arriving: Vec::new(),
+            leaving: Secret::default(),
+            framer: ReplyFramer::default(),
+        }
+    }
+
+    /// Most that [`ProtectedLines::receive`] appends to `plain` when these bytes come: nothing before the end of a line.
+    pub fn most_plain(&self, wire: &[u8]) -> usize {
+        // On the wire each line is longer than what it carries.
+        if wire.contains(&b'\n') { self.arriving.len() + wire.len() } else { 0 }
     }
 
     /// Takes bytes from the wire and appends to `plain` what whole lines of them carry.
@@ -78,14 +91,14 @@ impl ProtectedLines {
                 self.wrap(line, wire)?;
             } else {
                 let mut begun = std::mem::take(&mut self.leaving);
-                begun.extend_from_slice(line);
+                secret::append(&mut begun, line);
                 self.wrap(&begun, wire)?;
             }
         }
         if self.leaving.len() + plain.len() > MAX_WRAPPED_TEXT {
             return Err(ChannelError::TooLong);
         }
-        self.leaving.extend_from_slice(plain);
+        secret::append(&mut self.leaving, plain);
         Ok(())
     }
 

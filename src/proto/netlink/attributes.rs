@@ -100,26 +100,8 @@ impl<'b> Attribute<'b> {
     /// # Errors
     ///
     /// As above.
-    pub fn u16(&self) -> Result<u16, FormatError> {
-        self.array().map(u16::from_ne_bytes)
-    }
-
-    /// As above.
-    ///
-    /// # Errors
-    ///
-    /// As above.
     pub fn u32(&self) -> Result<u32, FormatError> {
         self.array().map(u32::from_ne_bytes)
-    }
-
-    /// As above.
-    ///
-    /// # Errors
-    ///
-    /// As above.
-    pub fn u64(&self) -> Result<u64, FormatError> {
-        self.array().map(u64::from_ne_bytes)
     }
 
     /// Bytes of a number that is known.

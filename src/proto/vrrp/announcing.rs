@@ -135,3 +135,71 @@ impl Announcing {
 fn after(now: Instant, delay: Duration, count: u32) -> Option<Batch> {
     (!delay.is_zero()).then(|| (now + delay, count))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is sent, in milliseconds from the start, when the schedule is followed up to `until`.
+    fn sent(announcing: &mut Announcing, start: Instant, until: u64) -> Vec<(u128, u32)> {
+        let mut sent = Vec::new();
+        while let Some(at) =
+            announcing.poll_timeout().filter(|at| *at <= start + Duration::from_millis(until))
+        {
+            sent.push(((at - start).as_millis(), announcing.due(at)));
+        }
+        sent
+    }
+
+    #[allow(clippy::disallowed_methods)] // a starting point in time; nothing waits
+    fn started(policy: AnnouncingPolicy) -> (Announcing, Instant) {
+        let (mut announcing, now) = (Announcing::new(policy), Instant::now());
+        assert_eq!((announcing.poll_timeout(), announcing.due(now)), (None, 0));
+        announcing.start(now);
+        (announcing, now)
+    }
+
+    #[test]
+    fn a_new_master_tells_five_times_and_five_times_more_after_five_seconds() {
+        let (mut announcing, start) = started(AnnouncingPolicy::default());
+        assert_eq!(sent(&mut announcing, start, 3_600_000), [(0, 5), (5000, 5)]);
+        assert_eq!(announcing.due(start + Duration::from_secs(3600)), 0);
+    }
+
+    #[test]
+    fn a_refresh_goes_on_for_as_long_as_the_master_does() {
+        let (mut announcing, start) = started(AnnouncingPolicy {
+            repeat: 1,
+            delay: Duration::ZERO,
+            refresh: Duration::from_secs(10),
+            refresh_repeat: 2,
+            ..AnnouncingPolicy::default()
+        });
+        assert_eq!(sent(&mut announcing, start, 25_000), [(0, 1), (10_000, 2), (20_000, 2)]);
+        announcing.stop();
+        announcing.lower_priority_heard(start + Duration::from_secs(26));
+        assert_eq!(announcing.poll_timeout(), None);
+    }
+
+    #[test]
+    fn what_is_due_together_is_sent_once() {
+        let refresh = Duration::from_secs(5);
+        let (mut announcing, start) = started(AnnouncingPolicy { refresh, ..AnnouncingPolicy::default() });
+        assert_eq!(sent(&mut announcing, start, 12_000), [(0, 5), (5000, 5), (10_000, 1)]);
+        // Late by far: nothing is made up for.
+        assert_eq!(announcing.due(start + Duration::from_secs(33)), 1);
+        assert_eq!(announcing.poll_timeout(), Some(start + Duration::from_secs(38)));
+    }
+
+    #[test]
+    fn a_master_of_lower_priority_is_answered_twice_and_a_flood_of_them_no_more() {
+        let (mut announcing, start) =
+            started(AnnouncingPolicy { lower_priority_repeat: 3, ..AnnouncingPolicy::default() });
+        assert_eq!(sent(&mut announcing, start, 6000), [(0, 5), (5000, 5)]);
+        for millis in 0..4000 {
+            announcing.lower_priority_heard(start + Duration::from_millis(10_000 + millis));
+        }
+        // All of the flood was heard before anything could be sent.
+        assert_eq!(sent(&mut announcing, start, 60_000), [(10_000, 3), (15_000, 3)]);
+    }
+}

@@ -10,6 +10,7 @@
 
 mod cause;
 mod config;
+mod state;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -17,100 +18,9 @@ use std::time::{Duration, Instant};
 
 pub use cause::Cause;
 pub use config::InstanceConfig;
+pub use state::{Action, Role, State};
 
 use super::{Advertisement, Discard, Priority, Version};
-
-/// State of RFC 9568 section 6.3, with the timers that run in it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum State {
-    /// Not started, or shut down.
-    Initialize,
-    /// Watching the master.
-    Backup {
-        /// How often the master says that it advertises (`Active_Adver_Interval`); our own interval before one is heard,
-        /// and in version 2.
-        master_interval: Duration,
-        /// When silence means that the master is dead (`Active_Down_Timer`).
-        master_down_at: Instant,
-        /// When `preempt_delay` is over, while it keeps a master of lower priority in office.
-        preempt_at: Option<Instant>,
-    },
-    /// Owning the virtual addresses.
-    Master {
-        /// When the next advertisement is due (`Adver_Timer`).
-        advertise_at: Instant,
-    },
-    /// What the instance needs is not there. The RFC has Initialize for it.
-    Fault,
-}
-
-impl State {
-    /// Without the timers.
-    #[must_use]
-    pub fn role(self) -> Role {
-        match self {
-            Self::Initialize => Role::Initialize,
-            Self::Backup { .. } => Role::Backup,
-            Self::Master { .. } => Role::Master,
-            Self::Fault => Role::Fault,
-        }
-    }
-}
-
-/// A state in one word.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Role {
-    /// Not started, or shut down.
-    Initialize,
-    /// Watching the master.
-    Backup,
-    /// Owning the virtual addresses.
-    Master,
-    /// Kept from being either.
-    Fault,
-}
-
-impl Role {
-    /// keepalived's word for it; scripts get it as an argument.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Initialize => "STOP",
-            Self::Backup => "BACKUP",
-            Self::Master => "MASTER",
-            Self::Fault => "FAULT",
-        }
-    }
-}
-
-/// What the driver must do, in this order.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// Send [`Instance::advertisement`] with this priority.
-    Advertise {
-        /// Ours, or [`Priority::RELEASE`].
-        priority: Priority,
-    },
-    /// Put the virtual addresses on the interface.
-    ClaimAddresses,
-    /// As master: the list has changed, put there what is new and take away what is gone.
-    ChangeAddresses,
-    /// Tell the link where they are: start [`super::Announcing`].
-    AnnounceAddresses,
-    /// Tell it again, for another has done so: [`super::Announcing::lower_priority_heard`].
-    ReannounceAddresses,
-    /// Take the virtual addresses away.
-    ReleaseAddresses,
-    /// The state has changed; behind what that entails, so that nothing waits for a log or a script.
-    Transition {
-        /// Before.
-        from: Role,
-        /// After.
-        to: Role,
-        /// Why.
-        cause: Cause,
-    },
-}
 
 /// The last advertisement of whoever is master.
 #[derive(Clone, Copy, Debug)]
@@ -286,20 +196,12 @@ impl Instance {
     }
 
     /// A planned failover: a master gives up and lets whoever takes over be master until that one is gone. If nobody does,
-    /// it is master again; it waits for as long as the slowest backup takes that has not heard it give up. False if it is
-    /// not master.
+    /// it is master again after less than five intervals. False if it is not master.
     pub fn step_down(&mut self, now: Instant) -> bool {
         if self.state.role() != Role::Master {
             return false;
         }
         self.yield_office(now, Cause::Operator);
-        self.vacancy = Vacancy::SteppedDown;
-        if let State::Backup { master_down_at, .. } = &mut self.state {
-            *master_down_at += match self.config.version {
-                Version::V2 => Duration::from_secs(1),
-                Version::V3 => self.config.interval,
-            };
-        }
         true
     }
 
@@ -310,7 +212,7 @@ impl Instance {
         }
     }
 
-    /// For sync groups: another instance of the group is no longer master.
+    /// For sync groups: another instance of the group is no longer master. What follows is as in [`Self::step_down`].
     pub fn force_backup(&mut self, now: Instant) {
         if self.state.role() == Role::Master {
             self.yield_office(now, Cause::SyncGroup);
@@ -424,11 +326,17 @@ impl Instance {
         self.note(from, cause);
     }
 
+    /// Nobody need have heard it give up: the wait is as long as that of a backup with the lowest priority, whose skew is all
+    /// but an interval, and then some.
     fn yield_office(&mut self, now: Instant, cause: Cause) {
         self.give_up();
         self.forget();
-        self.yields = true;
-        self.watch(now, self.config.interval);
+        (self.yields, self.vacancy) = (true, Vacancy::SteppedDown);
+        let longest_skew = match self.config.version {
+            Version::V2 => Duration::from_secs(1),
+            Version::V3 => self.config.interval,
+        };
+        self.watch(now + longest_skew, self.config.interval);
         self.note(Role::Master, cause);
     }
 

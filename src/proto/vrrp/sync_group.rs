@@ -5,8 +5,8 @@
 //! - One is in fault: all are, until none is any more.
 //!
 //! What orders bring about is known when they are given, so that no transition answers another for ever. The members of
-//! a group on one router should have one priority ([`SyncGroup::priority`]): two routers of which each is first for another
-//! member would take turns.
+//! a group on one router must have one priority ([`SyncGroup::priority`]): three routers, of which each preempts another one
+//! for another member, take turns.
 
 use super::{Priority, Role};
 
@@ -120,5 +120,65 @@ impl SyncGroup {
             }
         }
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group of three that have all been started.
+    fn group() -> SyncGroup {
+        let mut group = SyncGroup::new(3);
+        for member in 0..3 {
+            assert_eq!(group.handle_transition(member, Role::Backup), []);
+        }
+        group
+    }
+
+    #[test]
+    fn one_becomes_master_and_takes_the_others_with_it() {
+        let mut group = group();
+        assert_eq!(group.handle_transition(1, Role::Master), [(0, Order::Master), (2, Order::Master)]);
+        // What they have been told comes true, and is no news.
+        assert_eq!(group.handle_transition(0, Role::Master), []);
+        assert_eq!(group.handle_transition(2, Role::Master), []);
+        assert_eq!(group.handle_transition(0, Role::Backup), [(1, Order::Backup), (2, Order::Backup)]);
+    }
+
+    #[test]
+    fn one_in_fault_keeps_all_in_fault_until_the_last_has_recovered() {
+        let mut group = group();
+        let all = |order| [(0, order), (1, order), (2, order)];
+        assert_eq!(group.handle_fault(1), all(Order::Fault));
+        assert_eq!(group.handle_fault(2), []);
+        assert_eq!(group.handle_recovery(1), []);
+        assert!(group.has_fault());
+        assert_eq!(group.handle_recovery(2), all(Order::Recover));
+        assert_eq!(group.handle_recovery(2), all(Order::Recover)[..0]);
+    }
+
+    #[test]
+    fn who_is_started_late_does_as_the_group_does() {
+        let mut group = SyncGroup::new(2);
+        assert_eq!(group.handle_transition(0, Role::Master), []);
+        assert_eq!(group.handle_transition(1, Role::Backup), [(1, Order::Master)]);
+        let mut group = SyncGroup::new(2);
+        assert_eq!(group.handle_fault(0), [(0, Order::Fault), (1, Order::Fault)]);
+        assert_eq!(group.handle_transition(1, Role::Backup), [(1, Order::Fault)]);
+    }
+
+    #[test]
+    fn one_that_is_shut_down_as_master_leaves_no_half_of_a_group() {
+        let mut group = group();
+        assert_eq!(group.handle_transition(0, Role::Master).len(), 2);
+        assert_eq!(group.handle_transition(0, Role::Initialize), [(1, Order::Backup), (2, Order::Backup)]);
+    }
+
+    #[test]
+    fn a_group_is_as_good_as_its_worst_member() {
+        let members = [Priority(100), Priority(80), Priority(254)];
+        assert_eq!(SyncGroup::priority(members), Some(Priority(80)));
+        assert_eq!(SyncGroup::priority([]), None);
     }
 }

@@ -124,3 +124,70 @@ impl Tracking {
         Standing { priority, fault }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Condition::{Down, Unknown, Up, Value};
+
+    fn standing(base: u8, items: &[(i32, bool, Condition)]) -> (u8, Option<String>) {
+        let item = |(number, (weight, reverse, condition)): (usize, &(i32, bool, Condition))| TrackedItem {
+            name: format!("item {number}"),
+            weight: *weight,
+            reverse: *reverse,
+            condition: *condition,
+        };
+        let items = items.iter().enumerate().map(item).collect();
+        let Standing { priority, fault } = Tracking::new(Priority(base), items).standing();
+        (priority.get(), fault)
+    }
+
+    /// What one item makes of a priority of 100; 0 for a fault.
+    #[test]
+    fn the_weights_of_keepalived_hold_row_by_row() {
+        let rows = [
+            // weight, reverse: unknown, up, down, a file with 0, 3 and -3
+            (0, false, [100, 100, 0, 100, 0, 0]),
+            (0, true, [100, 0, 100, 0, 100, 100]),
+            (20, false, [100, 120, 100, 100, 160, 40]),
+            (20, true, [100, 80, 100, 100, 40, 160]),
+            (-20, false, [100, 100, 80, 100, 40, 160]),
+            (-20, true, [100, 100, 120, 100, 160, 40]),
+            (200, false, [100, 254, 100, 100, 254, 0]),
+            (-200, false, [100, 100, 1, 100, 0, 254]),
+        ];
+        for (weight, reverse, expected) in rows {
+            for (condition, expected) in
+                [Unknown, Up, Down, Value(0), Value(3), Value(-3)].into_iter().zip(expected)
+            {
+                let (priority, fault) = standing(100, &[(weight, reverse, condition)]);
+                let found = if fault.is_some() { 0 } else { priority };
+                assert_eq!(found, expected, "weight {weight} reverse {reverse} {condition:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_added_before_the_sum_is_limited() {
+        assert_eq!(standing(200, &[(100, false, Up), (-100, false, Down)]), (200, None));
+        assert_eq!(standing(10, &[(-100, false, Down), (-100, false, Down)]), (1, None));
+        assert_eq!(standing(1, &[(i32::MAX, false, Value(i32::MAX))]), (254, None));
+        let faults = [(5, false, Up), (0, false, Down), (0, false, Down)];
+        assert_eq!(standing(100, &faults), (105, Some("item 1".into())));
+    }
+
+    #[test]
+    fn an_owner_keeps_its_priority_and_has_faults() {
+        assert_eq!(standing(255, &[(-100, false, Down)]), (255, None));
+        assert_eq!(standing(255, &[(0, false, Down)]), (255, Some("item 0".into())));
+    }
+
+    #[test]
+    fn only_a_change_is_one() {
+        let item = TrackedItem { name: "eth0".into(), weight: 0, reverse: false, condition: Unknown };
+        let mut tracking = Tracking::new(Priority(100), vec![item]);
+        assert!(!tracking.is_known());
+        assert!(tracking.set("eth0", Up) && !tracking.set("eth0", Up) && !tracking.set("eth1", Up));
+        assert!(tracking.is_known());
+    }
+}

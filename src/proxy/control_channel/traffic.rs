@@ -238,7 +238,9 @@ impl ControlChannel {
             let (service, server) = (Arc::clone(&self.service), Arc::clone(&self.real_server));
             let connector = self.server.as_ref().and_then(ControlStream::connector);
             self.relays = Some(Box::new(
-                Relays::new(service, server, client, address, self.facts.door, waker).over(connector),
+                Relays::new(service, server, client, address, self.facts.door, waker)
+                    .over(connector)
+                    .noted_in(self.registration.table()),
             ));
         }
         if let Some(relays) = &mut self.relays {

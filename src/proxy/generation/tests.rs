@@ -346,3 +346,37 @@ fn the_sessions_of_a_sorry_server_that_goes_or_changes_are_drained() {
         assert_eq!(sorry_sessions(&back), []);
     }
 }
+
+/// A directory has some hundred authorities: whoever has the same one has it once, and a reload does not read it again.
+#[test]
+fn virtual_servers_with_one_trust_directory_share_it_over_reloads() {
+    let (directory, gsi) = crate::tls::tests::gsi_files();
+    let copy = |file: &std::path::Path| {
+        let copy = directory.path().join("copy.pem");
+        std::fs::copy(file, &copy).unwrap();
+        copy
+    };
+    let certificate = copy(&gsi.certificate);
+    let with = |name: &str, port: u16, certificate: &std::path::Path| {
+        let keys = format!(
+            "port = {port}\ngsi = {{ mode = \"terminate\", certificate = \"{}\", key = \"{}\", trust_anchors = \"{}\" }}",
+            certificate.display(),
+            gsi.key.display(),
+            gsi.trust_anchors.display()
+        );
+        virtual_server(name, &keys, &[("s1", "127.0.0.2", "")])
+    };
+    let trust = |generation: &Generation, place: usize| {
+        Arc::clone(generation.services()[place].gsi.as_ref().unwrap().acceptor.trust())
+    };
+    let own = |generation: &Generation, place: usize| {
+        Arc::clone(&generation.services()[place].gsi.as_ref().unwrap().acceptor)
+    };
+    let text = with("a", 2811, &gsi.certificate) + &with("b", 2812, &gsi.certificate);
+    let before = first(&text);
+    let shared = trust(&before, 0);
+    assert!(Arc::ptr_eq(&shared, &trust(&before, 1)));
+    let after = next(&before, &(with("a", 2811, &certificate) + &with("c", 2813, &gsi.certificate)));
+    assert!(!Arc::ptr_eq(&own(&before, 0), &own(&after, 0)), "it has another certificate");
+    assert!([0, 1].map(|place| trust(&after, place)).iter().all(|trust| Arc::ptr_eq(trust, &shared)));
+}

@@ -3,13 +3,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::tls::Workers;
+use crate::tls::{self, Workers};
 
 /// Most threads; one for each processor up to that. More would only make sessions wait.
 const MAX_THREADS: usize = 4;
+
+/// How long a start waits for the threads to be warm: many times what it takes, and no door stays shut for it.
+const WARM_WITHIN: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -20,17 +24,31 @@ pub(in crate::proxy) struct CryptoPool {
 }
 
 impl CryptoPool {
+    /// Begins with the threads, which have used the library once when this returns.
     pub(super) fn start() -> Self {
+        Self::start_with(tls::warm_up)
+    }
+
+    fn start_with(warm_up: impl Fn() + Clone + Send + 'static) -> Self {
+        let (is_warm, warm) = channel::<()>();
         let (jobs, queue) = channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
         for number in 0..count {
-            let queue = Arc::clone(&queue);
-            let begun = thread::Builder::new().name(format!("crypto-{number}")).spawn(move || work(&queue));
+            let (queue, warm_up, is_warm) = (Arc::clone(&queue), warm_up.clone(), is_warm.clone());
+            let begun = thread::Builder::new().name(format!("crypto-{number}")).spawn(move || {
+                // A panic is told by the first handshake.
+                let _ = catch_unwind(AssertUnwindSafe(warm_up));
+                drop(is_warm);
+                work(&queue);
+            });
             if let Err(error) = begun {
                 tracing::error!(%error, "a crypto thread cannot be started; raise the limit of threads (TasksMax)");
             }
         }
+        drop(is_warm);
+        // It ends when the last thread has dropped its end.
+        let _ = warm.recv_timeout(WARM_WITHIN);
         Self { jobs }
     }
 
@@ -68,7 +86,21 @@ fn work(queue: &Mutex<Receiver<Job>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
     use super::*;
+
+    #[test]
+    fn a_pool_that_was_started_has_threads_that_are_warm() {
+        let warm = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&warm);
+        let _pool = CryptoPool::start_with(move || {
+            tls::warm_up();
+            assert!(seen.fetch_add(1, SeqCst) > 0, "one of them has a bug");
+        });
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        assert_eq!(warm.load(SeqCst), threads);
+    }
 
     #[tokio::test]
     async fn a_job_that_panics_gives_nothing_and_the_next_is_done() {

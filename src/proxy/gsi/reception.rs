@@ -63,7 +63,9 @@ pub(in crate::proxy) enum ReceptionError {
     #[error(transparent)]
     Identity(#[from] IdentityRefusal),
     /// Known, and of no use.
-    #[error("{identity} has handed over no credential: {reason}")]
+    #[error(
+        "{identity} has handed over no credential: {reason}; clients that cannot are served if their network is in `passthrough_networks`"
+    )]
     NoCredential { identity: String, reason: NoDelegation },
     #[error("too many commands before a login")]
     TooMany,
@@ -98,7 +100,9 @@ impl ReceptionError {
                 format!("421 Too many sessions of {name}; close one, or try again later.\r\n").into_bytes()
             }
             Self::NoCredential { reason, .. } => format!(
-                "530-Login incorrect. : {reason}.\r\n530 The door logs in at the server with a delegated credential.\r\n"
+                "530-Login incorrect. : {reason}.\r\n\
+                 530-The door logs in at the server with a delegated credential. For clients that cannot delegate one\r\n\
+                 530 its operator may write your network into passthrough_networks.\r\n"
             )
             .into_bytes(),
             Self::TooMany => TOO_MANY.to_vec(),
@@ -117,6 +121,11 @@ impl ReceptionError {
             Self::TooMany | Self::Unreadable(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether the path length of the client's proxy is why.
+    pub(in crate::proxy) fn is_of_path_length(&self) -> bool {
+        matches!(self, Self::NoCredential { reason: NoDelegation::PathLength(_), .. })
     }
 
     /// What it counts as; nothing where nobody has tried.

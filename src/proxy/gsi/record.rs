@@ -11,7 +11,31 @@ pub(crate) struct GsiRecord {
     pub(crate) identities: Arc<Identities>,
     /// From AUTH to 235, of those that got so far.
     pub(crate) handshakes: Durations,
+    /// Sessions of clients that log in at the real servers themselves.
+    pub(crate) passed_through: AtomicU64,
     outcomes: [AtomicU64; GsiOutcome::ALL.len()],
+    path_length_ends: [AtomicU64; PathLengthEnd::ALL.len()],
+}
+
+/// What a user cannot have whose proxy's path length ends at the door.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum PathLengthEnd {
+    /// It ends below the door's credential: there is a session, and DCAU fails.
+    NoDataAuthentication,
+    /// It ends above: the door gets none.
+    NoLogin,
+}
+
+impl PathLengthEnd {
+    const ALL: [Self; 2] = [Self::NoDataAuthentication, Self::NoLogin];
+
+    /// A few words for metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::NoDataAuthentication => "no data authentication",
+            Self::NoLogin => "no login",
+        }
+    }
 }
 
 /// What came of a client that wanted in by GSI.
@@ -85,6 +109,20 @@ impl GsiRecord {
         self.handshakes.count(took);
     }
 
+    pub(in crate::proxy) fn count_path_length_end(&self, end: PathLengthEnd) {
+        if let Some(count) = self.path_length_ends.get(end as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Each of the ends, with 0 where there was none.
+    pub(crate) fn path_length_ends(&self) -> impl Iterator<Item = (PathLengthEnd, u64)> {
+        PathLengthEnd::ALL
+            .into_iter()
+            .zip(&self.path_length_ends)
+            .map(|(end, count)| (end, count.load(Relaxed)))
+    }
+
     /// Every outcome, those that have not happened with them.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (GsiOutcome, u64)> {
         GsiOutcome::ALL.into_iter().zip(&self.outcomes).map(|(outcome, count)| (outcome, count.load(Relaxed)))
@@ -105,5 +143,10 @@ mod tests {
         assert_eq!(counts, (1..=GsiOutcome::ALL.len() as u64).collect::<Vec<_>>());
         let words: std::collections::BTreeSet<_> = GsiOutcome::ALL.map(GsiOutcome::word).into();
         assert_eq!(words.len(), GsiOutcome::ALL.len());
+        for (number, end) in PathLengthEnd::ALL.into_iter().enumerate() {
+            (0..=number).for_each(|_| record.count_path_length_end(end));
+        }
+        let counts: Vec<_> = record.path_length_ends().map(|(end, count)| (end.word(), count)).collect();
+        assert_eq!(counts, [("no data authentication", 1), ("no login", 2)]);
     }
 }

@@ -13,6 +13,7 @@ use super::listeners::Listeners;
 use super::state::{Fate, FlowEnd, State, Ticket, UploadEnd};
 use super::tls_flow;
 use crate::proto::ftp::{Connections, Direction, Peers, RelayAnswer, Side};
+use crate::proxy::session_table::SessionTable;
 
 /// How long a client may take to connect once the server waits for it. A client connects before it sends its command or
 /// with the reply; the server's own time-out does not run any more, for the door has connected to it.
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     pub(super) targets: Vec<SocketAddr>,
     /// From where the other side is dialled.
     pub(super) source: SocketAddr,
+    /// Where connections to addresses that may move are noted.
+    pub(super) table: Option<Arc<SessionTable>>,
 }
 
 /// Serves a relay until its connection has ended, or nothing more is to be accepted.
@@ -166,6 +169,7 @@ async fn join(accepted: TcpStream, dialled: TcpStream, plan: &Plan, ticket: &mut
         Side::Client => (accepted, dialled),
         Side::Server => (dialled, accepted),
     };
+    let _noted = plan.table.as_ref().and_then(|table| table.note_data_connection(&client));
     let payload = (plan.connections == Connections::One).then_some(plan.direction);
     if plan.peers.private || ticket.state.connector.is_some() {
         tls_flow::run(client, plan.peers.private, server, payload, ticket).await

@@ -8,7 +8,7 @@ use crate::proto::netlink::FormatError;
 use crate::proto::netlink::message::Refusal;
 
 /// Why a request was not done.
-#[derive(Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum NetlinkError {
     /// The kernel says so, or the socket.
     Refused {
@@ -82,5 +82,26 @@ impl From<Errno> for NetlinkError {
 impl From<Refusal> for NetlinkError {
     fn from(Refusal { errno, text }: Refusal) -> Self {
         Self::Refused { errno: Errno::from_raw_os_error(errno), text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_the_kernels_words_and_what_it_takes() {
+        let refused = |errno, text: Option<&str>| {
+            NetlinkError::from(Refusal { errno, text: text.map(str::to_owned) }).to_string()
+        };
+        assert_eq!(
+            refused(1, None),
+            "the kernel refused: Operation not permitted (os error 1); it takes CAP_NET_ADMIN"
+        );
+        assert_eq!(
+            refused(22, Some("ipv4: Invalid prefix length")),
+            "the kernel refused: Invalid argument (os error 22): ipv4: Invalid prefix length"
+        );
+        assert_eq!(NetlinkError::Silent.errno(), None);
     }
 }

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 
 /// Without options.
-const SHORTEST_HEADER: usize = 20;
+const HEADER: usize = 20;
 
 /// More fragments, and where this one stands.
 const FRAGMENT: u16 = 0x3fff;
@@ -22,11 +22,11 @@ impl Header {
     /// Nothing if it is no header, if there is less than it says, or if it is that of a fragment: the kernel puts those
     /// together before it hands them over.
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
-        let header: &[u8; SHORTEST_HEADER] = packet.first_chunk()?;
+        let header: &[u8; HEADER] = packet.first_chunk()?;
         let length = usize::from(header[0] & 0x0f) * 4;
         let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
         let fragment = u16::from_be_bytes([header[6], header[7]]) & FRAGMENT;
-        let is_whole = length >= SHORTEST_HEADER && length <= total && total <= packet.len() && fragment == 0;
+        let is_whole = length >= HEADER && length <= total && total <= packet.len() && fragment == 0;
         if header[0] >> 4 != 4 || !is_whole {
             return None;
         }

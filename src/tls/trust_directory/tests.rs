@@ -86,7 +86,7 @@ fn what_is_wrong_is_told_once_and_a_directory_that_is_gone_leaves_all_in_force()
     let [None, Some(TrustNotice::Reread { problems, .. }), None] = looks(50) else { panic!("no notice") };
     let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(told, ["0000000d.r0: it is no file"]);
-    assert_eq!(directory.problems().len(), 2);
+    assert_eq!(directory.problem_count(), 2);
     let away = site.path().with_extension("away");
     fs::rename(site.path(), &away).unwrap();
     let [None, Some(TrustNotice::Refused(refused)), None] = looks(70) else { panic!("no notice") };
@@ -158,4 +158,29 @@ fn a_directory_without_an_authority_is_refused_with_a_reason() {
     let error = TrustDirectory::open(empty.path(), at(0)).unwrap_err().to_string();
     assert!(error.contains("0000000a.0: there is no certificate in it"), "{error}");
     assert!(TrustDirectory::open(&empty.path().join("none"), at(0)).is_err());
+}
+
+#[test]
+fn whoever_wants_the_same_directory_gets_the_same_one_while_somebody_has_it() {
+    let (site, other) = (site(), site());
+    fs::write(site.path().join("0000000b.0"), "no certificate").unwrap();
+    let mut directories = TrustDirectories::default();
+    let (first, problems) = directories.open(site.path(), at(0)).unwrap();
+    assert_eq!((problems.len(), first.problem_count()), (1, 1));
+    // As a reload does it.
+    let mut next = directories.clone();
+    let (second, problems) = next.open(site.path(), at(1)).unwrap();
+    assert!(Arc::ptr_eq(&first, &second) && problems.is_empty(), "it is told once");
+    let (another, _) = next.open(other.path(), at(1)).unwrap();
+    assert!(!Arc::ptr_eq(&first, &another));
+    // What has changed is in force for both.
+    revoke(site.path(), 77);
+    fs::remove_file(site.path().join("0000000b.0")).unwrap();
+    assert_eq!(first.look(at(5)), None);
+    assert!(second.look(at(10)).is_some() && login(&first).is_err());
+    assert_eq!((first.problem_count(), second.problem_count()), (0, 0));
+    drop((first, second));
+    let (anew, _) = next.open(site.path(), at(11)).unwrap();
+    assert!(login(&anew).is_err());
+    assert_eq!(next.0.len(), 2, "nothing is kept of what is gone");
 }

@@ -27,6 +27,15 @@ struct Holding {
     last_words: Option<LastWords>,
 }
 
+/// What follows for the kernel.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    /// It is to be asked for these.
+    pub(super) assignments: Vec<Assignment>,
+    /// These were the router's before.
+    pub(super) given_up: Vec<Assignment>,
+}
+
 /// The end of the pipe, and what it could not take yet.
 #[derive(Debug)]
 struct Guarded {
@@ -44,7 +53,7 @@ fn assignment(index: u32, address: IpNet, lifetime: Option<NonZeroU32>) -> Assig
 }
 
 impl Ledger {
-    /// What the kernel is to be asked for.
+    /// A router's addresses are these from now on.
     pub(super) fn claim(
         &mut self,
         router: RouterId,
@@ -52,13 +61,18 @@ impl Ledger {
         addresses: &[IpNet],
         lifetime: NonZeroU32,
         last_words: Option<LastWords>,
-    ) -> Vec<Assignment> {
+    ) -> Claimed {
         let assignments: Vec<Assignment> =
             addresses.iter().map(|&address| assignment(index, address, Some(lifetime))).collect();
         let holding = Holding { assignments: assignments.clone(), last_words };
         self.tell_of(router, &holding);
-        self.routers.insert(router, holding);
-        assignments
+        let before = self.routers.insert(router, holding);
+        let stays = |of: &Assignment| {
+            assignments.iter().any(|now| (now.index, now.address) == (of.index, of.address))
+        };
+        let given_up =
+            before.into_iter().flat_map(|before| before.assignments).filter(|of| !stays(of)).collect();
+        Claimed { assignments, given_up }
     }
 
     /// What the kernel is to take away.
@@ -73,13 +87,6 @@ impl Ledger {
     pub(super) fn forget(&mut self, released: &[Assignment]) {
         for of in released {
             self.tell(&Word::Disown(of.index, of.address));
-        }
-    }
-
-    pub(super) fn set_last_words(&mut self, router: RouterId, words: LastWords) {
-        if let Some(holding) = self.routers.get_mut(&router) {
-            holding.last_words = Some(words.clone());
-            self.tell(&Word::Say(router, words));
         }
     }
 
@@ -149,5 +156,65 @@ impl Guarded {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn said(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger)) -> String {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        ledger.guard(writer.into());
+        work(ledger);
+        ledger.guardian = None;
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        said
+    }
+
+    fn words(payload: u8) -> Option<LastWords> {
+        let packets = vec![("224.0.0.18".parse().unwrap(), vec![payload])];
+        Some(LastWords { interface: 2, source: "192.0.2.1".parse().unwrap(), packets })
+    }
+
+    #[test]
+    fn the_guardian_knows_what_is_ours_whenever_it_begins() {
+        let (a, b): (IpNet, IpNet) = ("192.0.2.10/24".parse().unwrap(), "192.0.2.11/24".parse().unwrap());
+        let lifetime = NonZeroU32::new(3).unwrap();
+        let mut ledger = Ledger::default();
+        let first = said(&mut ledger, |ledger| {
+            let claimed = ledger.claim(1, 2, &[a], lifetime, words(0x31));
+            assert_eq!(claimed.assignments.len(), 1);
+            assert_eq!(claimed.assignments[0].lifetime, Some(lifetime));
+        });
+        assert_eq!(first, "own 2 192.0.2.10/24\nsay 1 2 192.0.2.1 224.0.0.18 31\n");
+        let again = said(&mut ledger, |ledger| {
+            let claimed = ledger.claim(1, 2, &[b], lifetime, words(0x32));
+            assert_eq!(claimed.given_up.len(), 1);
+            assert_eq!(claimed.given_up[0].address, a.addr());
+            ledger.forget(&claimed.given_up);
+        });
+        let changed = "own 2 192.0.2.11/24\nsay 1 2 192.0.2.1 224.0.0.18 32\ndisown 2 192.0.2.10\n";
+        assert_eq!(again, format!("{first}{changed}"), "a new one is told everything first");
+        let last = said(&mut ledger, |ledger| {
+            let released = ledger.release(1);
+            ledger.forget(&released);
+            assert!(ledger.all().is_empty() && ledger.release(1).is_empty());
+        });
+        assert!(last.ends_with("hush 1\ndisown 2 192.0.2.11\n"), "{last}");
+    }
+
+    #[test]
+    fn a_guardian_that_is_no_more_is_no_obstacle() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut ledger = Ledger::default();
+        ledger.guard(writer.into());
+        drop(reader);
+        let address = "192.0.2.10/24".parse().unwrap();
+        assert_eq!(ledger.claim(1, 2, &[address], NonZeroU32::MIN, None).assignments.len(), 1);
+        assert!(ledger.guardian.is_none());
     }
 }

@@ -2,7 +2,7 @@
 //! another router takes over.
 use crate::proto::netlink::link::Macvlan;
 use crate::sys::netlink::{NetlinkError, Route};
-use crate::sys::sysctl::{self, Setting, SysctlError};
+use crate::sys::sysctl::{self, SysctlError};
 
 /// A macvlan that is to be there.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -11,7 +11,7 @@ pub(in crate::vrrp) struct Vmac {
     pub(in crate::vrrp) mac: [u8; 6],
     /// The index of the interface below it.
     pub(in crate::vrrp) parent: u32,
-    /// Its name.
+    /// The name of that.
     pub(in crate::vrrp) parent_name: String,
 }
 
@@ -48,11 +48,8 @@ impl Vmac {
     }
 
     fn configure(&self) -> Result<(), SysctlError> {
-        let settings = |name: &str, settings: &[Setting]| {
-            settings.iter().try_for_each(|setting| sysctl::set(name, *setting))
-        };
-        settings(&self.name, &sysctl::OF_A_VIRTUAL_MAC)?;
-        settings(&self.parent_name, &sysctl::OF_ITS_PARENT)
+        sysctl::OF_A_VIRTUAL_MAC.into_iter().try_for_each(|setting| sysctl::set(&self.name, setting))?;
+        sysctl::OF_ITS_PARENT.into_iter().try_for_each(|setting| sysctl::set(&self.parent_name, setting))
     }
 
     pub(super) fn remove(&self, route: &mut Route) -> Result<(), NetlinkError> {

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use crate::balance::NamePattern;
+use crate::config::BackendLogin;
 
 use super::{SOUND, accepted, assert_told, in_real_server, in_virtual_server};
 
@@ -374,5 +375,105 @@ fn what_holds_for_users_arrives_and_is_judged() {
         ),
     ] {
         assert_told(&with(keys), &[expected]);
+    }
+}
+
+#[test]
+fn who_logs_in_at_the_real_servers_arrives_and_is_judged() {
+    let with = |keys: &str| format!("{SOUND}[virtual_server.gsi]\nmode = 'terminate'\n{keys}\n");
+    let login = |keys: &str| {
+        let server = &accepted(&with(keys)).model.virtual_servers[0];
+        server.gsi.clone().unwrap().backend_login
+    };
+    assert_eq!(login(""), BackendLogin::Delegated(vec![]));
+    assert_eq!(login("backend_login = 'delegated'"), BackendLogin::Delegated(vec![]));
+    assert_eq!(login("backend_login = 'passthrough'"), BackendLogin::Passthrough);
+    assert_eq!(login("backend_login = 'passthrough'\npersistence = 'none'"), BackendLogin::Passthrough);
+    let some = login("passthrough_networks = ['192.0.2.0/24', '2001:db8::7']");
+    for (client, passes) in [
+        ("192.0.2.200", true),
+        ("192.0.3.1", false),
+        ("::ffff:192.0.2.200", true),
+        ("2001:db8::7", true),
+        ("2001:db8::8", false),
+    ] {
+        let client = client.parse().unwrap();
+        assert_eq!(some.passes(client), passes, "{client}");
+        assert!(BackendLogin::Passthrough.passes(client) && !BackendLogin::default().passes(client));
+    }
+    let no_names = |line: &str, key: &str| {
+        format!(
+            "f:{line}: `{key}` goes by names, and with `backend_login = \"passthrough\"` the door reads none; remove it and \
+             let the real servers judge (grid-mapfile), or write `backend_login = \"delegated\"`"
+        )
+    };
+    for (keys, expected) in [
+        (
+            "backend_login = 'both'",
+            vec!["f:9:17: `backend_login = \"both\"` is unknown; write \"delegated\" or \"passthrough\"".to_owned()],
+        ),
+        (
+            "passthrough_networks = ['192.0.2.1/24']",
+            vec!["f:9:25: `192.0.2.1/24` has bits beyond its prefix; write \"192.0.2.0/24\"".into()],
+        ),
+        (
+            "backend_login = 'passthrough'\npassthrough_networks = ['192.0.2.0/24']",
+            vec![
+                "f:10:24: `passthrough_networks` says nothing beside `backend_login = \"passthrough\"`, which holds for \
+                 every client; remove one of the two"
+                    .into(),
+            ],
+        ),
+        (
+            "backend_login = 'passthrough'\nallow_dn = ['*']\ndeny_dn = ['/CN=x']\nmax_sessions_per_dn = 5\npersistence = 'dn'",
+            vec![
+                no_names("10:12", "allow_dn"),
+                no_names("11:11", "deny_dn"),
+                no_names("12:23", "max_sessions_per_dn"),
+                no_names("13:15", "persistence"),
+            ],
+        ),
+        (
+            "passthrough_networks = ['192.0.2.0/24', '10.0.0.0/8']\ndeny_dn = ['/CN=x']",
+            vec![
+                "f:9:24: warning: the names of clients in 192.0.2.0/24, 10.0.0.0/8 are not read: `deny_dn` does not hold \
+                 for them; let the real servers judge them (grid-mapfile), or list no more than the networks that need it"
+                    .into(),
+            ],
+        ),
+        (
+            "passthrough_networks = ['192.0.2.0/24']\npersistence = 'dn'\nallow_dn = ['*']\nmax_sessions_per_dn = 2",
+            vec![
+                "f:9:24: warning: the names of clients in 192.0.2.0/24 are not read: `allow_dn`, `max_sessions_per_dn` and \
+                 `persistence` do not hold for them; let the real servers judge them (grid-mapfile), or list no more than \
+                 the networks that need it"
+                    .into(),
+            ],
+        ),
+        ("passthrough_networks = []\npersistence = 'dn'", vec![]),
+    ] {
+        assert_told(&with(keys), &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
+/// As where all GSI passes through: `check` has to say what the real servers must do themselves.
+#[test]
+fn what_passes_through_makes_demands_on_the_real_servers() {
+    let with = |keys: &str| {
+        let server =
+            in_virtual_server("deny_commands = ['DELE', 'SITE RDEL']").replace("192.0.2.1", "2001:db8::1");
+        format!("{server}[virtual_server.gsi]\nmode = 'terminate'\n{keys}\n")
+    };
+    let unread = "f:3:18: warning: `deny_commands` does not hold for GSI sessions that pass through: of those the door reads \
+                  no command; deny the same in the real servers (gridftp.conf: `disable_command_list`)";
+    let unmended = "f:8:1: warning: after a GSI login that passes through the door sees no replies: IPv6 clients (EPSV) get \
+                    the address that the real server itself announces; start the real servers with -epsv-ip";
+    for (keys, expected) in [
+        ("passthrough_networks = ['192.0.2.0/24']", &[unread][..]),
+        ("passthrough_networks = ['192.0.2.0/24', '2001:db8:7::/48']", &[unread, unmended]),
+        ("backend_login = 'passthrough'", &[unread, unmended]),
+        ("passthrough_networks = []", &[]),
+    ] {
+        assert_told(&with(keys), expected);
     }
 }

@@ -73,11 +73,13 @@ pub(super) struct Network {
     two_since: Option<Instant>,
     is_whole_since: Option<Instant>,
     last_transition: Instant,
+    /// Who is first on one link is last on the other.
+    is_opposed: bool,
 }
 
 impl Network {
     #[allow(clippy::disallowed_methods)] // a starting point in time; nothing waits
-    pub(super) fn new(seed: u64, routers: usize, members: usize) -> Self {
+    pub(super) fn new(seed: u64, routers: usize, members: usize, is_opposed: bool) -> Self {
         let mut random = Seeded(seed ^ 0x7672_7270);
         let interval = Duration::from_millis(random.of(&[10, 100, 1000]));
         let whole_seconds = interval.as_secs() > 0;
@@ -96,6 +98,7 @@ impl Network {
             two_since: None,
             is_whole_since: None,
             last_transition: Instant::now(),
+            is_opposed,
             random,
         };
         for number in 0..routers {
@@ -135,19 +138,28 @@ impl Network {
     /// A router is switched on, and knows nothing.
     fn boot(&mut self, router: usize) {
         let config = &self.configs[router];
+        let priority = |member| self.priority_of(member, config.priority);
+        let configured = |(member, address): (usize, &IpAddr)| InstanceConfig {
+            primary_address: *address,
+            priority: priority(member),
+            ..config.clone()
+        };
+        let addresses = self.routers[router].addresses.iter().enumerate();
+        let members = addresses.map(configured).map(Instance::new).collect();
         let known = &mut self.routers[router];
         (known.is_dead, known.has_fault) = (false, false);
         known.group = SyncGroup::new(known.addresses.len());
-        known.members = known
-            .addresses
-            .iter()
-            .map(|address| Instance::new(InstanceConfig { primary_address: *address, ..config.clone() }))
-            .collect();
+        known.members = members;
         for member in 0..known.members.len() {
             self.routers[router].members[member].start(self.now);
             self.carry_out(router, member);
         }
         self.fault_happened(4);
+    }
+
+    fn priority_of(&self, member: usize, priority: Priority) -> Priority {
+        let is_turned = self.is_opposed && member > 0;
+        if is_turned { Priority::new(255 - priority.get()).unwrap() } else { priority }
     }
 
     /// Nobody can be expected to be master before so many intervals are over; a skew of version 2 is up to a second, which
@@ -300,6 +312,7 @@ impl Network {
                 8 => {
                     let priority = Priority::new(self.random.of(&[1, 80, 100, 120, 200])).unwrap();
                     for member in 0..self.routers[router].members.len() {
+                        let priority = self.priority_of(member, priority);
                         self.routers[router].members[member].set_priority(self.now, priority);
                         self.carry_out(router, member);
                     }

@@ -44,6 +44,7 @@ mod soak;
 mod support;
 mod tls;
 mod transfer_log;
+mod vrrp;
 
 /// Every test pays two additions for each allocation, so that one can count them.
 #[global_allocator]

@@ -1,5 +1,6 @@
 //! What every test stands on: namespaces, real servers, clients with a deadline, the door itself.
 
+pub mod capture;
 pub mod certificates;
 pub mod client;
 pub mod control_connection;
@@ -12,6 +13,7 @@ pub mod gsi;
 pub mod gsi_client;
 pub mod http_client;
 pub mod interfaces;
+pub mod keepalived;
 pub mod leftovers;
 pub mod local_door;
 pub mod local_server;

@@ -54,22 +54,49 @@ impl Lab {
         ip(&["netns", "add", &hub]);
         // No snooping: without a querier the bridge would lose neighbour solicitations.
         batch(&hub, "link set lo up\nlink add br0 type bridge mcast_snooping 0\nlink set br0 up\n");
-        for (index, (role, number)) in roles.iter().enumerate() {
+        for (role, number) in roles {
             let machine =
                 Machine { role: (*role).to_owned(), namespace: format!("{prefix}{role}"), number: *number };
             ip(&["netns", "add", &machine.namespace]);
-            lab.machines.push(machine.clone());
-            let (v4, v6) = (machine.v4(), machine.v6());
-            batch(
-                &machine.namespace,
-                &format!(
-                    "link add eth0 type veth peer name p{index} netns {hub}\nlink set lo up\n\
-                     addr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\nlink set eth0 up\n"
-                ),
-            );
-            batch(&hub, &format!("link set p{index} master br0\nlink set p{index} up\n"));
+            lab.machines.push(machine);
+            lab.add_interface(role);
         }
         lab
+    }
+
+    /// Takes a machine's interface out, with its addresses.
+    ///
+    /// # Panics
+    /// As [`Lab::machine`].
+    pub fn remove_interface(&self, role: &str) {
+        batch(&self.machine(role).namespace, "link del eth0\n");
+    }
+
+    /// Puts another one in its place, with the same addresses.
+    ///
+    /// # Panics
+    /// As [`Lab::machine`].
+    pub fn add_interface(&self, role: &str) {
+        let (machine, port, hub) = (self.machine(role), self.hub_port(role), &self.hub);
+        let (v4, v6) = (machine.v4(), machine.v6());
+        batch(
+            &machine.namespace,
+            &format!(
+                "link add eth0 type veth peer name {port} netns {hub}\nlink set lo up\n\
+                 addr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\nlink set eth0 up\n"
+            ),
+        );
+        batch(hub, &format!("link set {port} master br0\nlink set {port} up\n"));
+    }
+
+    /// A command that runs `program` at the bridge's end of a machine's cable, and the name of that end.
+    ///
+    /// # Panics
+    /// As [`Lab::machine`].
+    pub fn at_port(&self, role: &str, program: &str) -> (Command, String) {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", Path::new(NAMED).join(&self.hub).display())).arg(program);
+        (command, self.hub_port(role))
     }
 
     /// The machine that has this role.
@@ -90,6 +117,15 @@ impl Lab {
     pub fn plug(&self, role: &str, plugged: bool) {
         let state = if plugged { "up" } else { "down" };
         batch(&self.hub, &format!("link set {} {state}\n", self.hub_port(role)));
+    }
+
+    /// Takes a machine's cable off the bridge, or puts it there again: nothing passes, and the machine sees a carrier all the time.
+    ///
+    /// # Panics
+    /// As [`Lab::machine`].
+    pub fn isolate(&self, role: &str, isolated: bool) {
+        let master = if isolated { "nomaster" } else { "master br0" };
+        batch(&self.hub, &format!("link set {} {master}\n", self.hub_port(role)));
     }
 
     /// Lets no more than `rate`, in the words of tc(8), arrive at a machine; without one, whatever comes.

@@ -212,7 +212,7 @@ impl Engine {
             Report::Surveyed { links, addresses } => {
                 self.links.survey(links, addresses);
                 if !std::mem::replace(&mut self.is_surveyed, true) {
-                    self.remove_stale();
+                    self.remove_stale(|_| true);
                 }
             }
             Report::NotSurveyed(error) => {

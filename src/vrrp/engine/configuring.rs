@@ -1,5 +1,6 @@
 //! How one configuration becomes the next: what goes on goes on as it is.
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Engine, Group};
@@ -12,8 +13,8 @@ use crate::vrrp::{Plan, settings};
 impl Engine {
     pub(super) fn configure(&mut self, now: Instant, plan: Plan) {
         let Plan { instances, groups, records } = plan;
-        self.virtual_addresses =
-            instances.iter().flat_map(VrrpInstance::addresses).map(ipnet::IpNet::addr).collect();
+        let addresses = instances.iter().flat_map(VrrpInstance::addresses).map(ipnet::IpNet::addr).collect();
+        let known = std::mem::replace(&mut self.virtual_addresses, addresses);
         let mut before: BTreeMap<String, Router> =
             self.routers.drain(..).map(|router| (router.config.name.clone(), router)).collect();
         let mut next = Vec::new();
@@ -41,6 +42,10 @@ impl Engine {
         self.dismiss(now, left);
         self.routers = next;
         self.regroup(now, groups);
+        // Otherwise it follows when the interfaces are known.
+        if self.is_surveyed {
+            self.remove_stale(|address| !known.contains(&address));
+        }
     }
 
     /// These are in the configuration no more, or as others.
@@ -88,12 +93,14 @@ impl Engine {
     }
 
     /// Addresses that nobody of ours holds yet, but has before: who was killed has left them. Those of an owner are its own.
-    pub(super) fn remove_stale(&mut self) {
+    /// Others than `is_new` says were seen to before.
+    pub(super) fn remove_stale(&mut self, is_new: impl Fn(IpAddr) -> bool) {
         let ours = self
             .routers
             .iter()
             .filter(|router| !router.config.is_owner())
-            .flat_map(|router| router.config.addresses());
+            .flat_map(|router| router.config.addresses())
+            .filter(|network| is_new(network.addr()));
         let found = ours.flat_map(|network| self.links.holders(network.addr()));
         let stale: Vec<_> = found
             .filter_map(|held| Some((held.index, ipnet::IpNet::new(held.address, held.prefix).ok()?)))

@@ -189,7 +189,7 @@ mod tests {
             (false, "1",          "u"),
             (false, "0",          "d"),
             (false, "1000",       "u--d"),
-            (false, "10010001",   "u------d-"),
+            (false, "10010001",   "u-----d-"),
             (false, "00110101",   "d--u----"),
             (true,  "11",         "-u"),
             (true,  "0101",       "----"),
@@ -204,7 +204,7 @@ mod tests {
                     None => '-',
                 })
                 .collect();
-            assert_eq!(said, expected[..results.len()], "{init_fail} {results}");
+            assert_eq!(said, expected, "{init_fail} {results}");
         }
     }
 

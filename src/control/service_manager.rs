@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::status::{ServerState, Status};
+use crate::proto::vrrp::Role;
 use crate::sys::liveness::Liveness;
 use crate::sys::service_manager;
 
@@ -57,7 +58,10 @@ async fn watch(liveness: &Liveness, limit: Duration, alive: impl Fn()) {
     }
 }
 
-/// `2 of 3 real servers up, 1 drained; 12 sessions`.
+/// VRRP instances that are named; the line of `systemctl status` is one of a terminal.
+const MAX_NAMED: usize = 8;
+
+/// `2 of 3 real servers up, 1 drained; 12 sessions; VI_1 MASTER`.
 fn line(status: &Status) -> String {
     let servers = || {
         let servers = status.virtual_servers.iter().flat_map(|server| &server.real_servers);
@@ -71,6 +75,13 @@ fn line(status: &Status) -> String {
         line += &format!(", {drained} drained");
     }
     line += &format!("; {} sessions", status.sessions);
+    for instance in status.vrrp.iter().take(MAX_NAMED) {
+        line += &format!("; {} {}", instance.name, instance.state);
+    }
+    if status.vrrp.len() > MAX_NAMED {
+        let masters = status.vrrp.iter().filter(|instance| instance.state == Role::Master.word()).count();
+        line += &format!("; MASTER of {masters} of {} VRRP instances", status.vrrp.len());
+    }
     if status.configuration.refused.is_some() {
         line += "; the last reload was refused";
     }

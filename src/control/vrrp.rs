@@ -19,13 +19,14 @@ use tokio::time::sleep;
 
 pub use self::failover::PendingStatus;
 pub(super) use self::notify::LAST_NOTIFICATIONS;
-pub use self::status::VrrpStatus;
+pub use self::status::{OwnershipStatus, VrrpStatus};
 
 use self::failover::{Pending, take_leave, until_quiet};
 use self::notify::Notifier;
 use self::sync::Elsewhere;
 use self::tracks::Tracks;
 use super::in_force::InForce;
+use super::metrics::ObservedVrrp;
 use crate::config::did_you_mean;
 use crate::config::vrrp as config;
 use crate::proto::vrrp::Role;
@@ -34,8 +35,8 @@ use crate::sys::liveness::Liveness;
 use crate::vrrp::record::Record;
 use crate::vrrp::{Event, Vrrp};
 
-/// What mends threads and descriptors that are short.
-pub(super) const RAISE_LIMITS: &str = "raise the limits of threads (TasksMax) and descriptors (LimitNOFILE)";
+/// What mends threads and descriptors that are short, or a family of sockets that the unit denies.
+pub(super) const RAISE_LIMITS: &str = "raise the limits of threads (TasksMax) and descriptors (LimitNOFILE); under systemd it takes docs/gridfront-vrrp.conf beside the unit";
 
 /// After a guardian could not be started.
 const GUARDIAN_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -223,6 +224,18 @@ impl Ownership {
     /// Of all instances.
     pub(super) fn statuses(&self) -> Vec<VrrpStatus> {
         self.vrrp().map(|vrrp| self.statuses_of(&vrrp.shared().records())).unwrap_or_default()
+    }
+
+    /// Of what they have in common, where there are any.
+    pub(super) fn status(&self) -> Option<OwnershipStatus> {
+        let vrrp = self.vrrp()?;
+        Some(OwnershipStatus::of(vrrp.shared(), self.0.maintenance.load(Relaxed)))
+    }
+
+    /// For a page of metrics.
+    pub(super) fn measured(&self) -> Option<ObservedVrrp> {
+        let shared = Arc::clone(self.vrrp()?.shared());
+        Some(ObservedVrrp { shared, maintenance: self.0.maintenance.load(Relaxed) })
     }
 
     fn statuses_of(&self, records: &[Arc<Record>]) -> Vec<VrrpStatus> {

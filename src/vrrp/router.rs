@@ -59,17 +59,9 @@ struct Attachment {
     usable: Usable,
     /// That of the VMAC interface, or the interface's own.
     device: u32,
-    /// Where adverts come in.
-    heard_at: u32,
     /// What neighbours are told; none where there is no Ethernet, and nobody is told.
     mac: Option<[u8; 6]>,
     sender: Rc<Sender>,
-}
-
-impl Attachment {
-    fn place(&self) -> (Usable, u32, u32) {
-        (self.usable, self.device, self.heard_at)
-    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -220,7 +212,7 @@ impl Router {
         }
         let attached = self.try_attach(now, means);
         let is_same = match (&self.attachment, &attached) {
-            (Ok(before), Ok(now)) => before.place() == now.place(),
+            (Ok(before), Ok(now)) => (before.usable, before.device) == (now.usable, now.device),
             (Err(before), Err(now)) => before == now,
             _ => false,
         };
@@ -255,16 +247,12 @@ impl Router {
         let failed = |error: std::io::Error| {
             format!("interface {interface}: no socket for adverts: {error}; it takes CAP_NET_RAW")
         };
-        // Multicast that comes from the MAC address of a macvlan is the macvlan's alone, and peers with use_vmac have the same
-        // one; what others send comes to both.
-        let is_at_vmac = self.config.vmac.is_some() && self.config.unicast_peers.is_empty();
-        let heard_at = if is_at_vmac { device } else { usable.index };
-        means.wire.listen((heard_at, self.config.family())).map_err(failed)?;
+        means.wire.listen((usable.index, self.config.family())).map_err(failed)?;
         means.wire.packets().map_err(failed)?;
         let by_base = self.config.vmac.as_ref().is_some_and(|vmac| vmac.xmit_base);
         let sender =
             means.wire.sender(if by_base { usable.index } else { device }, usable.source).map_err(failed)?;
-        Ok(Attachment { usable, device, heard_at, mac, sender })
+        Ok(Attachment { usable, device, mac, sender })
     }
 
     /// The index of its VMAC interface, which is asked for where it is not there.
@@ -499,6 +487,6 @@ impl Router {
     /// The interface that it hears on.
     pub(super) fn place(&self) -> Option<super::wire::Place> {
         let attachment = self.attachment.as_ref().ok()?;
-        Some((attachment.heard_at, self.config.family()))
+        Some((attachment.usable.index, self.config.family()))
     }
 }

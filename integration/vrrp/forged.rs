@@ -7,7 +7,6 @@ use std::time::Duration;
 use gridfront::proto::vrrp::{
     Advertisement, ChecksumForm, GROUP_V4, IP_PROTOCOL, Password, Priority, Version, VirtualRouterId,
 };
-use gridfront::sys::sysctl::{self, Setting};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -208,7 +207,7 @@ fn a_forged_advert_is_counted_by_what_is_wrong_with_it_and_changes_nothing() {
     let lab = Lab::new(&[("lb1", 12), ("lb2", 11), ("forger", 31)]);
     let (lb1, lb2) = (lab.machine("lb1"), lab.machine("lb2"));
     // Otherwise the kernel takes no packet from an address of its own.
-    lb1.enter(|| sysctl::set("eth0", Setting::AcceptLocal(true))).unwrap();
+    lb1.enter(|| std::fs::write("/proc/sys/net/ipv4/conf/eth0/accept_local", "1")).unwrap();
     let v2 = VirtualRouter { version: 2, has_password: true, ..VirtualRouter::new(V2, INTERVAL) };
     let v3 = VirtualRouter::new(V3, INTERVAL);
     let unicast = VirtualRouter { way: Way::Unicast, ..VirtualRouter::new(UNICAST, INTERVAL) };

@@ -18,6 +18,7 @@ use gridfront::proto::gsi::{
     verify,
 };
 use gridfront::proto::proxy_protocol::{Header, MAX_V2, Version};
+use gridfront::proto::session_sync;
 use gridfront::proto::vrrp::{self, Advertisement, ChecksumForm, Instance, InstanceConfig, Priority, Role};
 
 /// The first byte says how the rest is cut up.
@@ -213,6 +214,20 @@ pub fn proxy_protocol(data: &[u8]) {
     } else if whole == Ok(None) {
         assert!(data.len() < MAX_V2);
     }
+}
+
+/// What is read is written again as it was, and nothing that is cut is read.
+pub fn session_sync(data: &[u8]) {
+    let Some(connections) = session_sync::parse(data) else { return };
+    // The flags are free.
+    if data[5] == 0 && !connections.is_empty() && data.len() <= session_sync::MAX_DATAGRAM {
+        let written = session_sync::encode(&connections);
+        let is_mapped = |address: SocketAddr| address.ip().to_canonical() != address.ip();
+        if !connections.iter().any(|of| is_mapped(of.client) || is_mapped(of.reached)) {
+            assert_eq!(written, [data.to_vec()]);
+        }
+    }
+    assert_eq!(session_sync::parse(&data[..data.len() - 1]), None);
 }
 
 /// An advertisement is read in one way only, and whatever a link says the router has its timer, and the addresses once or not at

@@ -20,6 +20,7 @@ const TARGETS: &[(&str, Check)] = &[
     ("passive_address", checks::passive_address),
     ("session", checks::session),
     ("proxy_protocol", checks::proxy_protocol),
+    ("session_sync", checks::session_sync),
     ("vrrp", checks::vrrp),
     ("config", checks::config),
     ("adat", checks::adat),

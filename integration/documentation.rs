@@ -63,6 +63,7 @@ fn every_command_and_flag_that_is_named_exists() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
         .collect();
+    assert!(!known.contains("guardian"), "nobody types it");
     let mut seen = BTreeSet::new();
     let unit = root().join("docs/gridfront.service");
     for path in pages().into_iter().chain([unit]) {
@@ -182,6 +183,36 @@ fn the_unit_allows_what_the_daemon_asks_of_the_kernel() {
     }
 }
 
+/// What messages of the daemon name as missing.
+#[test]
+fn the_addition_for_vrrp_gives_what_vrrp_takes() {
+    let addition = read(&root().join("docs/gridfront-vrrp.conf"));
+    let words = |key: &str| -> BTreeSet<String> {
+        let lines = addition.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
+    };
+    let needed: BTreeSet<String> = sources()
+        .iter()
+        .filter(|(file, _)| {
+            ["real_time.rs", "capabilities.rs"].iter().any(|name| file == &format!("src/sys/{name}"))
+        })
+        .flat_map(|(_, text)| {
+            let names = text.split(|c: char| !c.is_ascii_uppercase() && c != '_').map(str::to_owned);
+            names.filter(|name| name.starts_with("CAP_")).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(needed.len(), 4, "{needed:?}");
+    assert_eq!(words("AmbientCapabilities"), needed);
+    assert_eq!(words("CapabilityBoundingSet"), needed, "without these the former are not had");
+    assert_eq!(words("RestrictAddressFamilies"), ["AF_NETLINK", "AF_PACKET"].map(String::from).into());
+    assert_eq!(words("RestrictRealtime"), ["no".to_owned()].into());
+    let unit = read(&root().join("docs/gridfront.service"));
+    assert!(
+        unit.contains("\nKillMode=control-group\n"),
+        "the guardian is to outlive a daemon that is killed"
+    );
+}
+
 #[test]
 fn the_unit_is_one_that_systemd_understands() {
     if skip::find("systemd-analyze").is_none() {
@@ -193,10 +224,20 @@ fn the_unit_is_one_that_systemd_understands() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("gridfront.service");
     std::fs::write(&file, unit).expect("space");
-    let output = Command::new("systemd-analyze").arg("verify").arg(&file).output().expect("it runs");
+    assert_understood(&file);
+    let beside = directory.path().join("gridfront.service.d");
+    std::fs::create_dir(&beside).expect("space");
+    let addition = read(&root().join("docs/gridfront-vrrp.conf")).replace("\n#Pro", "\nPro");
+    std::fs::write(beside.join("vrrp.conf"), addition).expect("space");
+    assert_understood(&file);
+}
+
+fn assert_understood(unit: &Path) {
+    let output = Command::new("systemd-analyze").arg("verify").arg(unit).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     // What it finds in units of the host is nothing of ours; what it does not know it says, and ignores.
-    let of_ours: Vec<&str> = said.lines().filter(|line| line.contains("gridfront.service")).collect();
+    let is_ours = |line: &&str| line.contains("gridfront.service") || line.contains("vrrp.conf");
+    let of_ours: Vec<&str> = said.lines().filter(is_ours).collect();
     assert!(output.status.success() && of_ours.is_empty(), "{}: {said}", output.status);
 }
 

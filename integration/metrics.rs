@@ -35,6 +35,16 @@ fn with_certificate(setup: Setup) -> Setup {
     ))
 }
 
+/// The same with a virtual router whose interface is not there: it runs, says so, and touches nothing of the host.
+fn with_vrrp(setup: Setup) -> Setup {
+    let check = format!(
+        "{}\n[[vrrp_instance]]\nname = \"VI_1\"\ninterface = \"absent0\"\nvirtual_router_id = 51\n\
+         virtual_addresses = [\"192.0.2.10/24\"]\n",
+        setup.check
+    );
+    setup.check(&check)
+}
+
 #[test]
 fn readyz_names_what_keeps_clients_out_and_healthz_does_not_mind() {
     let server = StubServer::start(Connection::serve);

@@ -46,7 +46,7 @@ pub use admission::{
 };
 pub use availability::{Availability, AvailabilityChange, AvailabilityState};
 pub use check_report::{CheckReport, CheckResult, LastCheck, ScriptWeight};
-pub use durations::{Class, Durations};
+pub use durations::{Bounds, Class, Durations};
 pub use ejection::{Deed, Ejected, EjectionPolicy, MAX_FAILURES};
 pub use health::{CheckOutcome, HealthChange, HealthSnapshot};
 pub use identities::{Identities, IdentityRefusal, IdentityRules, IdentitySession, NamePattern};

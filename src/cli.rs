@@ -53,9 +53,9 @@ enum Command {
     Ban(BanArgs),
     /// Let a client in again that is kept out
     Unban(UnbanArgs),
-    /// Let another host have the virtual addresses, once no transfer is under way at them
+    /// Let another host have the virtual addresses, once nothing has been under way at them for 2 s
     Failover(FailoverArgs),
-    /// Keep this host from having virtual addresses, or not any more
+    /// Keep this host from having virtual addresses (those that it has go as with failover), or not any more
     Maintenance(MaintenanceArgs),
     /// Removes the virtual addresses of a daemon that was killed; started by that
     #[command(hide = true)]
@@ -192,7 +192,7 @@ struct WeightArgs {
 
 #[derive(Debug, Args)]
 struct FailoverArgs {
-    /// The VRRP instance; all that are master here where none is named
+    /// The VRRP instance, which has to be MASTER here; all that are where none is named
     #[arg(value_name = "INSTANCE")]
     instance: Option<String>,
     #[command(flatten)]
@@ -201,6 +201,7 @@ struct FailoverArgs {
 
 #[derive(Debug, Args)]
 struct MaintenanceArgs {
+    /// It holds until off, or until the daemon ends
     #[arg(value_name = "on|off")]
     switch: Switch,
     #[command(flatten)]
@@ -216,7 +217,7 @@ enum Switch {
 /// How addresses are to go.
 #[derive(Debug, Args)]
 struct HandoverArgs {
-    /// Do not wait longer for transfers than this, such as 10m; `drain_timeout` by default
+    /// Wait no longer for transfers than this, such as 10m, and end them then; `drain_timeout` by default
     #[arg(long, value_name = "TIME", value_parser = duration)]
     deadline: Option<Duration>,
     #[command(flatten)]

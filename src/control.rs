@@ -31,4 +31,4 @@ pub use status::{
 pub use steering::SteeredServer;
 pub use supervisor::{Daemon, StartError, Stop};
 pub use transfer_log::TransferLogError;
-pub use vrrp::{PendingStatus, VrrpStatus};
+pub use vrrp::{OwnershipStatus, PendingStatus, VrrpStatus};

@@ -2,6 +2,7 @@
 //!
 //! The only layer where `unsafe` may stand; `rustix` and `socket2` spare us nearly all of it.
 pub mod calendar;
+pub mod capabilities;
 pub mod data_socket;
 pub mod descriptors;
 pub mod line_buffer;

@@ -20,12 +20,11 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,6 +43,9 @@ const REAL_TIME_PRIORITY: u8 = 20;
 
 /// Events that wait for whoever logs them. Beyond that they are lost and counted: a virtual router does not wait for a log.
 const MAX_EVENTS: usize = 4096;
+
+/// What mends it.
+const GRANT: &str = "run it as root, or give it AmbientCapabilities= in the unit";
 
 /// What has happened.
 #[derive(Clone, Debug)]
@@ -126,7 +128,8 @@ impl Vrrp {
         let (event_sender, events) = mpsc::channel(MAX_EVENTS);
         let (inputs, inbox) = channel();
         let inputs = Inbox { inputs, wake: Arc::new(Wake::new()?) };
-        let shared = Arc::new(Shared::default());
+        // A backup would hear of it only when it is to take over.
+        let shared = Arc::new(Shared::new(sys::capabilities::missing_for_addresses()));
         // Before anything is looked at, so that no change falls in between.
         let route_events = RouteEvents::open()?;
         let reports = inputs.clone();
@@ -137,11 +140,17 @@ impl Vrrp {
                 of_events.events_lost.fetch_add(1, Relaxed);
             }
         };
+        for what in &shared.missing {
+            tell(Event::Trouble(format!("this process lacks {what}; {GRANT}")));
+        }
         let (wake, of_engine) = (Arc::clone(&inputs.wake), Arc::clone(&shared));
         let thread = thread::Builder::new().name("vrrp".into()).spawn(move || {
-            for refused in keep_time_well() {
-                tell(Event::NotRealTime(refused.to_string()));
+            let refused: Vec<String> = keep_time_well().iter().map(RealTimeError::to_string).collect();
+            for what in &refused {
+                tell(Event::NotRealTime(what.clone()));
             }
+            // It is asked once.
+            let _ = of_engine.refused.set(refused);
             let tell = Box::new(tell);
             Engine::new(Parts { events: route_events, holdings, inbox, wake, shared: of_engine, tell }).run();
         })?;
@@ -215,7 +224,9 @@ impl Vrrp {
         loop {
             let guardian::Guardian { mut child, pipe } = guardian::Guardian::start()?;
             self.inputs.put(Input::Guard(pipe));
+            self.shared.has_guardian.store(true, Relaxed);
             let ended = child.wait().await;
+            self.shared.has_guardian.store(false, Relaxed);
             if !self.is_sound() {
                 // Nothing is left to be guarded.
                 return std::future::pending().await;
@@ -249,6 +260,7 @@ fn record_of(instance: &VrrpInstance, before: Option<&Arc<Record>>) -> Record {
     let unknown = || Situation {
         role: Role::Initialize,
         since: now(),
+        date: today(),
         cause: "not started".into(),
         priority: settings::priority(instance),
         master: None,
@@ -256,16 +268,7 @@ fn record_of(instance: &VrrpInstance, before: Option<&Arc<Record>>) -> Record {
     };
     let situation = before.map_or_else(unknown, |record| Situation::clone(&record.situation()));
     let counts = before.map_or_else(|| Arc::new(Counts::default()), |record| Arc::clone(&record.counts));
-    let addresses: Vec<IpAddr> = instance.addresses().map(ipnet::IpNet::addr).collect();
-    Record::new(
-        instance.name.clone(),
-        instance.interface.clone(),
-        instance.virtual_router_id.get(),
-        instance.family(),
-        addresses,
-        situation,
-        counts,
-    )
+    Record::new(instance, situation, counts)
 }
 
 /// For the calling thread. What was refused.
@@ -279,4 +282,10 @@ fn keep_time_well() -> Vec<RealTimeError> {
 #[allow(clippy::disallowed_methods, reason = "here is the edge")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// The clock that people read, for whom alone it is asked.
+#[allow(clippy::disallowed_methods, reason = "here is the edge")]
+fn today() -> SystemTime {
+    SystemTime::now()
 }

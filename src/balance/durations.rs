@@ -2,16 +2,16 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The upper ends of the classes, in microseconds: from a greeting on the same network to the longest wait that a
-/// configuration is likely to allow. Above the last there is one class more.
-const BOUNDS: [u64; 12] = [
-    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
-    30_000_000,
-];
+/// The upper ends of the classes, in microseconds. Above the last there is one class more.
+pub type Bounds = &'static [u64];
 
 /// Durations counted in classes, whose numbers only ever rise. To count one costs two additions.
-#[derive(Debug, Default)]
-pub struct Durations([Cell; BOUNDS.len() + 1]);
+#[derive(Debug)]
+pub struct Durations {
+    bounds: Bounds,
+    /// One more than there are bounds.
+    cells: Box<[Cell]>,
+}
 
 #[derive(Debug, Default)]
 struct Cell {
@@ -29,15 +29,27 @@ pub struct Class {
 }
 
 impl Durations {
-    /// The upper end of every class but the last, which has none.
-    pub fn bounds() -> impl Iterator<Item = Duration> {
-        BOUNDS.into_iter().map(Duration::from_micros)
+    /// For what clients and servers do: from a greeting on the same network to the longest wait that a configuration is
+    /// likely to allow.
+    pub const OF_SESSIONS: Bounds = &[
+        5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+        10_000_000, 30_000_000,
+    ];
+
+    /// For a thread that is to wake in time: from what a kernel needs for it to a whole second of a busy machine.
+    pub const OF_WAKES: Bounds =
+        &[100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000];
+
+    /// None yet.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, cells: bounds.iter().map(|_| Cell::default()).chain([Cell::default()]).collect() }
     }
 
     /// Counts one; a duration at a bound is below it.
     pub fn count(&self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let cell = &self.0[BOUNDS.partition_point(|&bound| bound < micros)];
+        let cell = &self.cells[self.bounds.partition_point(|&bound| bound < micros)];
         cell.micros.fetch_add(micros, Relaxed);
         cell.count.fetch_add(1, Relaxed);
     }
@@ -45,32 +57,38 @@ impl Durations {
     /// All of them together.
     #[must_use]
     pub fn total(&self) -> Duration {
-        Duration::from_micros(self.0.iter().map(|cell| cell.micros.load(Relaxed)).sum())
+        Duration::from_micros(self.cells.iter().map(|cell| cell.micros.load(Relaxed)).sum())
     }
 
     /// What they have in the mean; none without any.
     #[must_use]
     pub fn mean(&self) -> Option<Duration> {
-        let count: u64 = self.0.iter().map(|cell| cell.count.load(Relaxed)).sum();
+        let count: u64 = self.cells.iter().map(|cell| cell.count.load(Relaxed)).sum();
         let micros = u64::try_from(self.total().as_micros()).unwrap_or(u64::MAX);
         micros.checked_div(count).map(Duration::from_micros)
     }
 
     /// The classes that are not empty.
     pub fn classes(&self) -> impl Iterator<Item = Class> {
-        self.0.iter().enumerate().filter_map(|(at, cell)| {
+        self.cells.iter().enumerate().filter_map(|(at, cell)| {
             let count = cell.count.load(Relaxed);
             let micros = cell.micros.load(Relaxed);
             if count == 0 {
                 return None;
             }
             // Somebody may be between the two additions.
-            let low = at.checked_sub(1).map_or(0, |below| BOUNDS[below] + 1);
-            let high = BOUNDS.get(at).copied().unwrap_or(u64::MAX);
+            let low = at.checked_sub(1).map_or(0, |below| self.bounds[below] + 1);
+            let high = self.bounds.get(at).copied().unwrap_or(u64::MAX);
             // Not a whole number: times the count it is to be the sum again, which must not fall.
             let mean = (float(micros) / float(count)).clamp(float(low), float(high));
             Some(Class { count, mean: mean / 1e6 })
         })
+    }
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self::new(Self::OF_SESSIONS)
     }
 }
 
@@ -85,8 +103,11 @@ mod tests {
 
     #[test]
     fn a_duration_is_in_the_class_whose_bounds_hold_it() {
-        for bound in Durations::bounds() {
-            let durations = Durations::default();
+        let of_all = [Durations::OF_SESSIONS, Durations::OF_WAKES];
+        for (bounds, &bound) in
+            of_all.into_iter().flat_map(|bounds| bounds.iter().map(move |of| (bounds, of)))
+        {
+            let (durations, bound) = (Durations::new(bounds), Duration::from_micros(bound));
             durations.count(bound);
             durations.count(bound + Duration::from_micros(1));
             let classes: Vec<Class> = durations.classes().collect();

@@ -237,6 +237,9 @@ const DESCRIPTORS_OF_A_SESSION: u64 = 2;
 /// the two directions that is changes nothing, for files move in one.
 const DESCRIPTORS_OF_A_RELAY: u64 = 4;
 
+/// The sockets for adverts of a virtual router: one that hears and one that sends. Others of VRRP are the process's.
+const DESCRIPTORS_OF_AN_INSTANCE: u64 = 2;
+
 /// How many file descriptors the process needs when every virtual server is full, and as many of its sessions transfer
 /// through the door as it has `relay_ports`.
 #[must_use]
@@ -246,7 +249,11 @@ pub fn descriptors_needed(model: &Model) -> u64 {
     let sessions = sessions.min(model.global.max_sessions.map_or(u64::MAX, u64::from));
     let relays: u64 = servers.iter().map(|server| relays(server).min(u64::from(server.max_sessions))).sum();
     let relays = relays.min(sessions);
-    sessions * DESCRIPTORS_OF_A_SESSION + relays * DESCRIPTORS_OF_A_RELAY + DESCRIPTORS_OF_THE_PROCESS
+    sessions * DESCRIPTORS_OF_A_SESSION + relays * DESCRIPTORS_OF_A_RELAY + besides_sessions(model)
+}
+
+fn besides_sessions(model: &Model) -> u64 {
+    DESCRIPTORS_OF_THE_PROCESS + model.vrrp.instances.len() as u64 * DESCRIPTORS_OF_AN_INSTANCE
 }
 
 fn relays(server: &VirtualServer) -> u64 {
@@ -269,7 +276,7 @@ pub fn check_descriptors(model: &Model, limit: u64) -> Result<(), TooFewDescript
     if limit >= needed {
         return Ok(());
     }
-    let free = limit.saturating_sub(DESCRIPTORS_OF_THE_PROCESS);
+    let free = limit.saturating_sub(besides_sessions(model));
     let relays: u64 = model.virtual_servers.iter().map(relays).sum();
     // As long as there are ports, each session may transfer.
     let all_transfer = free / (DESCRIPTORS_OF_A_SESSION + DESCRIPTORS_OF_A_RELAY);

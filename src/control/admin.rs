@@ -114,7 +114,7 @@ pub enum Question {
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
     /// To [`Question::Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// To all that name a real server: each server of that name.
     Servers(Vec<SteeredServer>),
     /// To all that are about VRRP: the instances concerned.

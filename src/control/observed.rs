@@ -35,7 +35,7 @@ impl Observed {
         let (server, order) = match question {
             Question::Status { sessions } => {
                 let listed = sessions.then(|| GsiSessionsStatus::of(&self.sessions, now()));
-                return Answer::Status(Status { gsi_sessions: listed, ..self.status() });
+                return Answer::Status(Box::new(Status { gsi_sessions: listed, ..self.status() }));
             }
             Question::Bans {} => return Answer::Bans(bans::list(self.reloader.in_force().services(), now())),
             Question::Unban { client } => {
@@ -86,10 +86,11 @@ impl Observed {
         let (in_force, refused) = (self.reloader.in_force(), self.reloader.refused());
         let names = NameStatus::all(&self.reloader.names().known(), now);
         let lost = self.loss.lines();
-        let vrrp = self.reloader.ownership().statuses();
+        let ownership = self.reloader.ownership();
         Status {
             names,
-            vrrp,
+            vrrp: ownership.statuses(),
+            ownership: ownership.status(),
             ..Status::of(&in_force, refused.as_ref(), self.sessions.len(), lost, uptime, now)
         }
     }
@@ -104,6 +105,7 @@ impl Observed {
             draining: self.is_draining(),
             reloads: self.reloader.record(),
             control_connections: self.sessions.len(),
+            vrrp: self.reloader.ownership().measured(),
             gsi_keys: in_force.generation.keys().map(GsiKeysStatus::of).unwrap_or_default(),
             log_lines_lost: self.loss.lines(),
             transfer_log_lines_lost: services

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::status::{ServerState, Status};
+use super::vrrp::VrrpStatus;
+use crate::proto::vrrp::Role;
 use crate::sys::liveness::Liveness;
 use crate::sys::service_manager;
 
@@ -40,7 +42,7 @@ pub(super) async fn inform(liveness: Arc<Liveness>, status: impl Fn() -> Status)
 }
 
 /// Gives a sign of life twice within `limit`, as long as every part answers: the threads of the door, each of which may
-/// hang without the others, the clock of the sessions, and the checks. Where one does not, there is no sign, and the
+/// hang without the others, the clock of the sessions, the checks, and VRRP. Where one does not, there is no sign, and the
 /// service manager ends the process and starts it anew.
 async fn watch(liveness: &Liveness, limit: Duration, alive: impl Fn()) {
     let period = (limit / 2).max(SHORTEST_PERIOD);
@@ -57,7 +59,10 @@ async fn watch(liveness: &Liveness, limit: Duration, alive: impl Fn()) {
     }
 }
 
-/// `2 of 3 real servers up, 1 drained; 12 sessions`.
+/// VRRP instances that are named; the line of `systemctl status` is one of a terminal.
+const MAX_NAMED: usize = 8;
+
+/// `2 of 3 real servers up, 1 drained; 12 sessions; VI_1 MASTER`.
 fn line(status: &Status) -> String {
     let servers = || {
         let servers = status.virtual_servers.iter().flat_map(|server| &server.real_servers);
@@ -71,15 +76,29 @@ fn line(status: &Status) -> String {
         line += &format!(", {drained} drained");
     }
     line += &format!("; {} sessions", status.sessions);
+    line += &states(&status.vrrp);
     if status.configuration.refused.is_some() {
         line += "; the last reload was refused";
     }
     line
 }
 
+/// `; VI_1 MASTER; VI_2 BACKUP`.
+fn states(instances: &[VrrpStatus]) -> String {
+    let named = instances.iter().take(MAX_NAMED);
+    let mut states: String =
+        named.map(|instance| format!("; {} {}", instance.name, instance.state)).collect();
+    if instances.len() > MAX_NAMED {
+        let masters = instances.iter().filter(|instance| instance.state == Role::Master.word()).count();
+        states += &format!("; MASTER in {masters} of {} VRRP instances", instances.len());
+    }
+    states
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     #[tokio::test(start_paused = true)]
@@ -107,5 +126,23 @@ mod tests {
             () = watching => {}
             () = course => {}
         }
+    }
+
+    #[test]
+    fn the_line_names_some_instances_and_counts_the_others() {
+        let instance = |number: usize| -> VrrpStatus {
+            let state = if number % 2 == 1 { "MASTER" } else { "BACKUP" };
+            serde_json::from_value(json!({
+                "name": format!("VI_{number}"), "interface": "eth0", "virtual_router_id": number, "state": state,
+                "since_s": 0, "cause": "", "priority": 100, "master": null, "addresses": [], "complaints": [],
+                "became_master": 0, "sent": 0, "received": 0, "discarded": [],
+            }))
+            .unwrap()
+        };
+        let instances: Vec<VrrpStatus> = (1..=11).map(instance).collect();
+        assert_eq!(states(&[]), "");
+        assert_eq!(states(&instances[..2]), "; VI_1 MASTER; VI_2 BACKUP");
+        let many = states(&instances);
+        assert!(many.ends_with("; VI_8 BACKUP; MASTER in 6 of 11 VRRP instances"), "{many}");
     }
 }

@@ -1,6 +1,7 @@
 //! What `gridfront status` shows.
 mod admittance;
 mod availability;
+mod drain;
 mod gsi;
 mod server_certificate;
 
@@ -14,14 +15,15 @@ use serde::{Deserialize, Serialize};
 pub(super) use admittance::AdmittanceStatus;
 
 pub use self::availability::{EjectionStatus, QuorumStatus};
+pub use self::drain::DrainStatus;
 pub(super) use self::gsi::{GsiKeysStatus, GsiSessionsStatus, GsiStatus};
 pub use self::server_certificate::ServerCertificateStatus;
 use super::certificates::today;
 use super::in_force::InForce;
 use super::names::NameStatus;
 use super::reload::Refused;
-use super::vrrp::VrrpStatus;
-use crate::balance::{CheckResult, Drain, LastCheck, RealServer};
+use super::vrrp::{OwnershipStatus, VrrpStatus};
+use crate::balance::{CheckResult, LastCheck, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
 use crate::proxy::{Removed, Service};
 
@@ -47,6 +49,9 @@ pub struct Status {
     /// Who has the virtual addresses.
     #[serde(default)]
     pub vrrp: Vec<VrrpStatus>,
+    /// What these have in common, where there are any.
+    #[serde(default)]
+    pub ownership: Option<OwnershipStatus>,
     /// The names of real servers.
     #[serde(default)]
     pub names: Vec<NameStatus>,
@@ -157,17 +162,6 @@ pub enum ServerState {
     Ejected,
     /// In no configuration any more; its sessions are drained.
     Removed,
-}
-
-/// A drain that is in force.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct DrainStatus {
-    /// Seconds since it began.
-    pub since_s: u64,
-    /// Seconds until what still runs is ended, 0 once that has come; `None` for never.
-    pub deadline_s: Option<u64>,
-    /// Sessions that the deadline has ended.
-    pub ended: u32,
 }
 
 /// One real server.
@@ -284,6 +278,7 @@ impl Status {
             },
             virtual_servers: everything().enumerate().map(of).collect(),
             vrrp: Vec::new(),
+            ownership: None,
             names: Vec::new(),
             gsi_keys: in_force.generation.keys().map(GsiKeysStatus::of),
             gsi_sessions: None,
@@ -340,30 +335,6 @@ impl RelayStatus {
             ports_exhausted: relaying.ports.exhausted(),
             strangers_refused: relaying.strangers.load(Relaxed),
             connections_refused: relaying.refused.load(Relaxed),
-        }
-    }
-}
-
-impl DrainStatus {
-    fn of(drain: Drain, now: Instant) -> Self {
-        // Rounded up: 0 is the end.
-        let seconds = |left: Duration| left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        Self {
-            since_s: now.saturating_duration_since(drain.since).as_secs(),
-            deadline_s: drain.deadline.map(|at| seconds(at.saturating_duration_since(now))),
-            ended: drain.ended,
-        }
-    }
-}
-
-/// `drained 42 s ago, deadline in 558 s`.
-impl fmt::Display for DrainStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "drained {} s ago", self.since_s)?;
-        match self.deadline_s {
-            None => write!(f, ", no deadline"),
-            Some(0) => write!(f, ", the deadline is over and has ended {} sessions", self.ended),
-            Some(seconds) => write!(f, ", deadline in {seconds} s"),
         }
     }
 }
@@ -478,8 +449,8 @@ impl fmt::Display for Status {
         if self.panics > 0 {
             writeln!(f, "{} sessions ended by a bug: see the log and report it", self.panics)?;
         }
-        if !self.vrrp.is_empty() {
-            writeln!(f)?;
+        if let Some(ownership) = &self.ownership {
+            write!(f, "\n{ownership}")?;
         }
         self.vrrp.iter().try_for_each(|instance| write!(f, "{instance}"))?;
         for server in &self.virtual_servers {

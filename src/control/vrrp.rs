@@ -19,13 +19,14 @@ use tokio::time::sleep;
 
 pub use self::failover::PendingStatus;
 pub(super) use self::notify::LAST_NOTIFICATIONS;
-pub use self::status::VrrpStatus;
+pub use self::status::{OwnershipStatus, VrrpStatus};
 
-use self::failover::{Pending, until_quiet};
+use self::failover::{Pending, take_leave, until_quiet};
 use self::notify::Notifier;
 use self::sync::Elsewhere;
 use self::tracks::Tracks;
 use super::in_force::InForce;
+use super::metrics::ObservedVrrp;
 use crate::config::did_you_mean;
 use crate::config::vrrp as config;
 use crate::proto::vrrp::Role;
@@ -34,11 +35,14 @@ use crate::sys::liveness::Liveness;
 use crate::vrrp::record::Record;
 use crate::vrrp::{Event, Vrrp};
 
-/// What mends threads and descriptors that are short.
-pub(super) const RAISE_LIMITS: &str = "raise the limits of threads (TasksMax) and descriptors (LimitNOFILE)";
+/// What mends threads and descriptors that are short, or a family of sockets that the unit denies.
+pub(super) const RAISE_LIMITS: &str = "raise the limits of threads (TasksMax) and descriptors (LimitNOFILE); under systemd it takes docs/gridfront-vrrp.conf beside the unit";
 
 /// After a guardian could not be started.
 const GUARDIAN_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Trouble that lasts.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 const NO_INSTANCES: &str =
     "the configuration has no [[vrrp_instance]]: the addresses are somebody else's matter";
@@ -150,9 +154,9 @@ impl Ownership {
                 "virtual addresses are here: they go when nothing is under way at them, or at the deadline"
             );
             until_quiet(sessions, &addresses, deadline).await;
+            take_leave(sessions, &addresses).await;
         }
         self.stop().await;
-        sessions.end_at(&addresses);
     }
 
     /// Gives up all addresses.
@@ -180,6 +184,7 @@ impl Ownership {
                 let held = until_quiet(&sessions, &record.addresses, deadline).await;
                 let instance = &record.name;
                 tracing::warn!(instance, busy = held.busy, unread = held.unread, "failover: stepping down");
+                take_leave(&sessions, &record.addresses).await;
                 vrrp.step_down(instance).await;
                 ownership.forget(instance);
             });
@@ -206,6 +211,7 @@ impl Ownership {
             let name = masters.first().map(|record| record.name.clone()).unwrap_or_default();
             self.begin(&name, deadline, async move {
                 until_quiet(&sessions, &addresses, deadline).await;
+                take_leave(&sessions, &addresses).await;
                 of_all.set_maintenance(true);
                 ownership.forget_all();
             });
@@ -218,6 +224,18 @@ impl Ownership {
     /// Of all instances.
     pub(super) fn statuses(&self) -> Vec<VrrpStatus> {
         self.vrrp().map(|vrrp| self.statuses_of(&vrrp.shared().records())).unwrap_or_default()
+    }
+
+    /// Of what they have in common, where there are any.
+    pub(super) fn status(&self) -> Option<OwnershipStatus> {
+        let vrrp = self.vrrp()?;
+        Some(OwnershipStatus::of(vrrp.shared(), self.0.maintenance.load(Relaxed)))
+    }
+
+    /// For a page of metrics.
+    pub(super) fn measured(&self) -> Option<ObservedVrrp> {
+        let shared = Arc::clone(self.vrrp()?.shared());
+        Some(ObservedVrrp { shared, maintenance: self.0.maintenance.load(Relaxed) })
     }
 
     fn statuses_of(&self, records: &[Arc<Record>]) -> Vec<VrrpStatus> {
@@ -318,12 +336,19 @@ struct Follower {
     notifier: Notifier,
     sessions: Arc<SessionTable>,
     elsewhere: Elsewhere,
+    /// What was said last, and when.
+    trouble: Option<(String, Instant)>,
 }
 
 impl Follower {
     fn new(in_force: &InForce, sessions: Arc<SessionTable>, elsewhere: Elsewhere) -> Self {
-        let mut follower =
-            Self { instances: BTreeMap::new(), notifier: Notifier::default(), sessions, elsewhere };
+        let mut follower = Self {
+            instances: BTreeMap::new(),
+            notifier: Notifier::default(),
+            sessions,
+            elsewhere,
+            trouble: None,
+        };
         follower.take_up(in_force);
         follower
     }
@@ -416,7 +441,17 @@ impl Follower {
                 self.notifier.tell_of_group(&name, to);
             }
             Event::Problem { instance, what } => tracing::warn!(instance, "VRRP: {what}"),
-            Event::Trouble(what) => tracing::error!("VRRP: {what}"),
+            Event::Trouble(what) => {
+                let now = now();
+                let is_new = self
+                    .trouble
+                    .as_ref()
+                    .is_none_or(|(last, at)| *last != what || now >= *at + SAID_AGAIN_AFTER);
+                if is_new {
+                    tracing::error!("VRRP: {what}");
+                    self.trouble = Some((what, now));
+                }
+            }
             Event::Stale(addresses) => {
                 let addresses = addresses.join(" ");
                 tracing::warn!(

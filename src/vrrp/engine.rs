@@ -246,14 +246,14 @@ impl Engine {
     /// Whether there may be more.
     fn hear_routers(&mut self) -> bool {
         let now = now();
-        let (routers, shared) = (&mut self.routers, &self.shared);
+        let (routers, shared, tell) = (&mut self.routers, &self.shared, &self.tell);
         self.wire.receive(|place, received, payload| {
             let id = payload.get(1).copied();
             let router = routers.iter_mut().find(|router| {
                 router.place() == Some(place) && Some(router.config.virtual_router_id.get()) == id
             });
             match router {
-                Some(router) => router.handle_packet(now, received, payload),
+                Some(router) => router.handle_packet(now, received, payload, tell),
                 None => shared.count_stray(id.map_or(
                     Discard::Malformed(MalformedAdvertisement::Truncated(payload.len())),
                     Discard::VirtualRouterId,

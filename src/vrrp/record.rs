@@ -1,15 +1,15 @@
 //! What others see of the virtual routers: where each is, and what it has counted. Written by VRRP's thread, which waits for
 //! nobody.
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::balance::Durations;
-use crate::config::vrrp::Family;
+use crate::config::vrrp::{Family, VrrpInstance};
 use crate::proto::vrrp::{Discard, Priority, Role};
 
 /// One virtual router.
@@ -25,6 +25,8 @@ pub struct Record {
     pub family: Family,
     /// All of them.
     pub addresses: Vec<IpAddr>,
+    /// From one advert to the next.
+    pub advert_interval: Duration,
     situation: ArcSwap<Situation>,
     /// Its counts, which survive a reload.
     pub counts: Arc<Counts>,
@@ -37,6 +39,8 @@ pub struct Situation {
     pub role: Role,
     /// Since when.
     pub since: Instant,
+    /// The same by the time of day.
+    pub date: SystemTime,
     /// Why.
     pub cause: String,
     /// With what is tracked.
@@ -62,6 +66,8 @@ pub struct Counts {
     pub received: AtomicU64,
     /// Those that were not, in the order of [`Discard::WORDS`].
     pub discarded: [AtomicU64; Discard::WORDS.len()],
+    /// The last of these.
+    pub last_discard: ArcSwapOption<Discarded>,
     /// Adverts that were taken though their addresses are not ours.
     pub other_addresses: AtomicU64,
     /// Adverts of another master while this one was.
@@ -72,8 +78,19 @@ pub struct Counts {
     pub put_back: AtomicU64,
 }
 
+/// An advert that was not taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Discarded {
+    /// When.
+    pub at: Instant,
+    /// Whose.
+    pub source: IpAddr,
+    /// Why.
+    pub why: Discard,
+}
+
 /// Counts of the thread as a whole.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lateness {
     /// How late it woke, each time that a timer was due.
     pub wakes: Durations,
@@ -88,27 +105,36 @@ pub struct Shared {
     records: ArcSwap<Vec<Arc<Record>>>,
     /// How late the thread was.
     pub lateness: Lateness,
-    /// Adverts that are for no virtual router of ours, in the order of [`Discard::WORDS`].
-    pub strays: [AtomicU64; Discard::WORDS.len()],
+    /// Adverts that are for no virtual router of ours, in the order of [`STRAYS`].
+    pub strays: [AtomicU64; STRAYS.len()],
     /// What could not be told, because nobody took it.
     pub events_lost: AtomicU64,
+    /// Whether somebody would take the addresses away at once if the daemon were killed.
+    pub has_guardian: AtomicBool,
+    /// What was refused to the thread that keeps the time, and so may be late; empty where it has all that it wants.
+    pub(super) refused: OnceLock<Vec<String>>,
+    /// Capabilities that are missing, each with what for.
+    pub missing: Vec<&'static str>,
 }
+
+/// Of [`Discard::WORDS`], what an advert is that is for no virtual router.
+pub const STRAYS: [&str; 2] = ["truncated", "virtual_router_id"];
 
 /// The states that are counted.
 pub const ROLES: [Role; 4] = [Role::Master, Role::Backup, Role::Fault, Role::Initialize];
 
 impl Record {
-    pub(super) fn new(
-        name: String,
-        interface: String,
-        virtual_router_id: u8,
-        family: Family,
-        addresses: Vec<IpAddr>,
-        situation: Situation,
-        counts: Arc<Counts>,
-    ) -> Self {
-        let situation = ArcSwap::from_pointee(situation);
-        Self { name, interface, virtual_router_id, family, addresses, situation, counts }
+    pub(super) fn new(instance: &VrrpInstance, situation: Situation, counts: Arc<Counts>) -> Self {
+        Self {
+            name: instance.name.clone(),
+            interface: instance.interface.clone(),
+            virtual_router_id: instance.virtual_router_id.get(),
+            family: instance.family(),
+            addresses: instance.addresses().map(ipnet::IpNet::addr).collect(),
+            advert_interval: instance.advert_interval,
+            situation: ArcSwap::from_pointee(situation),
+            counts,
+        }
     }
 
     /// Where it is now.
@@ -138,16 +164,30 @@ impl Counts {
         }
     }
 
-    pub(super) fn count_discard(&self, why: Discard) {
-        count_word(why, &self.discarded);
+    pub(super) fn count_discard(&self, discarded: Discarded) {
+        // One that is no fault is not counted, and not shown.
+        if discarded.why.word().is_some() {
+            count_word(discarded.why, &Discard::WORDS, &self.discarded);
+            self.last_discard.store(Some(Arc::new(discarded)));
+        }
     }
 }
 
 impl Shared {
+    pub(super) fn new(missing: Vec<&'static str>) -> Self {
+        Self { missing, ..Self::default() }
+    }
+
     /// All virtual routers.
     #[must_use]
     pub fn records(&self) -> Arc<Vec<Arc<Record>>> {
         self.records.load_full()
+    }
+
+    /// What was refused to the thread that keeps the time; `None` until it has asked.
+    #[must_use]
+    pub fn refused(&self) -> Option<&[String]> {
+        self.refused.get().map(Vec::as_slice)
     }
 
     pub(super) fn set_records(&self, records: Vec<Arc<Record>>) {
@@ -155,16 +195,22 @@ impl Shared {
     }
 
     pub(super) fn count_stray(&self, why: Discard) {
-        count_word(why, &self.strays);
+        count_word(why, &STRAYS, &self.strays);
     }
 }
 
-fn count_word(why: Discard, counts: &[AtomicU64]) {
+fn count_word(why: Discard, words: &[&str], counts: &[AtomicU64]) {
     let Some(word) = why.word() else { return };
-    for (known, count) in Discard::WORDS.iter().zip(counts) {
+    for (known, count) in words.iter().zip(counts) {
         if *known == word {
             count.fetch_add(1, Relaxed);
         }
+    }
+}
+
+impl Default for Lateness {
+    fn default() -> Self {
+        Self { wakes: Durations::new(Durations::OF_WAKES), worst_micros: AtomicU64::new(0) }
     }
 }
 

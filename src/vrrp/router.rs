@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 
@@ -12,7 +12,7 @@ use super::Event;
 use super::guardian::LastWords;
 use super::holdings::{Order, RouterId, Vmac};
 use super::links::{Links, Usable};
-use super::record::{Record, Situation};
+use super::record::{Discarded, Record, Situation};
 use super::settings;
 use super::wire::Wire;
 use crate::config::vrrp::VrrpInstance;
@@ -27,6 +27,9 @@ const SHORTEST_LIFETIME: Duration = Duration::from_secs(3);
 
 /// After an address could not be added: whoever refuses it now may not later.
 const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Adverts of another master, one after the other, of which it has heard of this one.
+const RIVAL_YIELDS_WITHIN: u32 = 3;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -47,8 +50,10 @@ pub(super) struct Router {
     own_fault: Option<String>,
     /// Whether what others see is not the case any more.
     is_stale: bool,
-    /// Since when it is what it is, and why.
-    last_change: (Instant, String),
+    /// Since when it is what it is, by either clock, and why.
+    last_change: (Instant, SystemTime, String),
+    /// As master: another one, and how many adverts of it were heard.
+    rival: Option<(IpAddr, Priority, u32)>,
     /// What the kernel refused, and until when that is a fault.
     refused: Option<(String, Instant)>,
 }
@@ -120,7 +125,8 @@ impl Router {
             maintenance: false,
             own_fault: None,
             is_stale: true,
-            last_change: (now, "not started".into()),
+            last_change: (now, super::today(), "not started".into()),
+            rival: None,
             refused: None,
             config,
         }
@@ -316,9 +322,16 @@ impl Router {
     }
 
     /// An advert that came on its interface for its id.
-    pub(super) fn handle_packet(&mut self, now: Instant, received: &Received, payload: &[u8]) {
+    pub(super) fn handle_packet(
+        &mut self,
+        now: Instant,
+        received: &Received,
+        payload: &[u8],
+        tell: &dyn Fn(Event),
+    ) {
         let &Received { source, destination, ttl, .. } = received;
         let (role, master) = (self.machine.state().role(), self.machine.master());
+        let differed = self.machine.differs_from_master();
         let taken = self.reception.check(source, destination, ttl).and_then(|()| {
             let advertisement = Advertisement::parse(payload, source, destination)?;
             self.machine.handle_advertisement(now, source, &advertisement)?;
@@ -330,10 +343,34 @@ impl Router {
                 counts.received.fetch_add(1, Relaxed);
                 let is_other_master = role == Role::Master && advertisement.priority != Priority::RELEASE;
                 counts.other_masters.fetch_add(is_other_master.into(), Relaxed);
+                let has_other_addresses = !self.machine.config().has_addresses(&advertisement.addresses);
+                counts.other_addresses.fetch_add(has_other_addresses.into(), Relaxed);
+                if is_other_master {
+                    self.hear_rival(source, advertisement.priority, tell);
+                }
             }
-            Err(why) => counts.count_discard(why),
+            Err(why) => counts.count_discard(Discarded { at: now, source, why }),
         }
-        self.is_stale |= master != self.machine.master();
+        self.is_stale |= master != self.machine.master() || differed != self.machine.differs_from_master();
+    }
+
+    /// One that goes on beside us does not hear us: both have the addresses.
+    fn hear_rival(&mut self, source: IpAddr, priority: Priority, tell: &dyn Fn(Event)) {
+        let before = self.rival.map_or(0, |(_, _, count)| count);
+        self.rival = Some((source, priority, before.saturating_add(1)));
+        self.is_stale = true;
+        if before + 1 == RIVAL_YIELDS_WITHIN
+            && let Some(what) = self.rivalry()
+        {
+            tell(Event::Problem { instance: self.config.name.clone(), what });
+        }
+    }
+
+    fn rivalry(&self) -> Option<String> {
+        let (source, priority, count) = self.rival.filter(|(_, _, count)| *count >= RIVAL_YIELDS_WITHIN)?;
+        Some(format!(
+            "{source} is master, too, with priority {priority} ({count} adverts): it does not hear this host, or is another virtual router; look for a firewall, or give one of the two another virtual_router_id"
+        ))
     }
 
     /// Does one thing that the machine wants done.
@@ -355,7 +392,8 @@ impl Router {
             }
             Action::Transition { from, to, cause } => {
                 self.record.counts.count_transition(*to);
-                self.last_change = (now, cause.to_string());
+                self.last_change = (now, super::today(), cause.to_string());
+                self.rival = None;
                 (means.tell)(Event::Transition {
                     instance: self.config.name.clone(),
                     from: *from,
@@ -467,20 +505,24 @@ impl Router {
     }
 
     fn situation(&self) -> Situation {
-        let (since, ref cause) = self.last_change;
+        let (since, date, ref cause) = self.last_change;
         let tracked = self.tracking.items().iter().filter_map(|item| match item.condition {
             Condition::Down => Some(format!("{} is down", item.name)),
             Condition::Value(value) if value != 0 => Some(format!("{} says {value}", item.name)),
             _ => None,
         });
         let refused = self.refused.iter().map(|(why, _)| why.clone());
+        let differs = self.machine.differs_from_master().then(|| {
+            "the master advertises other virtual addresses than these; compare the configurations".into()
+        });
         Situation {
             role: self.machine.state().role(),
             since,
+            date,
             cause: cause.clone(),
             priority: self.machine.priority(),
             master: self.machine.master(),
-            complaints: tracked.chain(refused).collect(),
+            complaints: tracked.chain(refused).chain(differs).chain(self.rivalry()).collect(),
         }
     }
 

@@ -1,4 +1,5 @@
 //! Every metric that there is.
+use crate::balance::{Bounds, Durations};
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,13 +23,16 @@ pub struct Family {
     pub labels: &'static [&'static str],
     /// One sentence.
     pub help: &'static str,
+    /// Of a histogram.
+    pub bounds: Bounds,
 }
 
 const NO: &[&str] = &[];
 const OF_SERVICE: &[&str] = &["virtual_server"];
 const OF_SERVER: &[&str] = &["virtual_server", "real_server"];
+const OF_INSTANCE: &[&str] = &["vrrp_instance"];
 
-/// In the order of the page: the process, virtual servers, real servers.
+/// In the order of the page: the process, virtual servers, real servers, VRRP.
 pub const CATALOGUE: &[Family] = &[
     // The process, by the names that Prometheus' client libraries have for it.
     counter("process_cpu_seconds_total", NO, "Processor time used, user and system."),
@@ -218,18 +222,100 @@ pub const CATALOGUE: &[Family] = &[
         OF_SERVER,
         "1 while its certificate for GSI does not carry the name that clients use.",
     ),
+    // VRRP, where it runs: each instance, then all of them together.
+    gauge(
+        "gridfront_vrrp_state",
+        &["vrrp_instance", "state"],
+        "1 for the state that the instance is in, 0 for the others.",
+    ),
+    gauge("gridfront_vrrp_priority", OF_INSTANCE, "Its priority, with what is tracked."),
+    gauge("gridfront_vrrp_master_known", OF_INSTANCE, "1 while it is master, or hears one."),
+    gauge(
+        "gridfront_vrrp_advert_interval_seconds",
+        OF_INSTANCE,
+        "From one advert to the next, as configured.",
+    ),
+    gauge(
+        "gridfront_vrrp_last_transition_timestamp_seconds",
+        OF_INSTANCE,
+        "When it came to its state, in seconds since 1970.",
+    ),
+    counter(
+        "gridfront_vrrp_transitions_total",
+        &["vrrp_instance", "state"],
+        "How often it came to each state.",
+    ),
+    counter("gridfront_vrrp_adverts_sent_total", OF_INSTANCE, "Adverts sent, to each unicast peer one."),
+    counter("gridfront_vrrp_releases_total", OF_INSTANCE, "Adverts sent with priority 0, which give up."),
+    counter(
+        "gridfront_vrrp_send_failures_total",
+        OF_INSTANCE,
+        "Adverts and announcements that could not be sent.",
+    ),
+    counter("gridfront_vrrp_adverts_received_total", OF_INSTANCE, "Adverts that were taken."),
+    counter(
+        "gridfront_vrrp_adverts_discarded_total",
+        &["vrrp_instance", "reason"],
+        "Adverts that were not taken, by what is wrong with them.",
+    ),
+    counter(
+        "gridfront_vrrp_other_addresses_total",
+        OF_INSTANCE,
+        "Adverts that were taken though their addresses are not those of the instance.",
+    ),
+    counter(
+        "gridfront_vrrp_other_masters_total",
+        OF_INSTANCE,
+        "Adverts of another master that were heard while this host was master.",
+    ),
+    counter(
+        "gridfront_vrrp_announcements_total",
+        OF_INSTANCE,
+        "Gratuitous ARP and neighbour advertisements sent.",
+    ),
+    counter(
+        "gridfront_vrrp_addresses_put_back_total",
+        OF_INSTANCE,
+        "Virtual addresses that somebody else took off the interface, and that were put back.",
+    ),
+    Family {
+        bounds: Durations::OF_WAKES,
+        ..histogram(
+            "gridfront_vrrp_timer_lateness_seconds",
+            NO,
+            "How late the thread that keeps the time of VRRP woke, each time that something was due.",
+        )
+    },
+    gauge("gridfront_vrrp_timer_lateness_max_seconds", NO, "The longest of these since the start."),
+    counter(
+        "gridfront_vrrp_stray_adverts_total",
+        &["reason"],
+        "Adverts on interfaces of instances that are for none of them.",
+    ),
+    counter(
+        "gridfront_vrrp_events_lost_total",
+        NO,
+        "Changes that were neither logged nor told to scripts, because too many waited.",
+    ),
+    gauge(
+        "gridfront_vrrp_real_time",
+        NO,
+        "1 if the thread has the real-time priority and its memory is locked.",
+    ),
+    gauge("gridfront_vrrp_guardian", NO, "1 while the guardian runs."),
+    gauge("gridfront_vrrp_maintenance", NO, "1 while an operator keeps this host from being master."),
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
-    Family { name, kind: Kind::Counter, labels, help }
+    Family { name, kind: Kind::Counter, labels, help, bounds: &[] }
 }
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
-    Family { name, kind: Kind::Gauge, labels, help }
+    Family { name, kind: Kind::Gauge, labels, help, bounds: &[] }
 }
 
 const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
-    Family { name, kind: Kind::Histogram, labels, help }
+    Family { name, kind: Kind::Histogram, labels, help, bounds: Durations::OF_SESSIONS }
 }
 
 impl Kind {

@@ -1,4 +1,6 @@
 //! From the door's own numbers to samples.
+pub(in crate::control) mod vrrp;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,6 +27,8 @@ pub(in super::super) struct Observed<'a> {
     pub(in super::super) transfer_log_lines_lost: u64,
     /// Nothing but zeros where no virtual server ends GSI.
     pub(in super::super) gsi_keys: GsiKeysStatus,
+    /// Where it runs.
+    pub(in super::super) vrrp: Option<vrrp::Observed>,
 }
 
 /// Whose samples are being told: the labels that all of them have.
@@ -39,6 +43,9 @@ pub(super) fn collect(observed: &Observed<'_>) {
             let real = Label::new("real_server", server.name().to_owned());
             real_server(&Of(vec![Label::new("virtual_server", name.clone()), real]), server);
         }
+    }
+    if let Some(observed) = &observed.vrrp {
+        vrrp::collect(observed);
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
 use super::catalogue::CATALOGUE;
-use crate::balance::Durations;
+use crate::balance::Bounds;
 
 /// See the module's text.
 pub(super) struct Page {
@@ -106,15 +107,18 @@ impl Recorder for Page {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        let distribution = Arc::new(Distribution::default());
+        let place = self.places.get(key.name());
+        let bounds = place.map_or(Bounds::default(), |&place| CATALOGUE[place].bounds);
+        let distribution = Arc::new(Distribution::new(bounds));
         self.add(key, Value::Histogram(Arc::clone(&distribution)));
         Histogram::from_arc(distribution)
     }
 }
 
-impl Default for Distribution {
-    fn default() -> Self {
-        let bounds: Vec<f64> = Durations::bounds().map(|bound| bound.as_secs_f64()).collect();
+impl Distribution {
+    fn new(bounds: Bounds) -> Self {
+        let bounds: Vec<f64> =
+            bounds.iter().map(|&bound| Duration::from_micros(bound).as_secs_f64()).collect();
         let counts = vec![0; bounds.len() + 1];
         Self { bounds, content: Mutex::new(Content { counts, sum_micros: 0.0 }) }
     }
@@ -167,9 +171,8 @@ fn escaped(value: &str) -> std::borrow::Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::balance::Durations;
 
     #[test]
     fn a_page_has_every_family_once_and_its_samples_below_it() {
@@ -202,7 +205,7 @@ mod tests {
         let mut last = 0.0;
         for micros in (200..400).cycle().step_by(7).take(2000) {
             durations.count(Duration::from_micros(micros));
-            let distribution = Distribution::default();
+            let distribution = Distribution::new(Durations::OF_SESSIONS);
             for class in durations.classes() {
                 distribution.record_many(class.mean, usize::try_from(class.count).unwrap());
             }

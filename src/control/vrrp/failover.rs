@@ -42,6 +42,18 @@ impl Pending {
     }
 }
 
+/// How long sessions may take over their last line before the address goes: without it nothing of that arrives.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Ends what there is at these addresses, politely.
+pub(in crate::control) async fn take_leave(sessions: &SessionTable, addresses: &[IpAddr]) {
+    sessions.end_at(addresses);
+    let until = now() + LAST_WORDS;
+    while sessions.held_at(addresses) != Held::default() && now() < until {
+        sleep(LOOK_EVERY / 10).await;
+    }
+}
+
 /// Returns when nothing is under way at these addresses, or the deadline has come; what is under way then.
 pub(in crate::control) async fn until_quiet(
     sessions: &SessionTable,

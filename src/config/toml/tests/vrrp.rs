@@ -250,6 +250,18 @@ fn a_vmac_is_called_as_keepalived_calls_it() {
 }
 
 #[test]
+fn an_instance_takes_two_descriptors_and_they_are_none_of_the_sessions() {
+    let model = accepted(&(instance("") + &second(""))).model;
+    assert_eq!(descriptors_needed(&model), 64 + 2 * 2);
+    let door = accepted(MINIMAL).model;
+    let both = accepted(&format!("{MINIMAL}\n{}", instance(""))).model;
+    assert_eq!(descriptors_needed(&both), descriptors_needed(&door) + 2);
+    let sessions = |model| check_descriptors(model, 1025).unwrap_err().to_string();
+    assert!(sessions(&door).contains("enough for 160 sessions"), "{}", sessions(&door));
+    assert!(sessions(&both).contains("enough for 159 sessions"), "{}", sessions(&both));
+}
+
+#[test]
 fn a_file_of_vrrp_alone_needs_an_instance() {
     let nothing = "f:1:1: there is no virtual server; add a `[[virtual_server]]` with `addresses` and a \
                    `[[virtual_server.real_server]]`";

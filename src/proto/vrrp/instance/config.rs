@@ -35,7 +35,8 @@ pub struct InstanceConfig {
 
 impl InstanceConfig {
     /// Whether these are the virtual addresses, in whatever order.
-    pub(super) fn has_addresses(&self, addresses: &[IpAddr]) -> bool {
+    #[must_use]
+    pub fn has_addresses(&self, addresses: &[IpAddr]) -> bool {
         if self.addresses == addresses {
             return true;
         }

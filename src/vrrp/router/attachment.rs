@@ -21,8 +21,6 @@ pub(super) struct Attachment {
     pub(super) usable: Usable,
     /// That of the VMAC interface, or the interface's own.
     pub(super) device: u32,
-    /// Where adverts come in.
-    pub(super) heard_at: u32,
     /// What neighbours are told; none where there is no Ethernet, and nobody is told.
     pub(super) mac: Option<[u8; 6]>,
     /// The interface by which adverts leave.
@@ -31,8 +29,8 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    fn place(&self) -> (Usable, u32, u32) {
-        (self.usable, self.device, self.heard_at)
+    fn place(&self) -> (Usable, u32) {
+        (self.usable, self.device)
     }
 }
 
@@ -110,7 +108,7 @@ impl Router {
             }
         };
         let opened = self.open_sockets(usable, device, means);
-        let (sends_by, heard_at, sender) = opened.map_err(|error| {
+        let (sends_by, sender) = opened.map_err(|error| {
             self.attach_again_at = Some(now + ATTACH_AGAIN_AFTER);
             let mend = match error.kind() {
                 io::ErrorKind::PermissionDenied => "it takes CAP_NET_RAW",
@@ -118,24 +116,22 @@ impl Router {
             };
             format!("interface {}: no socket for adverts: {error}; {mend}", self.config.interface)
         })?;
-        Ok(Attachment { usable, device, heard_at, mac, sends_by, sender })
+        Ok(Attachment { usable, device, mac, sends_by, sender })
     }
 
+    /// Adverts are heard at the interface below a VMAC, also those that come from its MAC address: a macvlan that has no address
+    /// yet would drop them where the reverse path is looked at, and a membership there would be told with that MAC address.
     fn open_sockets(
         &self,
         usable: Usable,
         device: u32,
         means: &mut Means<'_>,
-    ) -> io::Result<(u32, u32, Rc<Sender>)> {
-        // Multicast that comes from the MAC address of a macvlan is the macvlan's alone, and peers with use_vmac have the same
-        // one; what others send comes to both.
-        let is_at_vmac = self.config.vmac.is_some() && self.config.unicast_peers.is_empty();
-        let heard_at = if is_at_vmac { device } else { usable.index };
-        means.wire.listen((heard_at, self.config.family()))?;
+    ) -> io::Result<(u32, Rc<Sender>)> {
+        means.wire.listen((usable.index, self.config.family()))?;
         means.wire.packets()?;
         let by_base = self.config.vmac.as_ref().is_some_and(|vmac| vmac.xmit_base);
         let sends_by = if by_base { usable.index } else { device };
-        Ok((sends_by, heard_at, means.wire.sender(sends_by, usable.source)?))
+        Ok((sends_by, means.wire.sender(sends_by, usable.source)?))
     }
 
     /// The index of its VMAC interface, which is asked for where it is not there.
@@ -217,6 +213,6 @@ impl Router {
     /// The interface that it hears on.
     pub(in crate::vrrp) fn place(&self) -> Option<crate::vrrp::wire::Place> {
         let attachment = self.attachment.as_ref().ok()?;
-        Some((attachment.heard_at, self.config.family()))
+        Some((attachment.usable.index, self.config.family()))
     }
 }

@@ -156,12 +156,23 @@ impl Engine {
             router.machine.shutdown();
         }
         self.settle();
+        self.say_farewells();
+        // By which that was said.
         for vmac in self.routers.iter().filter_map(Router::made_vmac) {
             self.holdings.order(Order::DropVmac { vmac });
         }
         self.holdings.stop();
-        // Now that the addresses are gone.
-        self.routers.iter_mut().for_each(Router::say_farewell);
+    }
+
+    /// Each once its addresses are gone, or when that takes too long.
+    fn say_farewells(&mut self) {
+        while let Some(deadline) = self.routers.iter().filter_map(Router::farewell_at).min() {
+            match self.inbox.recv_timeout(deadline.saturating_duration_since(now())) {
+                Ok(Input::Report(report)) => self.handle_report(now(), report),
+                Ok(_) => {}
+                Err(_) => self.routers.iter_mut().for_each(Router::say_farewell),
+            }
+        }
     }
 
     fn wait(&self, deadline: Option<Instant>) -> io::Result<()> {

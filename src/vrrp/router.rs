@@ -287,7 +287,7 @@ impl Router {
 
     /// Does what is due besides the machine's own. Whether its circumstances have changed by that.
     pub(super) fn heed_time(&mut self, now: Instant) -> bool {
-        if self.is_farewell_due(now) {
+        if self.farewell_at.is_some_and(|at| at <= now) {
             self.say_farewell();
         }
         let may_begin = self.known_by.take_if(|at| *at <= now).is_some();

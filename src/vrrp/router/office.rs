@@ -66,9 +66,9 @@ impl Router {
         }
     }
 
-    /// The same if it is time.
-    pub(super) fn is_farewell_due(&self, now: Instant) -> bool {
-        self.farewell_at.is_some_and(|at| at <= now)
+    /// When it is said at the latest, if it is to be said.
+    pub(in crate::vrrp) fn farewell_at(&self) -> Option<Instant> {
+        self.farewell_at
     }
 
     fn advertise(&mut self, priority: Priority) {

@@ -1,6 +1,6 @@
 //! VRRP's thread: waits for packets, for the clock and for orders, and lets all virtual routers do what follows.
 //!
-//! It never waits for anything else. Whatever has come is taken before a timer is believed: who comes late to its own clock
+//! It never waits for anything else, but for a moment when an interface comes and sockets are opened. Whatever has come is taken before a timer is believed: who comes late to its own clock
 //! would otherwise think that the master is.
 mod configuring;
 mod groups;
@@ -24,12 +24,19 @@ use super::record::Shared;
 use super::router::{Means, Router};
 use super::wire::Wire;
 use super::{Event, Plan, now};
-use crate::proto::vrrp::{Condition, Discard, MalformedAdvertisement};
+use crate::proto::vrrp::{Condition, Discard, MalformedAdvertisement, Role};
 use crate::sys::netlink::RouteEvents;
 use crate::sys::wake::Wake;
 
 /// After interfaces and addresses could not be read.
 const SURVEY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// After changes came while they were read.
+const SURVEY_SETTLES: Duration = Duration::from_millis(100);
+
+/// Turns that a backup's timer waits while adverts go on to come in: what was queued when it expired is read by then, and who
+/// floods the link is not to keep it from taking over.
+const TURNS_TO_READ: u32 = 3;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -63,8 +70,10 @@ pub(super) struct Engine {
     last_id: RouterId,
     /// Whether the interfaces are known.
     is_surveyed: bool,
-    /// When to look for them again, which has failed.
+    /// When to look for them again.
     survey_at: Option<Instant>,
+    /// They are being read; whether something has changed meanwhile.
+    survey: Option<bool>,
     /// Whether something has changed on which the routers depend: interfaces, what is tracked, the configuration.
     is_changed: bool,
     links: Links,
@@ -107,6 +116,7 @@ impl Engine {
             last_id: 0,
             is_surveyed: false,
             survey_at: None,
+            survey: Some(false),
             is_changed: false,
             links: Links::default(),
             wire: Wire::new(),
@@ -121,7 +131,7 @@ impl Engine {
 
     /// Returns once it was told to stop, and has given up everything.
     pub(super) fn run(mut self) {
-        let mut more = false;
+        let (mut more, mut turns) = (false, 0);
         loop {
             let deadline = self.routers.iter().filter_map(Router::poll_timeout).chain(self.survey_at).min();
             if let Err(error) = self.wait(if more { Some(now()) } else { deadline }) {
@@ -133,21 +143,36 @@ impl Engine {
             if let Some(late) = deadline.and_then(|deadline| woke.checked_duration_since(deadline)) {
                 self.shared.lateness.count(late);
             }
-            if self.hear_orders() == Turn::Over {
+            if self.hear_orders() == Turn::Over || !self.holdings.is_sound() {
                 break;
             }
             self.hear_kernel();
             more = self.hear_routers();
-            if !more {
-                self.heed_time();
-            }
+            turns = if more { turns + 1 } else { 0 };
+            self.heed_time(!more || turns > TURNS_TO_READ);
             self.settle();
         }
         for router in &mut self.routers {
             router.machine.shutdown();
         }
         self.settle();
+        self.say_farewells();
+        // By which that was said.
+        for vmac in self.routers.iter().filter_map(Router::made_vmac) {
+            self.holdings.order(Order::DropVmac { vmac });
+        }
         self.holdings.stop();
+    }
+
+    /// Each once its addresses are gone, or when that takes too long.
+    fn say_farewells(&mut self) {
+        while let Some(deadline) = self.routers.iter().filter_map(Router::farewell_at).min() {
+            match self.inbox.recv_timeout(deadline.saturating_duration_since(now())) {
+                Ok(Input::Report(report)) => self.handle_report(now(), report),
+                Ok(_) => {}
+                Err(_) => self.routers.iter_mut().for_each(Router::say_farewell),
+            }
+        }
     }
 
     fn wait(&self, deadline: Option<Instant>) -> io::Result<()> {
@@ -201,22 +226,34 @@ impl Engine {
     }
 
     fn handle_report(&mut self, now: Instant, report: Report) {
-        self.is_changed = true;
         match report {
-            Report::Claimed { router, outcome } => {
-                self.with(self.position(router), |router, means| router.handle_claimed(now, outcome, means));
+            Report::Claimed { router, number, outcome } => {
+                let at = self.position(router);
+                let refused =
+                    self.with(at, |router, means| router.handle_claimed(now, number, outcome, means));
+                self.is_changed |= refused.unwrap_or(false);
+            }
+            Report::Released { router } => {
+                self.with(self.position(router), |router, _| router.say_farewell());
             }
             Report::Vmac { router, outcome } => {
+                self.is_changed = true;
                 self.with(self.position(router), |router, _| router.handle_vmac(now, outcome));
             }
             Report::Surveyed { links, addresses } => {
+                self.is_changed = true;
                 self.links.survey(links, addresses);
+                if self.survey.take() == Some(true) {
+                    // What was read may be older than what was heard.
+                    self.survey_at = Some(now + SURVEY_SETTLES);
+                }
                 if !std::mem::replace(&mut self.is_surveyed, true) {
                     self.remove_stale(|_| true);
                 }
             }
             Report::NotSurveyed(error) => {
                 (self.tell)(Event::Trouble(format!("interfaces and addresses cannot be read: {error}")));
+                self.survey = None;
                 self.survey_at = Some(now + SURVEY_AGAIN_AFTER);
             }
             Report::Trouble(what) => (self.tell)(Event::Trouble(what)),
@@ -231,15 +268,29 @@ impl Engine {
             }
         };
         for event in events {
-            match self.links.hear(event) {
+            let change = self.links.hear(event);
+            if change != Change::Nothing
+                && let Some(has_changed) = &mut self.survey
+            {
+                *has_changed = true;
+            }
+            match change {
                 Change::Lost(index, address) => {
                     self.is_changed = true;
                     self.each(|router, means| router.handle_lost_address(index, address, means));
                 }
-                Change::Unknown => self.holdings.order(Order::Survey),
+                Change::Unknown => self.look_again(),
                 Change::Something => self.is_changed = true,
                 Change::Nothing => {}
             }
+        }
+    }
+
+    /// Has interfaces and addresses read, once at a time.
+    fn look_again(&mut self) {
+        if self.survey.is_none() {
+            self.survey = Some(false);
+            self.holdings.order(Order::Survey);
         }
     }
 
@@ -262,14 +313,17 @@ impl Engine {
         })
     }
 
-    fn heed_time(&mut self) {
+    /// A master's beat is always due; whether somebody else is silent is known once everything is read.
+    fn heed_time(&mut self, everything_is_read: bool) {
         let now = now();
         if self.survey_at.take_if(|at| *at <= now).is_some() {
-            self.holdings.order(Order::Survey);
+            self.look_again();
         }
         for router in &mut self.routers {
-            self.is_changed |= router.forgive(now);
-            router.machine.handle_timeout(now);
+            self.is_changed |= router.heed_time(now);
+            if everything_is_read || router.machine.state().role() == Role::Master {
+                router.machine.handle_timeout(now);
+            }
         }
     }
 
@@ -309,12 +363,11 @@ impl Engine {
         }
     }
 
-    fn with<T>(&mut self, at: usize, work: impl FnOnce(&mut Router, &mut Means<'_>) -> T) {
+    fn with<T>(&mut self, at: usize, work: impl FnOnce(&mut Router, &mut Means<'_>) -> T) -> Option<T> {
         let Self { routers, links, wire, holdings, tell, virtual_addresses, .. } = self;
-        if let Some(router) = routers.get_mut(at) {
-            let order = |order| holdings.order(order);
-            work(router, &mut Means { links, wire, order: &order, tell, virtual_addresses });
-        }
+        let router = routers.get_mut(at)?;
+        let order = |order| holdings.order(order);
+        Some(work(router, &mut Means { links, wire, order: &order, tell, virtual_addresses }))
     }
 
     fn position(&self, id: RouterId) -> usize {

@@ -37,6 +37,8 @@ pub(super) enum Order {
     /// The router's addresses are these from now on, on the interface with this index.
     Claim {
         router: RouterId,
+        /// Of the claim, to be told with what comes of it.
+        number: u32,
         index: u32,
         addresses: Vec<IpNet>,
         lifetime: NonZeroU32,
@@ -62,7 +64,9 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) enum Report {
     /// Every address is there, or why one is not.
-    Claimed { router: RouterId, outcome: Result<(), String> },
+    Claimed { router: RouterId, number: u32, outcome: Result<(), String> },
+    /// Every address is gone.
+    Released { router: RouterId },
     /// The interface has this index, or why it is not there.
     Vmac { router: RouterId, outcome: Result<u32, String> },
     /// Everything there is.
@@ -95,8 +99,13 @@ impl Holdings {
 
     /// Returns at once.
     pub(super) fn order(&self, order: Order) {
-        // It ends only when it is told to.
+        // Whether it runs is asked by whoever depends on it.
         let _ = self.orders.send(order);
+    }
+
+    /// Whether it does what it is told.
+    pub(super) fn is_sound(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Releases everything.
@@ -144,19 +153,20 @@ impl<R: FnMut(Report)> Keeper<R> {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Claim { router, index, addresses, lifetime, last_words } => {
+            Order::Claim { router, number, index, addresses, lifetime, last_words } => {
                 // Told first: what is claimed by halves is removed, too.
                 let Claimed { assignments, given_up } =
                     self.ledger.claim(router, index, &addresses, lifetime, last_words);
+                let outcome = self.assign(&assignments);
                 self.remove(&given_up);
                 self.ledger.forget(&given_up);
-                let outcome = self.assign(&assignments);
-                (self.report)(Report::Claimed { router, outcome });
+                (self.report)(Report::Claimed { router, number, outcome });
             }
             Order::Release { router } => {
                 let released = self.ledger.release(router);
                 self.remove(&released);
                 self.ledger.forget(&released);
+                (self.report)(Report::Released { router });
             }
             Order::RemoveStale { addresses } => {
                 let stale = ledger::assignments(&addresses);

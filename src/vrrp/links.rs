@@ -88,6 +88,11 @@ impl Links {
         }
     }
 
+    /// Whether the interface with this index has this name.
+    pub(super) fn is_called(&self, index: u32, name: &str) -> bool {
+        self.links.get(&index).is_some_and(|link| link.name == name)
+    }
+
     /// Whether there is one of this name, in whatever state.
     pub(super) fn is_there(&self, name: &str) -> bool {
         self.links.values().any(|link| link.name == name)

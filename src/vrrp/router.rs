@@ -1,17 +1,18 @@
 //! One virtual router at work: its machine, what it tracks, the interface that it is on, and what its actions come to.
+mod attachment;
+mod office;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
-use ipnet::IpNet;
-
+use self::attachment::{Attachment, VmacState};
+use self::office::{Claim, Refusal};
 use super::Event;
-use super::guardian::LastWords;
-use super::holdings::{Order, RouterId, Vmac};
-use super::links::{Links, Usable};
+use super::holdings::{Order, RouterId};
+use super::links::Links;
 use super::record::{Discarded, Record, Situation};
 use super::settings;
 use super::wire::Wire;
@@ -19,14 +20,11 @@ use crate::config::vrrp::VrrpInstance;
 use crate::proto::vrrp::{
     Action, Advertisement, Announcing, Condition, Instance, Priority, Reception, Role, Tracking,
 };
-use crate::proto::{arp, ndp};
-use crate::sys::vrrp_socket::{Received, Sender};
+use crate::sys::vrrp_socket::Received;
 
-/// Shortest lifetime of a virtual address: it is renewed every second, and one renewal may come late.
-const SHORTEST_LIFETIME: Duration = Duration::from_secs(3);
-
-/// After an address could not be added: whoever refuses it now may not later.
-const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long a router that begins waits for what it tracks to be known: a script may take its time. What is not known then counts
+/// neither way.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Adverts of another master, one after the other, of which it has heard of this one.
 const RIVAL_YIELDS_WITHIN: u32 = 3;
@@ -42,8 +40,22 @@ pub(super) struct Router {
     reception: Reception,
     announcing: Announcing,
     attachment: Result<Attachment, String>,
+    /// The one before it was lost.
+    last_attachment: Option<Attachment>,
+    /// When to try it again, where the kernel has refused sockets.
+    attach_again_at: Option<Instant>,
     claim: Claim,
+    /// How many claims there were.
+    claims: u32,
+    /// When to say priority 0 at the latest, which is to be said.
+    farewell_at: Option<Instant>,
     vmac: VmacState,
+    /// Of an owner: addresses that are the host's without us, and stay so.
+    own_addresses: BTreeSet<IpAddr>,
+    /// One of them that is not there.
+    missing_address: Option<IpAddr>,
+    /// Until then it waits for what it tracks to be known.
+    known_by: Option<Instant>,
     /// An operator keeps it from being master.
     pub(super) maintenance: bool,
     /// Why it may not be in office, as was found last.
@@ -54,49 +66,9 @@ pub(super) struct Router {
     last_change: (Instant, SystemTime, String),
     /// As master: another one, and how many adverts of it were heard.
     rival: Option<(IpAddr, Priority, u32)>,
-    /// What the kernel refused, and until when that is a fault.
-    refused: Option<(String, Instant)>,
-}
-
-/// Where it sends.
-#[derive(Clone, Debug)]
-struct Attachment {
-    usable: Usable,
-    /// That of the VMAC interface, or the interface's own.
-    device: u32,
-    /// Where adverts come in.
-    heard_at: u32,
-    /// What neighbours are told; none where there is no Ethernet, and nobody is told.
-    mac: Option<[u8; 6]>,
-    sender: Rc<Sender>,
-}
-
-impl Attachment {
-    fn place(&self) -> (Usable, u32, u32) {
-        (self.usable, self.device, self.heard_at)
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Claim {
-    None,
-    /// Ordered; whether neighbours are to be told once it is done.
-    Ordered {
-        announce: bool,
-    },
-    Held,
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum VmacState {
-    /// Not asked for yet.
-    Missing,
-    /// On this parent.
-    Ordered(u32),
-    /// Made; whether the kernel has told of it since.
-    There { parent: u32, index: u32, seen: bool },
-    /// It is asked for again after some time.
-    Refused(String, Instant),
+    /// What the kernel refused, and how often, one after the other.
+    refused: Option<Refusal>,
+    refusals: u32,
 }
 
 /// What a router needs to do its work.
@@ -106,7 +78,7 @@ pub(super) struct Means<'m> {
     pub(super) order: &'m dyn Fn(Order),
     pub(super) tell: &'m dyn Fn(Event),
     /// Every address that virtual routers of ours may hold.
-    pub(super) virtual_addresses: &'m std::collections::BTreeSet<IpAddr>,
+    pub(super) virtual_addresses: &'m BTreeSet<IpAddr>,
 }
 
 impl Router {
@@ -128,14 +100,22 @@ impl Router {
             reception: settings::reception(&config),
             announcing: Announcing::new(settings::announcing(&config.garp)),
             attachment: Err(format!("interface {} is not known yet", config.interface)),
+            last_attachment: None,
+            attach_again_at: None,
             claim: Claim::None,
+            claims: 0,
+            farewell_at: None,
             vmac: VmacState::Missing,
+            own_addresses: BTreeSet::new(),
+            missing_address: None,
+            known_by: Some(now + KNOWN_WITHIN),
             maintenance: false,
             own_fault: None,
             is_stale: true,
             last_change: (now, super::today(), "not started".into()),
             rival: None,
             refused: None,
+            refusals: 0,
             config,
         }
     }
@@ -148,20 +128,19 @@ impl Router {
         if let Err(why) = &self.attachment {
             return Some(why.clone());
         }
-        if let Some((why, until)) = &self.refused
-            && now < *until
-        {
-            return Some(why.clone());
+        if let Some(refused) = self.refused.as_ref().filter(|refused| now < refused.until) {
+            return Some(refused.why.clone());
+        }
+        if let Some(address) = self.missing_address {
+            return Some(format!("{address} is not on {}, whose own it is", self.config.interface));
         }
         self.tracking.standing().fault.map(|item| format!("{item} is down"))
     }
 
-    /// Keeps in mind what was found. Whether there was a fault before and is none now, or the other way round.
-    pub(super) fn set_fault(&mut self, fault: Option<String>) -> bool {
-        let changed = fault.is_some() != self.own_fault.is_some();
+    /// Keeps in mind what was found.
+    pub(super) fn set_fault(&mut self, fault: Option<String>) {
         self.is_stale |= fault != self.own_fault;
         self.own_fault = fault;
-        changed
     }
 
     /// Something that it may track is otherwise than it was.
@@ -180,9 +159,16 @@ impl Router {
         self.own_fault.as_ref()
     }
 
-    /// Whether it has all that it needs to begin.
+    /// Whether it has all that it needs to begin, and would not change its mind at once.
     pub(super) fn is_ready(&self) -> bool {
-        self.own_fault.is_none()
+        self.own_fault.is_none() && (self.tracking.is_known() || self.known_by.is_none())
+    }
+
+    /// It has begun, or begun again. One whom the kernel has refused its addresses leaves whoever is master in office.
+    pub(super) fn set_out(&mut self) {
+        if self.refusals > 0 {
+            self.machine.defer();
+        }
     }
 
     /// Goes on as another configuration has it, with the same identity on the same interface.
@@ -192,144 +178,20 @@ impl Router {
         config: VrrpInstance,
         record: Arc<Record>,
         tracking: Tracking,
+        means: &Means<'_>,
     ) {
+        let before = (self.config.addresses().copied().collect::<Vec<_>>(), self.last_words());
         let address = self.machine.config().primary_address;
         self.machine.reconfigure(now, settings::instance(&config, tracking.standing().priority, address));
         self.reception = settings::reception(&config);
         self.announcing.set_policy(now, settings::announcing(&config.garp));
         record.set_situation(Situation::clone(&self.record.situation()));
         (self.record, self.tracking, self.config) = (record, tracking, config);
-        self.is_stale = true;
-    }
-
-    /// The VMAC interface that was made for it.
-    pub(super) fn made_vmac(&self) -> Option<Vmac> {
-        let (Some(vmac), VmacState::There { parent, .. } | VmacState::Ordered(parent)) =
-            (&self.config.vmac, &self.vmac)
-        else {
-            return None;
-        };
-        Some(self.vmac_on(vmac.interface.clone(), *parent))
-    }
-
-    fn vmac_on(&self, name: String, parent: u32) -> Vmac {
-        let mac = settings::virtual_mac(&self.config);
-        Vmac { name, mac, parent, parent_name: self.config.interface.clone() }
-    }
-
-    /// Looks at its interface anew.
-    pub(super) fn attach(&mut self, now: Instant, means: &mut Means<'_>) {
-        for track in &self.config.tracks.interfaces {
-            let condition = if means.links.up(&track.name).is_ok() { Condition::Up } else { Condition::Down };
-            let item = settings::interface_item(&track.name);
-            self.is_stale |= self.tracking.set(&item, condition);
-        }
-        let attached = self.try_attach(now, means);
-        let is_same = match (&self.attachment, &attached) {
-            (Ok(before), Ok(now)) => before.place() == now.place(),
-            (Err(before), Err(now)) => before == now,
-            _ => false,
-        };
-        if is_same {
-            return;
-        }
-        if let Ok(attachment) = &attached {
-            self.machine.set_primary_address(attachment.usable.source);
-        }
-        let is_attached = attached.is_ok();
-        self.attachment = attached;
-        if self.claim != Claim::None && is_attached {
-            // The interface may have been made anew, and the addresses be gone with the one before.
-            self.claim(means);
-            self.claim = Claim::Ordered { announce: true };
-        }
-    }
-
-    fn try_attach(&mut self, now: Instant, means: &mut Means<'_>) -> Result<Attachment, String> {
-        let (interface, is_owner) = (self.config.interface.clone(), self.config.is_owner());
-        let is_virtual = |address| means.virtual_addresses.contains(&address) && !is_owner;
-        let usable =
-            means.links.usable(&interface, self.config.family(), self.config.source_address, is_virtual)?;
-        let (device, mac) = match &self.config.vmac {
-            None => (usable.index, usable.mac),
-            Some(vmac) => {
-                let vmac = self.vmac_on(vmac.interface.clone(), usable.index);
-                let mac = vmac.mac;
-                (self.vmac(now, vmac, means)?, Some(mac))
-            }
-        };
-        let failed = |error: std::io::Error| {
-            format!("interface {interface}: no socket for adverts: {error}; it takes CAP_NET_RAW")
-        };
-        // Multicast that comes from the MAC address of a macvlan is the macvlan's alone, and peers with use_vmac have the same
-        // one; what others send comes to both.
-        let is_at_vmac = self.config.vmac.is_some() && self.config.unicast_peers.is_empty();
-        let heard_at = if is_at_vmac { device } else { usable.index };
-        means.wire.listen((heard_at, self.config.family())).map_err(failed)?;
-        means.wire.packets().map_err(failed)?;
-        let by_base = self.config.vmac.as_ref().is_some_and(|vmac| vmac.xmit_base);
-        let sender =
-            means.wire.sender(if by_base { usable.index } else { device }, usable.source).map_err(failed)?;
-        Ok(Attachment { usable, device, heard_at, mac, sender })
-    }
-
-    /// The index of its VMAC interface, which is asked for where it is not there.
-    fn vmac(&mut self, now: Instant, vmac: Vmac, means: &Means<'_>) -> Result<u32, String> {
-        let awaited = format!("interface {} is being made", vmac.name);
-        match &mut self.vmac {
-            VmacState::There { parent, index, seen } if *parent == vmac.parent => {
-                let link = means.links.up(&vmac.name);
-                if link.as_ref().is_ok_and(|link| link.index == *index) {
-                    *seen = true;
-                    return Ok(*index);
-                } else if means.links.is_there(&vmac.name) {
-                    return link.and(Err(awaited));
-                } else if !*seen {
-                    // Its making is heard of later than that it was made.
-                    return Err(awaited);
-                }
-            }
-            VmacState::Ordered(parent) if *parent == vmac.parent => return Err(awaited),
-            VmacState::Refused(why, until) if now < *until => return Err(why.clone()),
-            _ => {}
-        }
-        self.vmac = VmacState::Ordered(vmac.parent);
-        (means.order)(Order::MakeVmac { router: self.id, vmac });
-        Err(awaited)
-    }
-
-    /// Whether it cannot have begun yet, which is no fault: what it needs is being made.
-    pub(super) fn is_in_the_making(&self) -> bool {
-        let is_made = matches!(self.vmac, VmacState::Ordered(_) | VmacState::There { seen: false, .. });
-        self.machine.state().role() == Role::Initialize && is_made
-    }
-
-    /// What was said of its VMAC interface.
-    pub(super) fn handle_vmac(&mut self, now: Instant, outcome: Result<u32, String>) {
-        self.vmac = match (outcome, &self.vmac) {
-            (Ok(index), VmacState::Ordered(parent)) => {
-                VmacState::There { parent: *parent, index, seen: false }
-            }
-            (Ok(_), _) => VmacState::Missing,
-            (Err(why), _) => VmacState::Refused(why, now + CLAIM_AGAIN_AFTER),
-        };
-    }
-
-    /// What was said of its addresses.
-    pub(super) fn handle_claimed(&mut self, now: Instant, outcome: Result<(), String>, means: &Means<'_>) {
-        let Claim::Ordered { announce } = self.claim else { return };
-        match outcome {
-            Ok(()) => {
-                self.claim = Claim::Held;
-                self.refused = None;
-                if announce {
-                    self.announcing.start(now);
-                }
-            }
-            Err(why) => {
-                (means.tell)(Event::Problem { instance: self.config.name.clone(), what: why.clone() });
-                self.refused = Some((why, now + CLAIM_AGAIN_AFTER));
-            }
+        (self.refused, self.refusals, self.is_stale) = (None, 0, true);
+        let after = (self.config.addresses().copied().collect::<Vec<_>>(), self.last_words());
+        if self.claim != Claim::None && before != after {
+            // Also those that no advert names.
+            self.claim(before.0 != after.0, means);
         }
     }
 
@@ -390,18 +252,16 @@ impl Router {
         // An advert of ours says nothing new.
         self.is_stale |= !matches!(action, Action::Advertise { .. });
         match action {
-            Action::Advertise { priority } => self.advertise(*priority),
-            Action::ClaimAddresses | Action::ChangeAddresses => self.claim(means),
+            Action::Advertise { priority } => self.say(now, *priority),
+            Action::ClaimAddresses => self.claim(false, means),
+            // It was done when the configuration came.
+            Action::ChangeAddresses => {}
             Action::AnnounceAddresses => match &mut self.claim {
-                Claim::Ordered { announce } => *announce = true,
+                Claim::Ordered { announce, .. } => *announce = true,
                 _ => self.announcing.start(now),
             },
             Action::ReannounceAddresses => self.announcing.lower_priority_heard(now),
-            Action::ReleaseAddresses => {
-                self.announcing.stop();
-                self.claim = Claim::None;
-                (means.order)(Order::Release { router: self.id });
-            }
+            Action::ReleaseAddresses => self.release(means),
             Action::Transition { from, to, cause } => {
                 self.record.counts.count_transition(*to);
                 self.last_change = (now, super::today(), cause.to_string());
@@ -417,96 +277,22 @@ impl Router {
         }
     }
 
-    fn advertise(&mut self, priority: Priority) {
-        let counts = &self.record.counts;
-        let Ok(Attachment { sender, usable, .. }) = &self.attachment else { return };
-        let advertisement = self.machine.advertisement(priority);
-        let count = if priority == Priority::RELEASE { &counts.released } else { &counts.sent };
-        for destination in settings::destinations(&self.config) {
-            let bytes = advertisement.encode(settings::checksum(&self.config), usable.source, destination);
-            let sent = sender.send(destination, &bytes);
-            if sent.is_ok() { count } else { &counts.not_sent }.fetch_add(1, Relaxed);
-        }
-    }
-
-    fn claim(&mut self, means: &Means<'_>) {
-        let Ok(Attachment { device, .. }) = &self.attachment else { return };
-        let shortest = SHORTEST_LIFETIME.max(self.config.advert_interval * 3).as_secs_f64().ceil();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "3 to 765 seconds")]
-        let lifetime = NonZeroU32::new(shortest as u32).unwrap_or(NonZeroU32::MIN);
-        let mut addresses: Vec<IpNet> = self.config.addresses().copied().collect();
-        if self.config.is_owner() {
-            // They were there before us, and are to be there after us.
-            addresses.retain(|address| !means.links.has(*device, address.addr()));
-        }
-        let last_words = self.last_words();
-        self.claim = Claim::Ordered { announce: false };
-        (means.order)(Order::Claim { router: self.id, index: *device, addresses, lifetime, last_words });
-    }
-
-    fn last_words(&self) -> Option<LastWords> {
-        let Attachment { sender, usable, device, .. } = self.attachment.as_ref().ok()?;
-        let advertisement = self.machine.advertisement(Priority::RELEASE);
-        let encode = |to| advertisement.encode(settings::checksum(&self.config), usable.source, to);
-        let packets = settings::destinations(&self.config).into_iter().map(|to| (to, encode(to))).collect();
-        let by_base = self.config.vmac.as_ref().is_some_and(|vmac| vmac.xmit_base);
-        let interface = if by_base { usable.index } else { *device };
-        Some(LastWords { interface, source: sender.source(), packets })
-    }
-
-    /// Somebody else has taken an address away.
-    pub(super) fn handle_lost_address(&mut self, index: u32, address: IpAddr, means: &Means<'_>) {
-        let is_ours = self.claim == Claim::Held
-            && self.attachment.as_ref().is_ok_and(|attachment| attachment.device == index)
-            && self.config.addresses().any(|ours| ours.addr() == address);
-        if is_ours {
-            self.record.counts.put_back.fetch_add(1, Relaxed);
-            let what = format!("{address} was taken off the interface by somebody else; it is put back");
-            (means.tell)(Event::Problem { instance: self.config.name.clone(), what });
-            self.claim(means);
-            self.claim = Claim::Ordered { announce: true };
-        }
-    }
-
-    /// Tells neighbours, if it is time.
-    pub(super) fn announce(&mut self, now: Instant, means: &mut Means<'_>) {
-        let count = self.announcing.due(now);
-        let Ok(Attachment { device, mac: Some(mac), .. }) = &self.attachment else { return };
-        let Ok(packets) = means.wire.packets() else { return };
-        for _ in 0..count {
-            for address in self.config.addresses().map(IpNet::addr) {
-                let sent = match address {
-                    IpAddr::V4(address) => packets.send_arp(*device, &arp::gratuitous(*mac, address)),
-                    IpAddr::V6(address) => {
-                        packets.send_neighbour_advertisement(*device, &ndp::unsolicited(*mac, address, false))
-                    }
-                };
-                let counts = &self.record.counts;
-                if sent.is_ok() { &counts.announcements } else { &counts.not_sent }.fetch_add(1, Relaxed);
-            }
-        }
-    }
-
     /// When it has to be looked at next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let refused = self.refused.as_ref().map(|(_, until)| *until);
-        let vmac = match &self.vmac {
-            VmacState::Refused(_, until) => Some(*until),
-            _ => None,
-        };
-        [self.machine.poll_timeout(), self.announcing.poll_timeout(), refused, vmac]
-            .into_iter()
-            .flatten()
-            .min()
+        let refused = self.refused.as_ref().map(|refused| refused.until);
+        let begins = self.known_by.filter(|_| !self.tracking.is_known());
+        let own = [self.machine.poll_timeout(), self.announcing.poll_timeout(), self.farewell_at];
+        own.into_iter().chain([refused, self.asks_again_at(), begins]).flatten().min()
     }
 
-    /// Whether a refusal is old enough to try again.
-    pub(super) fn forgive(&mut self, now: Instant) -> bool {
-        let vmac = matches!(&self.vmac, VmacState::Refused(_, until) if *until <= now);
-        if vmac {
-            self.vmac = VmacState::Missing;
+    /// Does what is due besides the machine's own. Whether its circumstances have changed by that.
+    pub(super) fn heed_time(&mut self, now: Instant) -> bool {
+        if self.farewell_at.is_some_and(|at| at <= now) {
+            self.say_farewell();
         }
-        self.refused.take_if(|(_, until)| *until <= now).is_some() || vmac
+        let may_begin = self.known_by.take_if(|at| *at <= now).is_some();
+        let again = self.asks_again(now);
+        self.refused.take_if(|refused| refused.until <= now).is_some() || again || may_begin
     }
 
     /// Shows others where it is, if that is different.
@@ -523,7 +309,9 @@ impl Router {
             Condition::Value(value) if value != 0 => Some(format!("{} says {value}", item.name)),
             _ => None,
         });
-        let refused = self.refused.iter().map(|(why, _)| why.clone());
+        let own = self.own_fault.iter().filter(|why| !cause.contains(why.as_str())).cloned();
+        let refused = self.refused.iter().map(|refused| refused.why.clone());
+        let refused = refused.filter(|why| self.own_fault.as_ref() != Some(why));
         let differs = self.machine.differs_from_master().then(|| {
             "the master advertises other virtual addresses than these; compare the configurations".into()
         });
@@ -534,13 +322,7 @@ impl Router {
             cause: cause.clone(),
             priority: self.machine.priority(),
             master: self.machine.master(),
-            complaints: tracked.chain(refused).chain(differs).chain(self.rivalry()).collect(),
+            complaints: own.chain(tracked).chain(refused).chain(differs).chain(self.rivalry()).collect(),
         }
-    }
-
-    /// The interface that it hears on.
-    pub(super) fn place(&self) -> Option<super::wire::Place> {
-        let attachment = self.attachment.as_ref().ok()?;
-        Some((attachment.heard_at, self.config.family()))
     }
 }

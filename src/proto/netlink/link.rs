@@ -35,8 +35,8 @@ const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 
 const MACVLAN_MODE: u16 = 1;
-/// Macvlans of one parent do not speak with each other.
-const PRIVATE: u32 = 1;
+/// What comes with the macvlan's own MAC address as its sender reaches the parent, too.
+const BRIDGE: u32 = 4;
 
 /// In answers: without statistics, which are two thirds of their bytes.
 const SKIP_STATISTICS: u32 = 1 << 3;
@@ -172,8 +172,10 @@ pub fn named(name: &str) -> Request {
     Request::new(GET, 0, body)
 }
 
-/// Makes a macvlan, which is down at first. Its mode is `private`: what carries the virtual router's MAC address need not
-/// speak with others on the same host. EEXIST if there is a link of its name.
+/// Makes a macvlan, which is down at first. EEXIST if there is a link of its name.
+///
+/// Its mode is `bridge`: what the master sends comes from the MAC address that the macvlan of every backup has. In mode
+/// `private` the macvlan alone would get that, and drop it while it has no address, where rp_filter is on.
 #[must_use]
 pub fn add_macvlan(macvlan: &Macvlan<'_>) -> Request {
     let mut body = header(0, 0, 0);
@@ -182,7 +184,7 @@ pub fn add_macvlan(macvlan: &Macvlan<'_>) -> Request {
     put(&mut body, MAC, &macvlan.mac);
     put_nested(&mut body, INFO, |info| {
         put(info, INFO_KIND, b"macvlan");
-        put_nested(info, INFO_DATA, |data| put_u32(data, MACVLAN_MODE, PRIVATE));
+        put_nested(info, INFO_DATA, |data| put_u32(data, MACVLAN_MODE, BRIDGE));
     });
     Request::new(NEW, CREATE | EXCLUSIVE, body)
 }

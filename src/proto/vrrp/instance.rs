@@ -205,6 +205,12 @@ impl Instance {
         true
     }
 
+    /// Leaves whoever is master in office until that one is gone, as after having stepped down: it has been in office, and
+    /// could not do what that takes.
+    pub fn defer(&mut self) {
+        self.yields = true;
+    }
+
     /// For sync groups: another instance of the group has become master.
     pub fn force_master(&mut self, now: Instant) {
         if self.state.role() == Role::Backup {

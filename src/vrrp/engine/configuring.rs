@@ -1,61 +1,69 @@
 //! How one configuration becomes the next: what goes on goes on as it is.
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+
+use ipnet::IpNet;
 
 use super::{Engine, Group};
 use crate::config::vrrp::VrrpInstance;
 use crate::proto::vrrp::Condition;
-use crate::vrrp::holdings::Order;
+use crate::vrrp::holdings::{Order, RouterId};
 use crate::vrrp::router::Router;
-use crate::vrrp::{Plan, settings};
+use crate::vrrp::{Event, Plan, settings};
 
 impl Engine {
     pub(super) fn configure(&mut self, now: Instant, plan: Plan) {
         let Plan { instances, groups, records } = plan;
-        let addresses = instances.iter().flat_map(VrrpInstance::addresses).map(ipnet::IpNet::addr).collect();
-        let known = std::mem::replace(&mut self.virtual_addresses, addresses);
+        self.dismiss(now, &instances);
+        self.virtual_addresses =
+            instances.iter().flat_map(VrrpInstance::addresses).map(IpNet::addr).collect();
         let mut before: BTreeMap<String, Router> =
             self.routers.drain(..).map(|router| (router.config.name.clone(), router)).collect();
-        let mut next = Vec::new();
-        let mut left = Vec::new();
+        let mut new = BTreeSet::new();
+        let mut reconfigured = Vec::new();
         for (config, record) in instances.into_iter().zip(records) {
-            let conditions = &self.conditions;
-            let tracking = settings::tracking(&config, |item| {
-                conditions.get(item).copied().unwrap_or(Condition::Unknown)
-            });
+            let known = |item: &str| self.conditions.get(item).copied().unwrap_or(Condition::Unknown);
+            let tracking = settings::tracking(&config, known);
             match before.remove(&config.name) {
-                Some(mut router) if is_same_router(&router.config, &config) => {
-                    router.reconfigure(now, config, record, tracking);
-                    next.push(router);
+                Some(router) => {
+                    reconfigured.push((self.routers.len(), config, record, tracking));
+                    self.routers.push(router);
                 }
-                other => {
-                    left.extend(other);
+                None => {
                     self.last_id += 1;
+                    new.insert(self.last_id);
                     let mut router = Router::new(now, self.last_id, config, record, tracking);
                     router.maintenance = self.maintenance;
-                    next.push(router);
+                    self.routers.push(router);
                 }
             }
         }
-        left.extend(before.into_values());
-        self.dismiss(now, left);
-        self.routers = next;
+        for (at, config, record, tracking) in reconfigured {
+            self.with(at, |router, means| router.reconfigure(now, config, record, tracking, means));
+        }
         self.regroup(now, groups);
         // Otherwise it follows when the interfaces are known.
         if self.is_surveyed {
-            self.remove_stale(|address| !known.contains(&address));
+            self.remove_stale(|id| new.contains(&id));
         }
     }
 
-    /// These are in the configuration no more, or as others.
-    fn dismiss(&mut self, now: Instant, routers: Vec<Router>) {
-        self.routers = routers;
-        for router in &mut self.routers {
+    /// Lets go those that are in the next configuration no more, or as others; their groups hear of it.
+    fn dismiss(&mut self, now: Instant, next: &[VrrpInstance]) {
+        let stays = |router: &Router| {
+            next.iter()
+                .any(|config| config.name == router.config.name && is_same_router(&router.config, config))
+        };
+        for router in self.routers.iter_mut().filter(|router| !stays(router)) {
             router.machine.shutdown();
         }
         while self.perform(now) {}
-        for router in self.routers.drain(..) {
+        let (staying, leaving) = std::mem::take(&mut self.routers).into_iter().partition(stays);
+        self.routers = staying;
+        let leaving: Vec<Router> = leaving;
+        for mut router in leaving {
+            // Nobody asks it any more when its addresses are gone.
+            router.say_farewell();
             if let Some(vmac) = router.made_vmac() {
                 self.holdings.order(Order::DropVmac { vmac });
             }
@@ -64,50 +72,49 @@ impl Engine {
 
     /// Groups know nothing of what was; each hears how its members are.
     fn regroup(&mut self, now: Instant, groups: Vec<(String, Vec<String>)>) {
-        let is_same = self.groups.len() == groups.len()
-            && self
-                .groups
-                .iter()
-                .zip(&groups)
-                .all(|(group, (name, members))| group.name == *name && group.members == *members);
-        if is_same {
-            return;
-        }
-        self.groups = groups.into_iter().map(|(name, members)| Group::new(name, members)).collect();
-        for router in &mut self.routers {
-            router.set_fault(None);
-        }
+        let before = std::mem::take(&mut self.groups);
+        let group = |(name, members): (String, Vec<String>)| {
+            let same = before.iter().find(|group| group.name == name);
+            Group::new(name, members, same)
+        };
+        self.groups = groups.into_iter().map(group).collect();
         for group in 0..self.groups.len() {
             for member in 0..self.groups.get(group).map_or(0, |group| group.members.len()) {
                 let Some(of) = self.groups.get_mut(group) else { continue };
                 let name = of.members.get(member);
-                let role = self
-                    .routers
-                    .iter()
-                    .find(|router| Some(&router.config.name) == name)
-                    .map(|router| router.machine.state().role());
-                let told = role.map(|role| of.machine.handle_transition(member, role)).unwrap_or_default();
-                self.carry_out(now, group, &told);
+                let router = self.routers.iter().find(|router| Some(&router.config.name) == name);
+                let told =
+                    router.map(|router| of.machine.handle_transition(member, router.machine.state().role()));
+                self.carry_out(now, group, &told.unwrap_or_default());
             }
         }
     }
 
-    /// Addresses that nobody of ours holds yet, but has before: who was killed has left them. Those of an owner are its own.
-    /// Others than `is_new` says were seen to before.
-    pub(super) fn remove_stale(&mut self, is_new: impl Fn(IpAddr) -> bool) {
-        let ours = self
-            .routers
-            .iter()
-            .filter(|router| !router.config.is_owner())
-            .flat_map(|router| router.config.addresses())
-            .filter(|network| is_new(network.addr()));
-        let found = ours.flat_map(|network| self.links.holders(network.addr()));
-        let stale: Vec<_> = found
-            .filter_map(|held| Some((held.index, ipnet::IpNet::new(held.address, held.prefix).ok()?)))
-            .collect();
+    /// Addresses on the interfaces of these routers that nobody of ours holds yet: who was killed has left them. Those of an
+    /// owner are its own.
+    pub(super) fn remove_stale(&mut self, is_new: impl Fn(RouterId) -> bool) {
+        let mut stale = Vec::new();
+        for router in self.routers.iter().filter(|router| is_new(router.id) && !router.config.is_owner()) {
+            let names =
+                [Some(&router.config.interface), router.config.vmac.as_ref().map(|vmac| &vmac.interface)];
+            let found = router.config.addresses().flat_map(|network| self.links.holders(network.addr()));
+            for held in found {
+                let is_here = names.iter().flatten().any(|name| self.links.is_called(held.index, name));
+                match IpNet::new(held.address, held.prefix) {
+                    Ok(address) if is_here => stale.push((held.index, address)),
+                    _ => (self.tell)(Event::Problem {
+                        instance: router.config.name.clone(),
+                        what: format!(
+                            "{} is on another interface of this host, too, and stays there",
+                            held.address
+                        ),
+                    }),
+                }
+            }
+        }
         if !stale.is_empty() {
             let addresses: Vec<String> = stale.iter().map(|(_, address)| address.to_string()).collect();
-            (self.tell)(crate::vrrp::Event::Stale(addresses));
+            (self.tell)(Event::Stale(addresses));
             self.holdings.order(Order::RemoveStale { addresses: stale });
         }
     }

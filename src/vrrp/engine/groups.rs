@@ -2,8 +2,9 @@
 use std::time::Instant;
 
 use super::Engine;
-use crate::proto::vrrp::{Action, Cause, Order, Role, SyncGroup};
+use crate::proto::vrrp::{Action, Cause, Order, Priority, Role, SyncGroup};
 use crate::vrrp::Event;
+use crate::vrrp::router::Router;
 
 /// Routers that move together.
 #[derive(Debug)]
@@ -17,56 +18,80 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(name: String, members: Vec<String>) -> Self {
+    /// In the place of one of the same name, if there was one.
+    pub(super) fn new(name: String, members: Vec<String>, before: Option<&Self>) -> Self {
         let machine = SyncGroup::new(members.len());
-        Self { name, members, machine, role: Role::Initialize }
+        Self { name, members, machine, role: before.map_or(Role::Initialize, |before| before.role) }
     }
 }
 
 impl Engine {
     /// Asks of every router whether it may be in office, and with which priority.
     pub(super) fn judge(&mut self, now: Instant) {
+        for router in self.routers.iter_mut().filter(|router| !router.is_in_the_making()) {
+            router.set_fault(router.fault(now));
+        }
+        // All faults first: a group does not recover between two of them.
         for at in 0..self.routers.len() {
-            let Some(router) = self.routers.get_mut(at).filter(|router| !router.is_in_the_making()) else {
-                continue;
-            };
-            let (fault, standing) = (router.fault(now), router.tracking.standing());
-            let changed = router.set_fault(fault.clone());
-            match self.place_in_group(at) {
-                None => self.judge_alone(now, at, fault),
-                Some((group, member)) if changed => {
-                    let Some(of) = self.groups.get_mut(group) else { continue };
-                    let told = match fault {
-                        Some(_) => of.machine.handle_fault(member),
-                        None => of.machine.handle_recovery(member),
-                    };
-                    self.carry_out(now, group, &told);
-                }
-                Some(_) => {}
+            self.judge_fault(now, at);
+        }
+        for at in 0..self.routers.len() {
+            self.judge_fitness(now, at);
+        }
+    }
+
+    fn judge_fault(&mut self, now: Instant, at: usize) {
+        let Some(fault) = self.routers.get(at).and_then(Router::own_fault).cloned() else { return };
+        match self.place_in_group(at) {
+            Some((group, member)) => {
+                let told = self.groups.get_mut(group).map(|of| of.machine.handle_fault(member));
+                self.carry_out(now, group, &told.unwrap_or_default());
             }
-            let priority = match self.place_in_group(at).and_then(|(group, _)| self.groups.get(group)) {
-                None => Some(standing.priority),
-                Some(group) => SyncGroup::priority(
-                    self.routers
-                        .iter()
-                        .filter(|router| group.members.contains(&router.config.name))
-                        .map(|router| router.tracking.standing().priority),
-                ),
-            };
-            if let (Some(router), Some(priority)) = (self.routers.get_mut(at), priority) {
-                router.set_priority(now, priority);
-                if router.is_ready() {
-                    router.machine.start(now);
+            None => {
+                if let Some(router) = self.routers.get_mut(at) {
+                    router.machine.fault(Cause::Fault(fault));
                 }
             }
         }
     }
 
-    fn judge_alone(&mut self, now: Instant, at: usize, fault: Option<String>) {
-        let Some(router) = self.routers.get_mut(at) else { return };
-        match fault {
-            Some(why) => router.machine.fault(Cause::Fault(why)),
+    fn judge_fitness(&mut self, now: Instant, at: usize) {
+        let place = self.place_in_group(at);
+        let priority = self.priority_of(at, place.and_then(|(group, _)| self.groups.get(group)));
+        let Some(router) = self.routers.get_mut(at).filter(|router| !router.is_in_the_making()) else {
+            return;
+        };
+        if let Some(priority) = priority {
+            router.set_priority(now, priority);
+        }
+        if !router.is_ready() {
+            return;
+        }
+        let before = router.machine.state().role();
+        match place {
             None => router.machine.recover(now),
+            Some((group, member)) => {
+                let told = self.groups.get_mut(group).map(|of| of.machine.handle_recovery(member));
+                self.carry_out(now, group, &told.unwrap_or_default());
+            }
+        }
+        let Some(router) = self.routers.get_mut(at) else { return };
+        // One whose group is in fault starts, too, and is told so by its group.
+        router.machine.start(now);
+        if before != Role::Backup && router.machine.state().role() == Role::Backup {
+            router.set_out();
+        }
+    }
+
+    /// With what it tracks, or what its group does.
+    fn priority_of(&self, at: usize, group: Option<&Group>) -> Option<Priority> {
+        let standing = |router: &Router| router.tracking.standing().priority;
+        match group {
+            None => self.routers.get(at).map(standing),
+            Some(group) => {
+                let is_member = |router: &&Router| group.members.contains(&router.config.name);
+                SyncGroup::priority(self.routers.iter().filter(is_member).map(standing))
+            }
         }
     }
 

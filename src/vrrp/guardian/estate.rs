@@ -1,7 +1,8 @@
 //! What a daemon leaves behind.
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::words::{LastWords, Word};
 use crate::proto::netlink::address::Assignment;
@@ -11,8 +12,8 @@ use crate::sys::vrrp_socket::Sender;
 /// Everything that was said and not taken back.
 pub(super) struct Estate {
     route: Route,
-    addresses: BTreeMap<(u32, IpAddr), Assignment>,
-    last_words: BTreeMap<u32, LastWords>,
+    addresses: BTreeMap<(u32, IpNet), Assignment>,
+    last_words: BTreeMap<u32, Vec<LastWords>>,
 }
 
 impl Estate {
@@ -30,11 +31,15 @@ impl Estate {
                     lifetime: None,
                     label: None,
                 };
-                self.addresses.insert((index, address.addr()), assignment);
+                self.addresses.insert((index, address), assignment);
             }
             Word::Disown(index, address) => drop(self.addresses.remove(&(index, address))),
-            Word::Say(router, words) => drop(self.last_words.insert(router, words)),
+            Word::Say(router, words) => self.last_words.entry(router).or_default().push(words),
             Word::Hush(router) => drop(self.last_words.remove(&router)),
+            Word::Forget => {
+                self.addresses.clear();
+                self.last_words.clear();
+            }
         }
     }
 
@@ -49,7 +54,7 @@ impl Estate {
             })),
             Err(error) => problems.push(error.to_string()),
         }
-        for words in self.last_words.into_values() {
+        for words in self.last_words.into_values().flatten() {
             let said = Sender::open(words.interface, words.source).and_then(|sender| {
                 words.packets.iter().try_for_each(|(to, payload)| sender.send(*to, payload))
             });

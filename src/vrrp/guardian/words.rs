@@ -10,11 +10,13 @@ pub(in crate::vrrp) enum Word {
     /// The address is ours, on the interface with this index.
     Own(u32, IpNet),
     /// It is not any more.
-    Disown(u32, IpAddr),
-    /// What is to be said when all is over, by the virtual router of this number.
+    Disown(u32, IpNet),
+    /// What is to be said when all is over, by the virtual router of this number, besides what it has said so far.
     Say(u32, LastWords),
     /// That one has nothing to say.
     Hush(u32),
+    /// Everything that was said so far.
+    Forget,
 }
 
 /// A packet that says priority 0.
@@ -28,12 +30,20 @@ pub(in crate::vrrp) struct LastWords {
     pub(in crate::vrrp) packets: Vec<(IpAddr, Vec<u8>)>,
 }
 
+impl LastWords {
+    /// One a destination: a line of the pipe has a limit.
+    pub(in crate::vrrp) fn each(&self) -> impl Iterator<Item = Self> {
+        self.packets.iter().map(|packet| Self { packets: vec![packet.clone()], ..*self })
+    }
+}
+
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Own(interface, address) => writeln!(f, "own {interface} {address}"),
             Self::Disown(interface, address) => writeln!(f, "disown {interface} {address}"),
             Self::Hush(router) => writeln!(f, "hush {router}"),
+            Self::Forget => writeln!(f, "forget 0"),
             Self::Say(router, LastWords { interface, source, packets }) => {
                 write!(f, "say {router} {interface} {source}")?;
                 for (destination, payload) in packets {
@@ -55,6 +65,7 @@ impl Word {
             "own" => Self::Own(number, words.next()?.parse().ok()?),
             "disown" => Self::Disown(number, words.next()?.parse().ok()?),
             "hush" => Self::Hush(number),
+            "forget" => Self::Forget,
             "say" => {
                 let interface = words.next()?.parse().ok()?;
                 let source = words.next()?.parse().ok()?;
@@ -93,10 +104,11 @@ mod tests {
         };
         for word in [
             Word::Own(2, "192.0.2.10/24".parse().unwrap()),
-            Word::Disown(2, "2001:db8::10".parse().unwrap()),
+            Word::Disown(2, "2001:db8::10/64".parse().unwrap()),
             Word::Say(7, say.clone()),
             Word::Say(7, LastWords { packets: Vec::new(), ..say }),
             Word::Hush(7),
+            Word::Forget,
         ] {
             let line = word.to_string();
             assert_eq!(line.strip_suffix('\n').and_then(Word::parse), Some(word), "{line}");

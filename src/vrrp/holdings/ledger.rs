@@ -1,5 +1,5 @@
 //! Which addresses are whose, and what the guardian was told of that.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use super::RouterId;
 use crate::proto::netlink::address::Assignment;
 use crate::vrrp::guardian::{LastWords, Word};
 
-/// Most that waits for a guardian that does not read, in bytes. One that has so much to read is of no use any more.
+/// Most that waits for a guardian that does not read, in bytes. To close its pipe would make it say priority 0.
 const MAX_UNREAD: usize = 1 << 20;
 
 /// See the module's text.
@@ -41,6 +41,8 @@ pub(super) struct Claimed {
 struct Guarded {
     pipe: File,
     unread: Vec<u8>,
+    /// Some words were not said to it.
+    is_behind: bool,
 }
 
 /// Addresses as the kernel is asked for them or to give them up.
@@ -67,12 +69,8 @@ impl Ledger {
         let holding = Holding { assignments: assignments.clone(), last_words };
         self.tell_of(router, &holding);
         let before = self.routers.insert(router, holding);
-        let stays = |of: &Assignment| {
-            assignments.iter().any(|now| (now.index, now.address) == (of.index, of.address))
-        };
-        let given_up =
-            before.into_iter().flat_map(|before| before.assignments).filter(|of| !stays(of)).collect();
-        Claimed { assignments, given_up }
+        let before = before.map(|before| before.assignments).unwrap_or_default();
+        Claimed { assignments, given_up: self.without_held(before) }
     }
 
     /// What the kernel is to take away.
@@ -80,13 +78,24 @@ impl Ledger {
         let Some(Holding { assignments, .. }) = self.routers.remove(&router) else { return Vec::new() };
         // Whoever says priority 0 for us after this would say it for a router that is backup.
         self.tell(&Word::Hush(router));
+        self.without_held(assignments)
+    }
+
+    /// A reload may have given an address to another router of ours.
+    fn without_held(&self, mut assignments: Vec<Assignment>) -> Vec<Assignment> {
+        let place = |of: &Assignment| (of.index, of.address, of.prefix);
+        let held: BTreeSet<_> =
+            self.routers.values().flat_map(|holding| &holding.assignments).map(place).collect();
+        assignments.retain(|of| !held.contains(&place(of)));
         assignments
     }
 
     /// The kernel has taken them away.
     pub(super) fn forget(&mut self, released: &[Assignment]) {
         for of in released {
-            self.tell(&Word::Disown(of.index, of.address));
+            if let Ok(address) = IpNet::new(of.address, of.prefix) {
+                self.tell(&Word::Disown(of.index, address));
+            }
         }
     }
 
@@ -106,21 +115,28 @@ impl Ledger {
 
     /// There is a new guardian, which knows nothing.
     pub(super) fn guard(&mut self, pipe: OwnedFd) {
-        self.guardian = Some(Guarded { pipe: pipe.into(), unread: Vec::new() });
+        self.guardian = Some(Guarded { pipe: pipe.into(), unread: Vec::new(), is_behind: false });
+        self.tell_all();
+    }
+
+    /// Tries again what the pipe could not take.
+    pub(super) fn flush(&mut self) {
+        let Some(guardian) = &mut self.guardian else { return };
+        if !guardian.flush() {
+            self.guardian = None;
+        } else if guardian.unread.is_empty() && std::mem::take(&mut guardian.is_behind) {
+            self.tell(&Word::Forget);
+            self.tell_all();
+        }
+    }
+
+    /// Everything anew.
+    fn tell_all(&mut self) {
         let routers = std::mem::take(&mut self.routers);
         for (&router, holding) in &routers {
             self.tell_of(router, holding);
         }
         self.routers = routers;
-    }
-
-    /// Tries again what the pipe could not take.
-    pub(super) fn flush(&mut self) {
-        if let Some(guardian) = &mut self.guardian
-            && !guardian.flush()
-        {
-            self.guardian = None;
-        }
     }
 
     fn tell_of(&mut self, router: RouterId, holding: &Holding) {
@@ -129,15 +145,22 @@ impl Ledger {
                 self.tell(&Word::Own(of.index, address));
             }
         }
-        if let Some(words) = &holding.last_words {
-            self.tell(&Word::Say(router, words.clone()));
+        self.tell(&Word::Hush(router));
+        for words in holding.last_words.iter().flat_map(LastWords::each) {
+            self.tell(&Word::Say(router, words));
         }
     }
 
     fn tell(&mut self, word: &Word) {
-        if let Some(guardian) = &mut self.guardian {
-            guardian.unread.extend_from_slice(word.to_string().as_bytes());
-            self.flush();
+        let Some(guardian) = &mut self.guardian else { return };
+        if guardian.unread.len() > MAX_UNREAD {
+            // It is told everything anew once it reads again.
+            guardian.is_behind = true;
+            return;
+        }
+        guardian.unread.extend_from_slice(word.to_string().as_bytes());
+        if !guardian.flush() {
+            self.guardian = None;
         }
     }
 }
@@ -149,9 +172,7 @@ impl Guarded {
             match self.pipe.write(&self.unread) {
                 Ok(written) => drop(self.unread.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return self.unread.len() <= MAX_UNREAD;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(_) => return false,
             }
         }
@@ -190,21 +211,65 @@ mod tests {
             assert_eq!(claimed.assignments.len(), 1);
             assert_eq!(claimed.assignments[0].lifetime, Some(lifetime));
         });
-        assert_eq!(first, "own 2 192.0.2.10/24\nsay 1 2 192.0.2.1 224.0.0.18 31\n");
+        assert_eq!(first, "own 2 192.0.2.10/24\nhush 1\nsay 1 2 192.0.2.1 224.0.0.18 31\n");
         let again = said(&mut ledger, |ledger| {
             let claimed = ledger.claim(1, 2, &[b], lifetime, words(0x32));
             assert_eq!(claimed.given_up.len(), 1);
             assert_eq!(claimed.given_up[0].address, a.addr());
             ledger.forget(&claimed.given_up);
         });
-        let changed = "own 2 192.0.2.11/24\nsay 1 2 192.0.2.1 224.0.0.18 32\ndisown 2 192.0.2.10\n";
+        let changed =
+            "own 2 192.0.2.11/24\nhush 1\nsay 1 2 192.0.2.1 224.0.0.18 32\ndisown 2 192.0.2.10/24\n";
         assert_eq!(again, format!("{first}{changed}"), "a new one is told everything first");
         let last = said(&mut ledger, |ledger| {
             let released = ledger.release(1);
             ledger.forget(&released);
             assert!(ledger.all().is_empty() && ledger.release(1).is_empty());
         });
-        assert!(last.ends_with("hush 1\ndisown 2 192.0.2.11\n"), "{last}");
+        assert!(last.ends_with("hush 1\ndisown 2 192.0.2.11/24\n"), "{last}");
+    }
+
+    #[test]
+    fn an_address_that_another_router_has_now_stays() {
+        let (a, b): (IpNet, IpNet) = ("192.0.2.10/24".parse().unwrap(), "192.0.2.11/24".parse().unwrap());
+        let mut ledger = Ledger::default();
+        let mut claim =
+            |router, addresses: &[IpNet]| ledger.claim(router, 2, addresses, NonZeroU32::MIN, None);
+        claim(1, &[a, b]);
+        claim(2, &[a]);
+        let given_up: Vec<_> = claim(1, &["192.0.2.11/32".parse().unwrap()]).given_up;
+        assert_eq!(given_up.iter().map(|of| (of.address, of.prefix)).collect::<Vec<_>>(), [(b.addr(), 24)]);
+        assert_eq!(ledger.release(1).len(), 1);
+        assert_eq!(ledger.release(2).len(), 1);
+    }
+
+    #[test]
+    fn a_guardian_that_does_not_read_is_told_everything_anew() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+        let mut ledger = Ledger::default();
+        ledger.guard(writer.into());
+        let address: IpNet = "192.0.2.10/24".parse().unwrap();
+        while !ledger.guardian.as_ref().unwrap().is_behind {
+            ledger.claim(1, 2, &[address], NonZeroU32::MIN, words(0x31));
+        }
+        let last: IpNet = "192.0.2.99/24".parse().unwrap();
+        ledger.claim(1, 2, &[last], NonZeroU32::MIN, words(0x32));
+        let reading = std::thread::spawn(move || {
+            let mut said = String::new();
+            reader.read_to_string(&mut said).unwrap();
+            said
+        });
+        while ledger.guardian.as_ref().unwrap().is_behind {
+            ledger.flush();
+        }
+        while !ledger.guardian.as_ref().unwrap().unread.is_empty() {
+            ledger.flush();
+        }
+        ledger.guardian = None;
+        let said = reading.join().unwrap();
+        let anew = "forget 0\nown 2 192.0.2.99/24\nhush 1\nsay 1 2 192.0.2.1 224.0.0.18 32\n";
+        assert!(said.ends_with(anew), "{}", &said[said.len() - 200..]);
     }
 
     #[test]

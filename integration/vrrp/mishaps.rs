@@ -74,7 +74,7 @@ fn an_address_that_somebody_takes_away_is_put_back_at_once_and_told_of() {
         assert!(pair.watch.overlap(event).is_zero());
     }
     let ours = pair.balancers[0].as_ref().and_then(Balancer::ours).unwrap();
-    until_logged(ours, "was taken off the interface by somebody else; it is put back");
+    until_logged(ours, "it is put back");
     pair.until_settled_at(FIRST);
     let ours = pair.balancers[0].as_ref().and_then(Balancer::ours).unwrap();
     assert_eq!(ours.instance(ID)["became_master"], 1, "{}", ours.log());

@@ -2,17 +2,17 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::config::vrrp::{self as config, TrackFile, VrrpScript};
 use crate::control::in_force::InForce;
 use crate::proto::vrrp::Condition;
-use crate::script::{self, End, Invocation, Purpose};
+use crate::script::{self, CannotRun, End, Invocation, Purpose};
 use crate::vrrp::Vrrp;
 
 /// How often files are read and quorums asked for.
@@ -24,54 +24,100 @@ const FILE_WITHIN: Duration = Duration::from_secs(2);
 /// Longest that is read of a tracked file, in bytes: a number.
 const MAX_FILE: u64 = 64;
 
-/// What is tracked by one configuration.
-pub(super) struct Tracks;
+/// What is tracked by the configuration in force. A reload lets those be that it does not change.
+#[derive(Debug, Default)]
+pub(super) struct Tracks {
+    scripts: BTreeMap<String, Tracked<VrrpScript>>,
+    files: BTreeMap<String, Tracked<TrackFile>>,
+}
+
+/// One thing with whoever looks at it.
+#[derive(Debug)]
+struct Tracked<C> {
+    config: C,
+    /// Of a script.
+    verdict: Arc<Mutex<Verdict>>,
+    task: AbortHandle,
+}
+
+impl<C> Drop for Tracked<C> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
 impl Tracks {
-    /// For ever.
+    /// For ever, unless one of them fails.
     pub(super) async fn watch(vrrp: &Arc<Vrrp>, mut in_force: watch::Receiver<Arc<InForce>>) {
+        let mut tracks = Self::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(quorums(Arc::clone(vrrp), in_force.clone()));
         loop {
             let now = in_force.borrow_and_update().clone();
-            let config = now.configuration.said.vrrp.clone();
-            let services = in_force.clone();
-            tokio::select! {
-                () = Self::all(vrrp, &config, &services) => {}
-                other = in_force.wait_for(|in_force| in_force.configuration.said.vrrp != config) => {
-                    if other.is_err() {
-                        return;
-                    }
+            tracks.take_up(vrrp, &now.configuration.said.vrrp, &mut tasks);
+            loop {
+                tokio::select! {
+                    changed = in_force.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    Some(Err(error)) = tasks.join_next() => if error.is_panic() { return },
                 }
             }
         }
     }
 
-    async fn all(vrrp: &Arc<Vrrp>, config: &config::Vrrp, in_force: &watch::Receiver<Arc<InForce>>) {
+    fn take_up(&mut self, vrrp: &Arc<Vrrp>, config: &config::Vrrp, tasks: &mut JoinSet<()>) {
         let tracked = |of: fn(&config::Tracks) -> &Vec<config::Track>, name: &str| {
             config
                 .instances
                 .iter()
                 .any(|instance| of(&instance.tracks).iter().any(|track| track.name == name))
         };
-        let mut tasks = JoinSet::new();
+        let mut before = std::mem::take(&mut self.scripts);
         for script in config.scripts.iter().filter(|script| tracked(|tracks| &tracks.scripts, &script.name)) {
-            tasks.spawn(repeat(Arc::clone(vrrp), script.clone()));
+            let tracked = match before.remove(&script.name) {
+                Some(known) if known.config == *script => known,
+                known => {
+                    let verdict = match known {
+                        Some(known) => known.lock().changed_to(script),
+                        None => {
+                            if script.init_fail {
+                                vrrp.set_script(&script.name, Condition::Down);
+                            }
+                            Verdict::new(script)
+                        }
+                    };
+                    let verdict = Arc::new(Mutex::new(verdict));
+                    let task = tasks.spawn(repeat(Arc::clone(vrrp), script.clone(), Arc::clone(&verdict)));
+                    Tracked { config: script.clone(), verdict, task }
+                }
+            };
+            self.scripts.insert(script.name.clone(), tracked);
         }
+        let mut before = std::mem::take(&mut self.files);
         for file in config.track_files.iter().filter(|file| tracked(|tracks| &tracks.files, &file.name)) {
-            tasks.spawn(read_again(Arc::clone(vrrp), file.clone()));
+            let tracked = before.remove(&file.name).filter(|known| known.config == *file);
+            let tracked = tracked.unwrap_or_else(|| Tracked {
+                config: file.clone(),
+                verdict: Arc::default(),
+                task: tasks.spawn(read_again(Arc::clone(vrrp), file.clone())),
+            });
+            self.files.insert(file.name.clone(), tracked);
         }
-        tasks.spawn(quorums(Arc::clone(vrrp), in_force.clone()));
-        // None of them ends.
-        while tasks.join_next().await.is_some() {}
     }
 }
 
-async fn repeat(vrrp: Arc<Vrrp>, script: VrrpScript) {
-    let mut verdict = Verdict::new(&script);
-    if script.init_fail {
-        vrrp.set_script(&script.name, Condition::Down);
+impl<C> Tracked<C> {
+    fn lock(&self) -> MutexGuard<'_, Verdict> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn repeat(vrrp: Arc<Vrrp>, script: VrrpScript, verdict: Arc<Mutex<Verdict>>) {
     let mut ticks = interval(script.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_unasked = false;
     loop {
         ticks.tick().await;
         let run = script::run(Invocation {
@@ -82,6 +128,15 @@ async fn repeat(vrrp: Arc<Vrrp>, script: VrrpScript) {
             limit: script.timeout,
         })
         .await;
+        let name = &script.name;
+        if let Err(error @ (CannotRun::NoPlace { .. } | CannotRun::Slow { .. })) = &run {
+            // It was not asked, which says nothing of what it looks at.
+            if !std::mem::replace(&mut is_unasked, true) {
+                tracing::error!(script = name, "tracked script says what it said last: {error}");
+            }
+            continue;
+        }
+        is_unasked = false;
         let (good, said) = match run {
             Ok(run) => match run.end {
                 // The service manager ends the whole unit so: that says nothing of what the script looks at.
@@ -93,8 +148,8 @@ async fn repeat(vrrp: Arc<Vrrp>, script: VrrpScript) {
             },
             Err(error) => (false, error.to_string()),
         };
-        if let Some(condition) = verdict.take(good) {
-            let name = &script.name;
+        let changed = verdict.lock().unwrap_or_else(PoisonError::into_inner).take(good);
+        if let Some(condition) = changed {
             match condition {
                 Condition::Up => tracing::info!(script = name, "tracked script is up"),
                 _ => tracing::warn!(script = name, said, "tracked script is down"),
@@ -105,7 +160,7 @@ async fn repeat(vrrp: Arc<Vrrp>, script: VrrpScript) {
 }
 
 /// Successes and failures in a row.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 struct Verdict {
     rise: u32,
     fall: u32,
@@ -116,6 +171,11 @@ struct Verdict {
 impl Verdict {
     fn new(script: &VrrpScript) -> Self {
         Self { rise: script.rise, fall: script.fall, up: script.init_fail.then_some(false), against: 0 }
+    }
+
+    /// What was found goes on to hold.
+    fn changed_to(&self, script: &VrrpScript) -> Self {
+        Self { rise: script.rise, fall: script.fall, ..self.clone() }
     }
 
     /// What it is from now on, if that is another than before. The first result counts at once, as with keepalived.
@@ -139,20 +199,33 @@ impl Verdict {
 }
 
 async fn read_again(vrrp: Arc<Vrrp>, file: TrackFile) {
+    let path = file.file.clone();
+    let mut reading = Reading::default();
     let mut last = None;
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let path = file.file.clone();
-        let Ok(Ok(value)) = timeout(FILE_WITHIN, spawn_blocking(move || number_in(&path))).await else {
-            continue;
-        };
+        let path = path.clone();
+        let Some(value) = reading.within(FILE_WITHIN, move || number_in(&path)).await else { continue };
         if last != Some(value) {
             tracing::info!(file = file.name, value, "tracked file");
             vrrp.set_file(&file.name, Condition::Value(value));
             last = Some(value);
         }
+    }
+}
+
+/// What has begun on another thread. While it hangs nothing more begins: the threads are few, and others need them.
+#[derive(Debug, Default)]
+struct Reading(Option<JoinHandle<i32>>);
+
+impl Reading {
+    async fn within(&mut self, limit: Duration, read: impl FnOnce() -> i32 + Send + 'static) -> Option<i32> {
+        let begun = self.0.get_or_insert_with(|| spawn_blocking(read));
+        let ended = timeout(limit, begun).await.ok()?;
+        self.0 = None;
+        ended.ok()
     }
 }
 
@@ -222,5 +295,66 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             assert_eq!(number_in(&file), expected, "{text:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_hangs_occupies_one_thread_however_often_it_is_looked_at() {
+        let (lets_go, hangs) = std::sync::mpsc::channel::<()>();
+        let begun = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let hangs = Arc::new(Mutex::new(hangs));
+        let mut reading = Reading::default();
+        let mut look = async |limit| {
+            let (begun, hangs) = (Arc::clone(&begun), Arc::clone(&hangs));
+            let read = move || {
+                begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let _ = hangs.lock().unwrap().recv();
+                7
+            };
+            reading.within(limit, read).await
+        };
+        for _ in 0..5 {
+            assert_eq!(look(Duration::from_millis(10)).await, None);
+        }
+        drop(lets_go);
+        assert_eq!(look(Duration::from_secs(20)).await, Some(7));
+        assert_eq!(begun.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(look(Duration::from_secs(20)).await, Some(7));
+    }
+
+    fn tracking(text: &str) -> config::Vrrp {
+        let text = format!(
+            "[[vrrp_instance]]\nname = \"VI\"\ninterface = \"eth0\"\nvirtual_router_id = 51\n\
+             virtual_addresses = [\"192.0.2.10/24\"]\ntrack_scripts = [\"s\"]\n\
+             [[vrrp_script]]\nname = \"s\"\nscript = [\"/bin/true\"]\n{text}"
+        );
+        config_of(&text)
+    }
+
+    fn config_of(text: &str) -> config::Vrrp {
+        crate::config::toml::parse(Path::new("test.toml"), text).unwrap().model.vrrp
+    }
+
+    #[tokio::test]
+    async fn a_reload_lets_scripts_be_and_keeps_the_verdict_of_one_that_it_changes() {
+        let (vrrp, _events) = Vrrp::start().unwrap();
+        let vrrp = Arc::new(vrrp);
+        let (mut tracks, mut tasks) = (Tracks::default(), JoinSet::new());
+        let first = tracking("interval = \"60s\"\nfall = 3\ninit_fail = true\n");
+        tracks.take_up(&vrrp, &first, &mut tasks);
+        assert_eq!(tracks.scripts["s"].lock().up, Some(false), "at its first appearance");
+        tracks.scripts["s"].lock().up = Some(true);
+        let task = tracks.scripts["s"].task.id();
+        let mut other = first.clone();
+        other.instances[0].priority = std::num::NonZeroU8::MIN;
+        tracks.take_up(&vrrp, &other, &mut tasks);
+        assert_eq!(tracks.scripts["s"].task.id(), task, "nothing of it has changed");
+        other.scripts[0].fall = 2;
+        tracks.take_up(&vrrp, &other, &mut tasks);
+        assert_ne!(tracks.scripts["s"].task.id(), task);
+        let verdict = tracks.scripts["s"].lock().clone();
+        assert_eq!((verdict.up, verdict.fall), (Some(true), 2));
+        other.instances[0].tracks.scripts.clear();
+        tracks.take_up(&vrrp, &other, &mut tasks);
+        assert!(tracks.scripts.is_empty());
     }
 }

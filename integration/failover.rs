@@ -1,6 +1,7 @@
 //! Two balancers before real servers, and what clients notice when one is lost or steps down.
 
 mod clients;
+mod groups;
 mod guardian;
 mod random;
 

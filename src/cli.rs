@@ -195,6 +195,9 @@ struct FailoverArgs {
     /// The VRRP instance, which has to be MASTER here; all that are where none is named
     #[arg(value_name = "INSTANCE")]
     instance: Option<String>,
+    /// Take back a failover that waits still
+    #[arg(long, conflicts_with_all = ["deadline", "wait"])]
+    cancel: bool,
     #[command(flatten)]
     handover: HandoverArgs,
 }

@@ -29,6 +29,7 @@ pub use status::{
     ServerCertificateStatus, ServerState, Status, VirtualServerStatus,
 };
 pub use steering::SteeredServer;
+pub(crate) use supervisor::AFTER_DRAIN;
 pub use supervisor::{Daemon, StartError, Stop};
 pub use transfer_log::TransferLogError;
 pub use vrrp::{OwnershipStatus, PendingStatus, VrrpStatus};

@@ -112,8 +112,10 @@ pub enum CannotRun {
         limit: Duration,
     },
     /// Others hold all places.
-    #[error("{program}: no place among {MAX_RUNNING} became free within {limit:?}; see whether the file system of a script hangs, or lower max_time or raise delay_loop of the checks", program = .program.display())]
+    #[error("{program}: no place among {MAX_RUNNING} became free within {limit:?}; see whether the file system of a script hangs, or {mend}", program = .program.display(), mend = .purpose.makes_room())]
     NoPlace {
+        /// What for.
+        purpose: Purpose,
         /// Which.
         program: Box<Path>,
         /// For so long.
@@ -156,10 +158,13 @@ pub async fn run(invocation: Invocation) -> Result<Run, CannotRun> {
     let limit = invocation.limit;
     let begin = Begin { place_within: PLACE_WITHIN, limit };
     let program: Box<Path> = invocation.program.as_path().into();
-    let places = invocation.purpose.places();
+    let purpose = invocation.purpose;
+    let places = purpose.places();
     let (start, launched) = match begin.in_a_place(places, move |place| launch(&invocation, place)).await {
         Ok(begun) => begun,
-        Err(NotBegun::NoPlace) => return Err(CannotRun::NoPlace { program, limit: PLACE_WITHIN }),
+        Err(NotBegun::NoPlace) => {
+            return Err(CannotRun::NoPlace { purpose, program, limit: PLACE_WITHIN });
+        }
         Err(NotBegun::Slow) => return Err(CannotRun::Slow { program, limit }),
     };
     let mut last_line = LastLine::default();
@@ -168,6 +173,15 @@ pub async fn run(invocation: Invocation) -> Result<Run, CannotRun> {
 }
 
 impl Purpose {
+    /// What gives others a place.
+    fn makes_room(self) -> &'static str {
+        match self {
+            Self::Check => "lower max_time or raise delay_loop of the checks",
+            Self::Track => "lower timeout or raise interval in [[vrrp_script]]",
+            Self::Notify => "have notify scripts end sooner",
+        }
+    }
+
     fn places(self) -> &'static Semaphore {
         match self {
             Self::Check => &CHECKS,

@@ -20,6 +20,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,6 +63,10 @@ pub enum Event {
         cause: Cause,
         /// With what is tracked.
         priority: Priority,
+        /// All that it has, or had: a configuration that has others may be in force already.
+        addresses: Vec<IpAddr>,
+        /// When: whoever hears of it late is not to end what has begun since.
+        at: Instant,
     },
     /// All members of a sync group have come to a state.
     Group {
@@ -197,9 +202,9 @@ impl Vrrp {
         answer.await.unwrap_or(false)
     }
 
-    /// Whether virtual routers are kept from being master.
-    pub fn set_maintenance(&self, on: bool) {
-        self.inputs.put(Input::Maintenance(on));
+    /// Whether virtual routers are kept from being master, but for these, which are not yet.
+    pub fn set_maintenance(&self, on: bool, except: Vec<String>) {
+        self.inputs.put(Input::Maintenance { on, except });
     }
 
     /// Returns when the engine has had a turn, or has ended.
@@ -239,7 +244,9 @@ impl Vrrp {
     /// Gives up all addresses, and returns when that is done.
     pub fn stop(&self) {
         self.inputs.put(Input::Stop);
-        if let Some(thread) = self.lock().take() {
+        // Not in the condition, where the lock would be held until the thread has ended.
+        let thread = self.lock().take();
+        if let Some(thread) = thread {
             // A panic was reported when it happened.
             let _ = thread.join();
         }

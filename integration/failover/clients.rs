@@ -172,7 +172,7 @@ fn a_planned_failover_waits_for_the_transfer_and_no_client_notices() {
     until_some_has_arrived(&here, &mut copying);
     let asked = now();
     let said = pair.balancers[0].order(&["failover", "VI"]).unwrap();
-    assert!(said.contains("to hand over"), "{said}");
+    assert!(said.contains("to hand over: when nothing has been under way"), "{said}");
     pair.greets().expect("served as ever meanwhile");
     let status = copying.wait(PATIENCE);
     let ended = now();

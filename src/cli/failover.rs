@@ -15,6 +15,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) fn failover(args: &FailoverArgs) -> ExitCode {
     let instance = args.instance.clone();
+    if args.cancel {
+        return order(&args.handover, &Question::CancelFailover { instance });
+    }
     let deadline_ms = deadline_ms(&args.handover);
     order(&args.handover, &Question::Failover { instance, deadline_ms })
 }

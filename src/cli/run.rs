@@ -12,12 +12,12 @@ use tokio::sync::watch;
 
 use super::{RunArgs, demo};
 use crate::config::{Model, report};
-use crate::control::{Daemon, LogFormat, LogLoss, Logging, ReloadCause, Reloader, Stop, load};
+use crate::control::{AFTER_DRAIN, Daemon, LogFormat, LogLoss, Logging, ReloadCause, Reloader, Stop, load};
 use crate::proxy::Service;
 use crate::sys;
 
-/// What ending takes when the drain is over: last replies, the checks' goodbyes, the last lines of the log.
-const AFTER_DRAIN: Duration = Duration::from_secs(5);
+/// The last lines of the logs.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Serves until a signal ends it.
 pub(super) fn run(args: &RunArgs) -> ExitCode {
@@ -92,7 +92,7 @@ impl Signals {
                 }
             }
             if step == Stop::Drain {
-                sys::service_manager::stopping(reloader.drain_timeout() + AFTER_DRAIN);
+                sys::service_manager::stopping(reloader.drain_timeout() + AFTER_DRAIN + LAST_LINES);
             }
             stop.send_replace(step);
         }

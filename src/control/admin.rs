@@ -86,6 +86,11 @@ pub enum Question {
         /// When it happens whatever is under way; `drain_timeout` by default.
         deadline_ms: Option<u64>,
     },
+    /// What was asked with that, and has not happened yet, is wanted no more.
+    CancelFailover {
+        /// All that wait where none is named.
+        instance: Option<String>,
+    },
     /// This host is to be master of nothing, or may be again.
     Maintenance {
         /// Which.

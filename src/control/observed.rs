@@ -46,6 +46,9 @@ impl Observed {
                 let ownership = self.reloader.ownership();
                 return said(ownership.fail_over(instance.as_deref(), deadline, &self.sessions));
             }
+            Question::CancelFailover { instance } => {
+                return said(self.reloader.ownership().cancel_failover(instance.as_deref()));
+            }
             Question::Maintenance { on, deadline_ms } => {
                 let deadline = self.deadline(deadline_ms);
                 return said(self.reloader.ownership().set_maintenance(on, deadline, &self.sessions));

@@ -17,7 +17,7 @@ use super::observed::Observed;
 use super::reload::Reloader;
 use super::status::Status;
 use super::transfer_log::{self, TransferLogError};
-use super::vrrp::{LAST_NOTIFICATIONS, Ownership, RAISE_LIMITS};
+use super::vrrp::{ADDRESSES_GO_WITHIN, LAST_NOTIFICATIONS, LEAVE, Ownership, RAISE_LIMITS};
 use super::{admin, certificates, http, service_manager};
 use crate::checker;
 use crate::config;
@@ -35,6 +35,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long the checks may take to leave their servers politely.
 const LAST_CHECKS: Duration = Duration::from_secs(2);
+
+/// What lies between the parts.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// What ending takes at most when `drain_timeout` is over.
+pub(crate) const AFTER_DRAIN: Duration = LEAVE
+    .saturating_add(ADDRESSES_GO_WITHIN)
+    .saturating_add(LAST_NOTIFICATIONS)
+    .saturating_add(LAST_CHECKS)
+    .saturating_add(BETWEEN);
 
 /// Sessions from which on their memory is worth giving back: some 2 MB.
 const BURST: usize = 1000;
@@ -307,8 +317,11 @@ impl Daemon {
         }
         ownership.stop().await;
         if ownership.vrrp().is_some() {
-            // Whoever is told of the end is told.
-            let _ = timeout(LAST_NOTIFICATIONS, &mut vrrp).await;
+            // Whoever is told of the end is told. What takes too long is said there, within this time.
+            tokio::select! {
+                _ = timeout(LAST_NOTIFICATIONS + BETWEEN / 2, &mut vrrp) => {}
+                _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
+            }
         }
         vrrp.abort();
         let sound = goes_on && self.door.is_sound() && !checks.is_finished() && !clock.is_finished();
@@ -322,7 +335,10 @@ impl Daemon {
         let goodbye = async {
             if !checks.is_finished() {
                 // A probe says QUIT before it leaves.
-                let _ = timeout(LAST_CHECKS, &mut checks).await;
+                tokio::select! {
+                    _ = timeout(LAST_CHECKS, &mut checks) => {}
+                    _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
+                }
             }
         };
         let last_words = timeout(LAST_WORDS, self.until_empty());
@@ -339,7 +355,11 @@ impl Daemon {
     async fn drain(&mut self, stop: &mut watch::Receiver<Stop>) {
         let drain_timeout = self.reloader.drain_timeout();
         let deadline = now() + drain_timeout;
-        // Clients are served as ever as long as the virtual addresses are here.
+        // Clients are served as ever at the virtual addresses as long as these are here.
+        let owned = self.reloader.in_force().configuration.said.owned_addresses();
+        if !owned.is_empty() {
+            self.door.leave_all_but(&owned);
+        }
         tokio::select! {
             () = self.reloader.ownership().hand_over(self.door.sessions(), deadline) => {}
             _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}

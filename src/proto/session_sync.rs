@@ -34,6 +34,17 @@ pub struct Connection {
     pub reached: SocketAddr,
 }
 
+impl Connection {
+    /// Whether such a client can be: no packet is to go to a group, to everybody, or to this host, whoever names it.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
+        let client = self.client.ip().to_canonical();
+        let is_everybody = matches!(client, IpAddr::V4(address) if address.is_broadcast());
+        let is_nobody = client.is_multicast() || client.is_unspecified() || client.is_loopback();
+        self.client.port() != 0 && !is_everybody && !is_nobody
+    }
+}
+
 /// Datagrams that tell of all these connections; those of mixed families are left out.
 #[must_use]
 pub fn encode(connections: &[Connection]) -> Vec<Vec<u8>> {
@@ -152,6 +163,25 @@ mod tests {
         assert!(encode(&[connection("198.51.100.7:1", "[2001:db8::10]:2811")]).is_empty(), "mixed");
         let mapped = connection("[::ffff:198.51.100.7]:1", "[::ffff:192.0.2.10]:2811");
         assert_eq!(parse(&encode(&[mapped])[0]).unwrap(), [connection("198.51.100.7:1", "192.0.2.10:2811")]);
+    }
+
+    #[test]
+    fn nobody_is_told_who_cannot_be_a_client() {
+        for (client, expected) in [
+            ("198.51.100.7:40000", true),
+            ("[2001:db8::7]:40000", true),
+            ("198.51.100.7:0", false),
+            ("224.0.0.18:40000", false),
+            ("255.255.255.255:40000", false),
+            ("0.0.0.0:40000", false),
+            ("127.0.0.1:40000", false),
+            ("[::ffff:127.0.0.1]:40000", false),
+            ("[::1]:40000", false),
+            ("[ff02::12]:40000", false),
+            ("[::]:40000", false),
+        ] {
+            assert_eq!(connection(client, "192.0.2.10:2811").is_plausible(), expected, "{client}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! All the endpoints of the door, and how they become those of another configuration.
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -87,6 +88,16 @@ impl Endpoints {
     /// Lets nobody in any more.
     pub(super) fn close(&self) {
         self.0.iter().for_each(Endpoint::close);
+    }
+
+    /// The same but at these addresses. One that is for all addresses of the host stays for their sake.
+    pub(super) fn close_all_but(&self, addresses: &BTreeSet<IpAddr>) {
+        let is_for = |listener: IpAddr, address: &IpAddr| {
+            listener == *address || listener.is_unspecified() && listener.is_ipv4() == address.is_ipv4()
+        };
+        let is_other =
+            |endpoint: &&Endpoint| !addresses.iter().any(|address| is_for(endpoint.address().ip(), address));
+        self.0.iter().filter(is_other).for_each(Endpoint::close);
     }
 
     /// Whether clients are accepted everywhere, as far as they should be.

@@ -1,6 +1,7 @@
 //! The proxy as a whole: its threads and its life from open to closed.
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -27,6 +28,8 @@ const DRAINING_SWEEP: Duration = Duration::from_millis(500);
 pub(crate) enum Phase {
     /// Accepting.
     Open,
+    /// Accepts at addresses that will move alone; what is at the others leaves.
+    Leaving,
     /// Accepts nobody; sessions leave as they can.
     Draining,
     /// Sessions are told to end.
@@ -212,14 +215,21 @@ impl FrontDoor {
     /// Goes forward to a phase.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.send_modify(|now| *now = phase.max(*now));
-        if phase != Phase::Open {
+        if phase >= Phase::Draining {
             self.lock_endpoints().close();
         }
         match phase {
-            Phase::Open => {}
+            Phase::Open | Phase::Leaving => {}
             Phase::Draining => self.table.signal_all(Signal::Drain),
             Phase::Closing | Phase::Closed => self.table.signal_all(Signal::Shutdown),
         }
+    }
+
+    /// Lets nobody in any more but at these addresses, which move to another host; what is at others leaves as it can.
+    pub(crate) fn leave_all_but(&self, addresses: &BTreeSet<IpAddr>) {
+        self.enter(Phase::Leaving);
+        self.lock_endpoints().close_all_but(addresses);
+        self.table.drain_what_stays();
     }
 
     /// Keeps time for all sessions, for ever: wakes those whose time is over. It is the supervisor's to run: a timer

@@ -5,7 +5,7 @@ mod places;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -86,6 +86,8 @@ pub struct SessionTable {
     beginning: DashMap<u64, Arc<Entry>>,
     drain_deadlines: DrainDeadlines,
     places: Places,
+    /// Whether whoever came to an address that does not move is to leave.
+    drains_what_stays: AtomicBool,
     /// Those of users that the door knows by name.
     identified: DashMap<u64, IdentifiedSession>,
 }
@@ -110,6 +112,7 @@ impl SessionTable {
             beginning: DashMap::with_shard_amount(16),
             drain_deadlines: DrainDeadlines::default(),
             places: Places::default(),
+            drains_what_stays: AtomicBool::new(false),
             identified: DashMap::with_shard_amount(16),
         }
     }
@@ -174,6 +177,17 @@ impl SessionTable {
         }
     }
 
+    /// All but those that came to addresses that may move leave as they can; so do those to come. What is at the others is told
+    /// by [`Self::signal_all`] when they have gone.
+    pub(super) fn drain_what_stays(&self) {
+        self.drains_what_stays.store(true, SeqCst);
+        // Meets the fence in `set_place`: whoever registers either is found here, or finds that written.
+        fence(SeqCst);
+        for session in self.sessions.iter().filter(|session| session.place.load(Relaxed) == NOWHERE) {
+            session.tell(DRAIN);
+        }
+    }
+
     /// The drain of this server has begun or ended, or has another deadline, which is kept from here on: its sessions
     /// are told to look, and are counted. The caller has changed the server before.
     pub(crate) fn handle_drain_change(&self, server: &Arc<RealServer>) -> Held {
@@ -205,11 +219,12 @@ impl SessionTable {
         held
     }
 
-    /// Ends them: their packets go to another host. Returns how many there are.
-    pub(crate) fn end_at(&self, addresses: &[IpAddr]) -> usize {
-        let numbers = self.numbers(addresses);
-        let ours = self.sessions.iter().filter(|session| numbers.contains(&session.place.load(Relaxed)));
-        ours.map(|session| session.tell(SHUTDOWN)).count()
+    /// Ends those that came until then: their packets go to another host. Returns how many there are.
+    pub(crate) fn end_at(&self, addresses: &[IpAddr], until: Instant) -> usize {
+        // Data connections are among them, which end with their sessions.
+        let ids = self.places.sessions_until(addresses, until);
+        let ours = ids.into_iter().filter_map(|id| self.sessions.get(&id));
+        ours.filter(|session| session.tell(SHUTDOWN)).count()
     }
 
     /// All connections to addresses that may move.
@@ -232,7 +247,7 @@ impl SessionTable {
             return None;
         }
         let id = self.next.fetch_add(1, Relaxed);
-        self.places.enter(id, Connection { client, reached });
+        self.places.enter(id, Connection { client, reached }, super::now());
         Some(NotedConnection { table: Arc::clone(self), id })
     }
 
@@ -351,8 +366,14 @@ impl Registration {
             let number = places.number(reached.ip());
             if number != NOWHERE {
                 self.entry.place.store(number, Relaxed);
-                places.enter(self.id, Connection { client, reached });
+                places.enter(self.id, Connection { client, reached }, super::now());
+                return;
             }
+        }
+        // Where one socket is for all addresses of the host, clients go on to come to those that stay.
+        fence(SeqCst);
+        if self.table.drains_what_stays.load(SeqCst) {
+            self.entry.tell(DRAIN);
         }
     }
 
@@ -389,11 +410,13 @@ impl Entry {
         self.waker.get()
     }
 
-    fn tell(&self, bits: u8) {
-        self.told.fetch_or(bits, SeqCst);
+    /// Whether it was not told before.
+    fn tell(&self, bits: u8) -> bool {
+        let is_new = self.told.fetch_or(bits, SeqCst) & bits != bits;
         // Meets the fence in `set_waker`.
         fence(SeqCst);
         self.wake();
+        is_new
     }
 
     fn is_of(&self, server: &RealServer) -> bool {
@@ -537,5 +560,37 @@ mod tests {
         table.handle_drain_change(&ours);
         assert!(sessions[0].take_server_change());
         assert_eq!(sessions[0].signal(), Signal::Drain, "one does not take the other away");
+    }
+
+    #[test]
+    fn an_address_that_goes_ends_those_that_came_before_and_a_drain_spares_those_that_may_move() {
+        let start = super::super::now();
+        let table = Arc::new(SessionTable::new(start));
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let moves: IpAddr = "192.0.2.10".parse().unwrap();
+        table.note_places([moves]);
+        let come = |reached: &str| {
+            let session = table.register();
+            session.set_place(at("198.51.100.7:40000"), || Some(at(reached)));
+            session
+        };
+        let (old, mapped, fixed) =
+            (come("192.0.2.10:2811"), come("[::ffff:192.0.2.10]:2811"), come("192.0.2.1:2811"));
+        assert_eq!(table.end_at(&[moves], start - Duration::from_secs(1)), 0, "nobody had come");
+        table.drain_what_stays();
+        let (new, late) = (come("192.0.2.10:2811"), come("192.0.2.1:2811"));
+        let signals = || [&old, &mapped, &fixed, &new, &late].map(Registration::signal);
+        assert_eq!(signals(), [Signal::None, Signal::None, Signal::Drain, Signal::None, Signal::Drain]);
+        let gone = super::super::now();
+        let newest = loop {
+            let session = come("192.0.2.10:2811");
+            if table.places.sessions_until(&[moves], gone).len() == 3 {
+                break session;
+            }
+        };
+        assert_eq!(table.end_at(&[moves], gone), 3);
+        assert_eq!(table.end_at(&[moves], gone), 0, "told once");
+        assert_eq!(signals()[0], Signal::Shutdown);
+        assert_eq!(newest.signal(), Signal::None, "it came to the address when that was back");
     }
 }

@@ -49,8 +49,8 @@ pub(super) enum Input {
     Condition { item: String, condition: Condition },
     /// The master gives up, for once. Whether there was one of this name.
     StepDown { instance: String, done: oneshot::Sender<bool> },
-    /// No virtual router is to be master until this is taken back.
-    Maintenance(bool),
+    /// No virtual router is to be master until this is taken back, but for some, of which it is said later.
+    Maintenance { on: bool, except: Vec<String> },
     /// A new guardian's pipe.
     Guard(std::os::fd::OwnedFd),
     /// To be dropped at once: whoever waits sees that the thread turns.
@@ -216,9 +216,10 @@ impl Engine {
                 let found = self.routers.iter_mut().find(|router| router.config.name == instance);
                 let _ = done.send(found.is_some_and(|router| router.machine.step_down(now)));
             }
-            Input::Maintenance(on) => {
+            Input::Maintenance { on, except } => {
                 self.maintenance = on;
-                self.routers.iter_mut().for_each(|router| router.maintenance = on);
+                let keeps = |router: &Router| on && !except.contains(&router.config.name);
+                self.routers.iter_mut().for_each(|router| router.maintenance = keeps(router));
             }
             Input::Guard(pipe) => self.holdings.order(Order::Guard(pipe)),
             Input::Ping { .. } | Input::Stop => {}

@@ -272,6 +272,8 @@ impl Router {
                     to: *to,
                     cause: cause.clone(),
                     priority: self.machine.priority(),
+                    addresses: self.record.addresses.clone(),
+                    at: now,
                 });
             }
         }

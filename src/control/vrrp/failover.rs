@@ -43,26 +43,28 @@ impl Pending {
 }
 
 /// How long sessions may take over their last line before the address goes: without it nothing of that arrives.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(in crate::control) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Ends what there is at these addresses, politely.
 pub(in crate::control) async fn take_leave(sessions: &SessionTable, addresses: &[IpAddr]) {
-    sessions.end_at(addresses);
-    let until = now() + LAST_WORDS;
+    let begun = now();
+    sessions.end_at(addresses, begun);
+    let until = begun + LAST_WORDS;
     while sessions.held_at(addresses) != Held::default() && now() < until {
         sleep(LOOK_EVERY / 10).await;
     }
 }
 
-/// Returns when nothing is under way at these addresses, or the deadline has come; what is under way then.
+/// Returns when nothing is under way at these addresses, the deadline has come, or there are none any more; what is under way
+/// then.
 pub(in crate::control) async fn until_quiet(
     sessions: &SessionTable,
-    addresses: &[IpAddr],
+    addresses: impl Fn() -> Vec<IpAddr>,
     deadline: Instant,
 ) -> Held {
     let mut quiet_since = None;
     loop {
-        let (now, held) = (now(), sessions.held_at(addresses));
+        let (now, held) = (now(), sessions.held_at(&addresses()));
         if now >= deadline || held == Held::default() {
             return held;
         }

@@ -38,6 +38,12 @@ const MAX_KNOWN: usize = 65_536;
 const TELL_AFTER: [Duration; 3] =
     [Duration::from_millis(5), Duration::from_millis(200), Duration::from_secs(1)];
 
+/// Clients that are told at once; then others have their turn.
+const MAX_TOLD_AT_ONCE: usize = 500;
+
+/// And so long.
+const TELL_NEXT_AFTER: Duration = Duration::from_millis(10);
+
 /// Beats that a link may miss while it sends.
 const MAX_BATCHES: usize = 8;
 
@@ -51,7 +57,8 @@ pub(super) struct Elsewhere(Arc<Mutex<HashMap<Connection, Instant>>>);
 impl Elsewhere {
     fn hear(&self, connections: Vec<Connection>, is_ours: impl Fn(IpAddr) -> bool, now: Instant) {
         let mut known = self.lock();
-        for connection in connections.into_iter().filter(|connection| is_ours(connection.reached.ip())) {
+        let is_wanted = |of: &Connection| of.is_plausible() && is_ours(of.reached.ip());
+        for connection in connections.into_iter().filter(is_wanted) {
             let is_full = known.len() >= MAX_KNOWN;
             match known.entry(connection) {
                 Entry::Occupied(mut entry) => drop(entry.insert(now)),
@@ -85,7 +92,10 @@ pub(super) async fn end(connections: Vec<Connection>) -> io::Result<usize> {
     let mut told = 0;
     for (round, delay) in TELL_AFTER.into_iter().enumerate() {
         sleep(delay).await;
-        for Connection { client, reached } in &connections {
+        for (number, Connection { client, reached }) in connections.iter().enumerate() {
+            if number % MAX_TOLD_AT_ONCE == MAX_TOLD_AT_ONCE - 1 {
+                sleep(TELL_NEXT_AFTER).await;
+            }
             let Some(packet) = tcp::tickle(*reached, *client) else { continue };
             let socket = match sockets.entry(client.is_ipv4()) {
                 Entry::Occupied(entry) => entry.into_mut(),

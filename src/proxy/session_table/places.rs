@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use dashmap::DashMap;
 
@@ -18,8 +19,9 @@ pub(super) struct Places {
     any: AtomicBool,
     /// Only ever longer, by as many as configurations name.
     addresses: RwLock<Vec<IpAddr>>,
-    /// Of sessions at these addresses, by their ids.
-    connections: DashMap<u64, Connection>,
+    /// Of sessions at these addresses, by their ids, with when they came: an address may go and come back before anybody hears
+    /// that it has gone.
+    connections: DashMap<u64, (Connection, Instant)>,
     /// Those that have come since somebody took them.
     new: Mutex<Vec<Connection>>,
 }
@@ -60,8 +62,8 @@ impl Places {
         position.and_then(|position| u32::try_from(position + 1).ok()).unwrap_or(NOWHERE)
     }
 
-    pub(super) fn enter(&self, session: u64, connection: Connection) {
-        self.connections.insert(session, connection);
+    pub(super) fn enter(&self, session: u64, connection: Connection, now: Instant) {
+        self.connections.insert(session, (connection, now));
         let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
         if new.len() < MAX_NEW {
             new.push(connection);
@@ -73,7 +75,15 @@ impl Places {
     }
 
     pub(super) fn connections(&self) -> Vec<Connection> {
-        self.connections.iter().map(|connection| *connection).collect()
+        self.connections.iter().map(|entry| entry.0).collect()
+    }
+
+    /// The ids of those that came to one of these addresses until then.
+    pub(super) fn sessions_until(&self, addresses: &[IpAddr], until: Instant) -> Vec<u64> {
+        let came = |connection: &Connection, since: Instant| {
+            since <= until && addresses.contains(&connection.reached.ip().to_canonical())
+        };
+        self.connections.iter().filter(|entry| came(&entry.0, entry.1)).map(|entry| *entry.key()).collect()
     }
 
     pub(super) fn take_new(&self) -> Vec<Connection> {

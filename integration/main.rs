@@ -46,6 +46,8 @@ mod support;
 mod tls;
 mod transfer_log;
 mod vrrp;
+mod vrrp_load;
+mod vrrp_tracking;
 
 /// Every test pays two additions for each allocation, so that one can count them.
 #[global_allocator]

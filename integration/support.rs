@@ -1,5 +1,6 @@
 //! What every test stands on: namespaces, real servers, clients with a deadline, the door itself.
 
+pub mod balancer;
 pub mod capture;
 pub mod certificates;
 pub mod client;

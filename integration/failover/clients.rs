@@ -4,7 +4,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Balancer, INTERVAL, PATIENCE, VIRTUAL, virtual_address};
+use super::{INTERVAL, VIRTUAL, balancer, virtual_address};
+use crate::support::balancer::{Balancer, PATIENCE};
 use crate::support::certificates::HostCertificates;
 use crate::support::control_connection::ControlConnection;
 use crate::support::deadline::{self, Stopwatch};
@@ -45,9 +46,8 @@ impl Pair {
             "\n[[virtual_server]]\nname = \"gridftp\"\naddresses = [\"{VIRTUAL}\"]\nport = {PORT}\ndata_path = \"{data_path}\"\n{}",
             servers.concat()
         );
-        let mut balancers = [(BALANCERS[0], 110), (BALANCERS[1], 100)].map(|(role, priority)| {
-            Balancer::new(site.machine(role), priority, INTERVAL, "", &virtual_server)
-        });
+        let mut balancers = [(BALANCERS[0], 110), (BALANCERS[1], 100)]
+            .map(|(role, priority)| balancer(site.machine(role), priority, INTERVAL, "", &virtual_server));
         balancers.iter_mut().for_each(Balancer::start);
         let machines = BALANCERS.map(|role| site.machine(role));
         let watch = Watch::start(&machines, virtual_address(), Duration::from_millis(2));

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use super::{Balancer, PATIENCE, virtual_address};
+use super::{balancer, virtual_address};
+use crate::support::balancer::{Balancer, PATIENCE, signal};
 use crate::support::deadline;
 use crate::support::netns::Lab;
 use crate::support::ownership::Watch;
@@ -23,11 +24,6 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn kill(id: u32) {
-    let id = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id");
-    kill_process(id, Signal::KILL).expect("it runs");
-}
-
 struct Pair {
     lab: Lab,
     balancers: [Balancer; 2],
@@ -37,7 +33,7 @@ struct Pair {
 fn pair(interval: Duration) -> Pair {
     let lab = Lab::new(&[("lb1", 11), ("lb2", 12)]);
     let mut balancers = [("lb1", 110), ("lb2", 100)]
-        .map(|(role, priority)| Balancer::new(lab.machine(role), priority, interval, "", ""));
+        .map(|(role, priority)| balancer(lab.machine(role), priority, interval, "", ""));
     balancers.iter_mut().for_each(Balancer::start);
     let watch = Watch::start(&[lab.machine("lb1"), lab.machine("lb2")], virtual_address(), EVERY);
     watch.until_alone("lb1", PATIENCE).unwrap_or_else(|why| panic!("{why}\n{}", balancers[0].log()));
@@ -54,7 +50,7 @@ fn a_killed_daemon_leaves_its_addresses_to_the_next_at_once() {
         deadline::until("a guardian", PATIENCE, || balancers[0].guardian().ok_or_else(|| "none".to_owned()))
             .unwrap();
         let killed = now();
-        kill(balancers[0].id());
+        signal(balancers[0].id(), Signal::KILL);
         let taken = watch.taken_after("lb2", killed, PATIENCE).unwrap_or_else(|why| panic!("{why}"));
         watch.until_alone("lb2", PATIENCE).unwrap();
         let (overlap, exactness) = (watch.overlap(killed), watch.longest_pause());
@@ -82,13 +78,13 @@ fn an_address_without_daemon_and_guardian_lasts_no_longer_than_its_lifetime() {
         deadline::until("a guardian", PATIENCE, || balancers[0].guardian().ok_or_else(|| "none".to_owned()));
     let guardian = guardian.unwrap();
     // Another one takes the place of one that is killed.
-    kill(guardian);
+    signal(guardian, Signal::KILL);
     let second = deadline::until("another guardian", PATIENCE, || {
         balancers[0].guardian().filter(|id| *id != guardian).ok_or_else(|| "none".to_owned())
     });
     let killed = now();
-    kill(second.unwrap());
-    kill(balancers[0].id());
+    signal(second.unwrap(), Signal::KILL);
+    signal(balancers[0].id(), Signal::KILL);
     watch.until_alone("lb2", PATIENCE).unwrap_or_else(|why| panic!("{why}\n{}", balancers[1].log()));
     let first = watch.tenures().into_iter().find(|tenure| tenure.role == "lb1").and_then(|tenure| tenure.to);
     let lasted = first.expect("it has ended") - killed;

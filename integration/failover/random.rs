@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{Balancer, INTERVAL, PATIENCE, virtual_address};
+use super::{INTERVAL, balancer, virtual_address};
+use crate::support::balancer::{Balancer, PATIENCE};
 use crate::support::netns::Lab;
 use crate::support::ownership::Watch;
 use crate::support::seeded::{Seeded, long, seed};
@@ -95,7 +96,7 @@ fn there_is_one_owner_whatever_happens_to_the_other() {
             flag(which).display()
         );
         let priority = [110, 100][which];
-        Balancer::new(lab.machine(ROLES[which]), priority, INTERVAL, keys, &script)
+        balancer(lab.machine(ROLES[which]), priority, INTERVAL, keys, &script)
     });
     balancers.iter_mut().for_each(Balancer::start);
     let watch =

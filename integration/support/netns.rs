@@ -143,6 +143,30 @@ impl Lab {
         assert!(output.status.success(), "tc {words}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Gives every machine an `eth1` on another bridge, `10.78.0.N/24`.
+    ///
+    /// # Panics
+    /// When ip(8) fails.
+    pub fn add_second_network(&self) {
+        batch(&self.hub, "link add br1 type bridge mcast_snooping 0\nlink set br1 up\n");
+        for (index, machine) in self.machines.iter().enumerate() {
+            machine.ip(&format!(
+                "link add eth1 type veth peer name q{index} netns {}\naddr add 10.78.0.{}/24 dev eth1\nlink set eth1 up\n",
+                self.hub, machine.number
+            ));
+            batch(&self.hub, &format!("link set q{index} master br1\nlink set q{index} up\n"));
+        }
+    }
+
+    /// As [`Lab::plug`], of the second network.
+    ///
+    /// # Panics
+    /// As [`Lab::machine`].
+    pub fn plug_second(&self, role: &str, plugged: bool) {
+        let state = if plugged { "up" } else { "down" };
+        batch(&self.hub, &format!("link set {} {state}\n", self.hub_port(role).replace('p', "q")));
+    }
+
     /// The bridge's end of a machine's cable.
     fn hub_port(&self, role: &str) -> String {
         let index = self.machines.iter().position(|machine| machine.role == role);
@@ -192,6 +216,14 @@ impl Machine {
     pub fn set_address(&self, address: Ipv4Addr, present: bool) {
         let action = if present { "add" } else { "del" };
         batch(&self.namespace, &format!("addr {action} {address}/24 dev eth0\n"));
+    }
+
+    /// Commands of ip(8), a line each.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub fn ip(&self, commands: &str) {
+        batch(&self.namespace, commands);
     }
 
     /// A command that runs `program` on this machine, with `hosts` in place of /etc/hosts if given.

@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::balancer::{Gridfront, PASSWORD, VirtualRouter, Way};
 use crate::support::netns::{Lab, Machine};
 use crate::support::ownership::Watch;
-use crate::support::skip;
+use crate::support::{http_client, skip};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -24,6 +24,9 @@ const FORGED: u8 = 250;
 const V2: u8 = 52;
 const V3: u8 = 53;
 const UNICAST: u8 = 54;
+
+/// In a namespace of its own.
+const METRICS: &str = "127.0.0.1:9281";
 
 /// How many adverts a flood has.
 const FLOOD: u64 = 10_000;
@@ -214,7 +217,8 @@ fn a_forged_advert_is_counted_by_what_is_wrong_with_it_and_changes_nothing() {
     let configuration = [(v2, ""), (v3, ""), (unicast, "unicast_ttl_check = true")]
         .map(|(router, keys)| router.for_us(lb1, lb2, OURS, keys))
         .concat();
-    let mut door = Gridfront::start(lb1, &configuration);
+    // Behind the last key of `[global]`.
+    let mut door = Gridfront::start(lb1, &format!("http = \"{METRICS}\"\n{configuration}"));
     let ids = [V2, V3, UNICAST];
     for id in ids {
         door.until(id, "the master", LIMIT, |instance| instance["state"] == "MASTER");
@@ -267,6 +271,15 @@ fn a_forged_advert_is_counted_by_what_is_wrong_with_it_and_changes_nothing() {
     forger.send(&Packet { source, destination: GROUP_V4, ttl: 255, payload });
     door.until(V3, "another list", LIMIT, |instance| instance["received"].as_u64() > Some(received));
 
+    let page = lb1.enter(|| http_client::get(METRICS.parse().unwrap(), "/metrics").body);
+    for line in [
+        "gridfront_vrrp_stray_adverts_total{reason=\"truncated\"} 2",
+        "gridfront_vrrp_stray_adverts_total{reason=\"virtual_router_id\"} 2",
+        "gridfront_vrrp_adverts_discarded_total{vrrp_instance=\"VI_53\",reason=\"checksum\"} 2",
+        "gridfront_vrrp_other_addresses_total{vrrp_instance=\"VI_53\"} 1",
+    ] {
+        assert!(page.lines().any(|other| other == line), "{line} is not in\n{page}");
+    }
     for id in ids {
         let instance = door.instance(id);
         assert_eq!(

@@ -24,7 +24,6 @@ pub use self::status::{OwnershipStatus, VrrpStatus};
 use self::failover::{Pending, take_leave, until_quiet};
 use self::notify::Notifier;
 use self::sync::Elsewhere;
-use self::tracks::Tracks;
 use super::in_force::InForce;
 use super::metrics::ObservedVrrp;
 use crate::config::did_you_mean;
@@ -136,7 +135,7 @@ impl Ownership {
             () = follower.follow(events, in_force.clone()) => {}
             never = guard(&vrrp) => match never {},
             () = exchange(in_force.clone(), sessions, elsewhere) => {}
-            () = Tracks::watch(&vrrp, in_force) => {}
+            () = tracks::watch(&vrrp, in_force) => {}
         }
     }
 }

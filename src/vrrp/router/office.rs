@@ -162,7 +162,10 @@ impl Router {
             && self.config.addresses().any(|ours| ours.addr() == address);
         if is_ours {
             self.record.counts.put_back.fetch_add(1, Relaxed);
-            let what = format!("{address} was taken off the interface by somebody else; it is put back");
+            let what = format!(
+                "{address} is gone from the interface: somebody has taken it off, or this daemon stood still for longer \
+                 than its lifetime; it is put back"
+            );
             (means.tell)(Event::Problem { instance: self.config.name.clone(), what });
             self.claim(true, means);
         }

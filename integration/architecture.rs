@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("checker", &["script", "tls", "sys", "config", "balance", "proto"]),
     ("vrrp", &["sys", "config", "balance", "proto"]),
     ("resolver", &["config"]),
+    ("realserver", &["sys", "proto"]),
     (
         "control",
         &["proxy", "checker", "vrrp", "resolver", "script", "tls", "sys", "config", "balance", "proto"],
@@ -26,7 +27,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "control", "proxy", "checker", "vrrp", "resolver", "script", "tls", "sys", "config", "balance",
+            "control",
+            "proxy",
+            "checker",
+            "vrrp",
+            "resolver",
+            "realserver",
+            "script",
+            "tls",
+            "sys",
+            "config",
+            "balance",
             "proto",
         ],
     ),

@@ -81,7 +81,11 @@ fn every_command_and_flag_that_is_named_exists() {
             let place = format!("{}: gridfront {}", path.display(), command.join(" "));
             let name = command[0];
             assert!(known.contains(name) || ["--version", "--help"].contains(&name), "{place}");
-            let text = if known.contains(name) { help(&[name]) } else { help(&[]) };
+            let text = match command.as_slice() {
+                ["realserver", word, ..] => help(&["realserver", word]),
+                _ if known.contains(name) => help(&[name]),
+                _ => help(&[]),
+            };
             for flag in command.iter().filter(|word| word.starts_with('-')) {
                 let flag = flag.split('=').next().unwrap_or_default();
                 let offered = text.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag);

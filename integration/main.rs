@@ -38,6 +38,7 @@ mod metrics;
 mod names;
 mod passthrough;
 mod proxy_protocol;
+mod realserver;
 mod relay;
 mod reload;
 mod soak;

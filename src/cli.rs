@@ -5,6 +5,7 @@ mod daemon;
 pub mod demo;
 mod failover;
 mod guardian;
+mod realserver;
 mod reload;
 mod run;
 mod status;
@@ -57,6 +58,8 @@ enum Command {
     Failover(FailoverArgs),
     /// Keep this host from having virtual addresses (those that it has go as with failover), or not any more
     Maintenance(MaintenanceArgs),
+    /// On a real server of Direct Routing: make the host fit for virtual addresses, check whether it is, undo that
+    Realserver(realserver::RealserverArgs),
     /// Removes the virtual addresses of a daemon that was killed; started by that
     #[command(hide = true)]
     Guardian,
@@ -259,6 +262,7 @@ pub fn main() -> ExitCode {
         Command::Unban(args) => ban::unban(&args),
         Command::Failover(args) => failover::failover(&args),
         Command::Maintenance(args) => failover::maintenance(&args),
+        Command::Realserver(args) => realserver::realserver(&args),
         Command::Guardian => guardian::guardian(),
     }
 }

@@ -15,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod proto;
 pub mod proxy;
+pub mod realserver;
 pub mod resolver;
 pub mod script;
 pub mod sys;

@@ -26,6 +26,8 @@ pub enum Setting {
     AcceptRouterAdvertisements(u8),
     /// `ipv6/autoconf`: whether routers' prefixes become addresses.
     Autoconfiguration(bool),
+    /// `ipv6/disable_ipv6`: whether the interface has no IPv6.
+    DisableIpv6(bool),
 }
 
 /// What the interface of a virtual MAC address needs before it is set up: it answers for its own addresses and no others,
@@ -61,7 +63,26 @@ pub struct SysctlError {
 ///
 /// The interface has gone, or nobody may write there.
 pub fn set(interface: &str, setting: Setting) -> Result<(), SysctlError> {
-    let (family, key, value) = setting.words();
+    let (_, _, value) = setting.words();
+    let Some(path) = file(interface, setting)? else { return Ok(()) };
+    std::fs::write(&path, value.to_string()).map_err(|error| SysctlError { path, error })
+}
+
+/// The value that this setting of an interface has now, whatever `setting` says; nothing if it is one of IPv6 and the kernel
+/// has none.
+///
+/// # Errors
+///
+/// The interface has gone (`NotFound`), or has a value that no setting of ours has.
+pub fn get(interface: &str, setting: Setting) -> Result<Option<u8>, SysctlError> {
+    let Some(path) = file(interface, setting)? else { return Ok(None) };
+    let read = std::fs::read_to_string(&path)
+        .and_then(|text| text.trim().parse().map_err(|_| io::ErrorKind::InvalidData.into()));
+    read.map(Some).map_err(|error| SysctlError { path, error })
+}
+
+fn file(interface: &str, setting: Setting) -> Result<Option<String>, SysctlError> {
+    let (family, key, _) = setting.words();
     let path = format!("{ROOT}/{family}/conf/{interface}/{key}");
     // No interface is called like this, and no other file is meant.
     let is_name = !["", ".", ".."].contains(&interface) && !interface.contains('/');
@@ -69,12 +90,19 @@ pub fn set(interface: &str, setting: Setting) -> Result<(), SysctlError> {
         return Err(SysctlError { path, error: io::ErrorKind::InvalidInput.into() });
     }
     if family == "ipv6" && !Path::new(ROOT).join(family).exists() {
-        return Ok(());
+        return Ok(None);
     }
-    std::fs::write(&path, value.to_string()).map_err(|error| SysctlError { path, error })
+    Ok(Some(path))
 }
 
 impl Setting {
+    /// As sysctl(8) calls it.
+    #[must_use]
+    pub fn name(self, interface: &str) -> String {
+        let (family, key, _) = self.words();
+        format!("net.{family}.conf.{interface}.{key}")
+    }
+
     fn words(self) -> (&'static str, &'static str, u8) {
         match self {
             Self::ArpIgnore(value) => ("ipv4", "arp_ignore", value),
@@ -85,6 +113,7 @@ impl Setting {
             Self::AddressGeneration(value) => ("ipv6", "addr_gen_mode", value),
             Self::AcceptRouterAdvertisements(value) => ("ipv6", "accept_ra", value),
             Self::Autoconfiguration(value) => ("ipv6", "autoconf", value.into()),
+            Self::DisableIpv6(value) => ("ipv6", "disable_ipv6", value.into()),
         }
     }
 }

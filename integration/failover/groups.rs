@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::{Balancer, INTERVAL, PATIENCE, VIRTUAL};
+use super::{INTERVAL, VIRTUAL, balancer};
+use crate::support::balancer::PATIENCE;
 use crate::support::control_connection::ControlConnection;
 use crate::support::deadline::{self, Stopwatch};
 use crate::support::grid::{PORT, PROGRAMS, REAL_SERVERS, Security, Servers, Site};
@@ -29,7 +30,7 @@ fn a_group_waits_for_what_is_under_way_at_any_member_until_it_is_taken_back() {
          [[virtual_server.real_server]]\nname = \"s\"\naddress = \"{v4}\"\nport = {PORT}\n",
         INTERVAL.as_millis()
     );
-    let mut balancer = Balancer::new(site.machine("door"), 100, INTERVAL, "", &more);
+    let mut balancer = balancer(site.machine("door"), 100, INTERVAL, "", &more);
     balancer.start();
     balancer.until_state("MASTER");
     let address = SocketAddr::new(OTHER.into(), PORT);

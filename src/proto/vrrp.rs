@@ -20,7 +20,7 @@ pub mod tracking;
 mod tests;
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU8;
 
 pub use advertisement::{Advertisement, ChecksumForm, MalformedAdvertisement};
@@ -46,11 +46,12 @@ pub const HOP_LIMIT: u8 = 255;
 pub const MAX_ADDRESSES: usize = 255;
 
 /// A version of the protocol.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Version {
     /// RFC 3768, IPv4 alone.
     V2,
     /// RFC 9568.
+    #[default]
     V3,
 }
 
@@ -66,12 +67,47 @@ impl Version {
 }
 
 /// Which kind of addresses a virtual router has: never both (RFC 9568 section 1.1).
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
+    /// IP version 4.
+    Ipv4,
+    /// IP version 6.
+    Ipv6,
+}
+
+impl Family {
+    /// That of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+
+    /// No address of it.
+    #[must_use]
+    pub fn unspecified(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+            Self::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// Where advertisements go that are for no peer by name.
+    #[must_use]
+    pub fn group(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => GROUP_V4.into(),
+            Self::Ipv6 => GROUP_V6.into(),
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
 }
 
 /// The number of a virtual router on its link: 1 to 255.
@@ -172,8 +208,8 @@ impl fmt::Debug for Password {
 #[must_use]
 pub fn virtual_mac(family: Family, id: VirtualRouterId) -> [u8; 6] {
     let version = match family {
-        Family::V4 => 0x01,
-        Family::V6 => 0x02,
+        Family::Ipv4 => 0x01,
+        Family::Ipv6 => 0x02,
     };
     [0x00, 0x00, 0x5e, 0x00, version, id.get()]
 }

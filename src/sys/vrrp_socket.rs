@@ -9,6 +9,8 @@ use rustix::net::netdevice::index_to_name;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::proto::vrrp::IP_PROTOCOL;
+
 mod ipv4;
 mod ipv6;
 mod receiver;
@@ -17,12 +19,9 @@ mod sender;
 pub use receiver::{Received, Receiver};
 pub use sender::Sender;
 
-/// RFC 9568 section 5.1.1.4.
-const PROTOCOL: i32 = 112;
-
 /// A socket of that protocol on one interface and no other.
 fn open(domain: Domain, index: u32) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(PROTOCOL)))?;
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(IP_PROTOCOL))))?;
     socket.set_nonblocking(true)?;
     // By its name, as kernels before 5.0 want it.
     let name = index_to_name(&socket, index)?;

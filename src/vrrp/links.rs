@@ -2,9 +2,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::config::vrrp::Family;
 use crate::proto::netlink::address::Address;
 use crate::proto::netlink::link::Link;
+use crate::proto::vrrp::Family;
 use crate::sys::netlink::RouteEvent;
 
 /// See the module's text.

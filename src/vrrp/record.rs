@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::balance::Durations;
-use crate::config::vrrp::{Family, VrrpInstance};
-use crate::proto::vrrp::{Discard, Priority, Role};
+use crate::config::vrrp::VrrpInstance;
+use crate::proto::vrrp::{Discard, Family, Priority, Role};
 
 /// One virtual router.
 #[derive(Debug)]

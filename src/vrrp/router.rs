@@ -90,8 +90,7 @@ impl Router {
         tracking: Tracking,
     ) -> Self {
         let priority = tracking.standing().priority;
-        let machine =
-            Instance::new(settings::instance(&config, priority, settings::nowhere(config.family())));
+        let machine = Instance::new(settings::instance(&config, priority, config.family().unspecified()));
         Self {
             id,
             machine,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::{Rc, Weak};
 
-use crate::config::vrrp::Family;
+use crate::proto::vrrp::Family;
 use crate::sys::packet_socket::PacketSocket;
 use crate::sys::vrrp_socket::{Received, Receiver, Sender};
 

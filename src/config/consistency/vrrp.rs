@@ -4,7 +4,8 @@ mod tracking;
 
 use super::super::error::Findings;
 use super::super::model::VirtualServer;
-use super::super::model::vrrp::{Family, Vrrp, VrrpInstance};
+use super::super::model::vrrp::{Vrrp, VrrpInstance};
+use crate::proto::vrrp::Family;
 use std::collections::HashMap;
 use std::net::IpAddr;
 

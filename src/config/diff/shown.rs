@@ -9,6 +9,7 @@ use super::super::duration;
 use super::super::error::shown as bounded;
 use super::super::model::{ServerTlsMode, vrrp};
 use crate::balance::LbAlgo;
+use crate::proto;
 use crate::proto::ftp::{DataPath, ForeignDataAddresses};
 use crate::proto::proxy_protocol::Version;
 
@@ -105,7 +106,7 @@ impl Shown for vrrp::InitialState {
     }
 }
 
-impl Shown for vrrp::Version {
+impl Shown for proto::vrrp::Version {
     fn shown(&self) -> String {
         match self {
             Self::V2 => "2",
@@ -115,7 +116,7 @@ impl Shown for vrrp::Version {
     }
 }
 
-impl Shown for vrrp::ChecksumForm {
+impl Shown for proto::vrrp::ChecksumForm {
     fn shown(&self) -> String {
         match self {
             Self::PseudoHeader => "pseudo-header",

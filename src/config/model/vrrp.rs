@@ -3,9 +3,9 @@ mod tracking;
 
 pub use self::tracking::{Command, Notify, Track, TrackFile, Tracks, VrrpScript, VrrpSyncGroup};
 
+use crate::proto::vrrp::{ChecksumForm, Family, Password, Version};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::time::Duration;
@@ -78,39 +78,6 @@ pub enum InitialState {
     Backup,
 }
 
-/// `version`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Version {
-    /// RFC 3768.
-    V2,
-    /// RFC 9568.
-    #[default]
-    V3,
-}
-
-/// `checksum`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum ChecksumForm {
-    /// With the addresses of the packet, as keepalived sends and demands it.
-    #[default]
-    PseudoHeader,
-    /// Of the message alone.
-    Rfc9568,
-}
-
-/// A family of addresses.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Family {
-    /// IP version 4.
-    Ipv4,
-    /// IP version 6.
-    Ipv6,
-}
-
-/// A simple password of RFC 2338 section 5.3.10: 1 to 8 bytes.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Password(String);
-
 /// `use_vmac`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Vmac {
@@ -135,49 +102,6 @@ pub struct Garp {
     pub lower_prio_delay: Duration,
     /// Packets for each address then; 0 sends none.
     pub lower_prio_repeat: u32,
-}
-
-impl Family {
-    /// That of an address.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ipv4 => "IPv4",
-            Self::Ipv6 => "IPv6",
-        })
-    }
-}
-
-impl Password {
-    /// How many bytes the message has for it.
-    pub const LEN: usize = 8;
-
-    /// A password of 1 to [`Self::LEN`] bytes; `None` for another.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        (1..=Self::LEN).contains(&text.len()).then(|| Self(text.to_owned()))
-    }
-
-    /// As the message has it: filled up with zeros.
-    #[must_use]
-    pub fn bytes(&self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        bytes.iter_mut().zip(self.0.bytes()).for_each(|(into, byte)| *into = byte);
-        bytes
-    }
-}
-
-/// A password is in no log.
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Password").finish_non_exhaustive()
-    }
 }
 
 impl Vmac {
@@ -335,15 +259,5 @@ mod tests {
         let owned = Vrrp { instances, ..Vrrp::default() }.owned_addresses();
         let owned: Vec<String> = owned.iter().map(ToString::to_string).collect();
         assert_eq!(owned, ["192.0.2.10", "192.0.2.11", "192.0.2.20", "2001:db8::10"]);
-    }
-
-    #[test]
-    fn a_password_has_one_to_eight_bytes_and_is_not_shown() {
-        assert_eq!(Password::new("").map(|password| password.bytes()), None);
-        assert_eq!(Password::new("ninebytes").map(|password| password.bytes()), None);
-        let password = Password::new("1234").unwrap();
-        assert_eq!(password.bytes(), *b"1234\0\0\0\0");
-        assert_eq!(Password::new("gridftp1").map(|password| password.bytes()), Some(*b"gridftp1"));
-        assert_eq!(format!("{password:?}"), "Password(..)");
     }
 }

@@ -10,10 +10,9 @@ use super::{KINDS, duration, located};
 use crate::config::address::{self, Refusal};
 use crate::config::consistency::{VrrpInstancePlaces, VrrpPlaces};
 use crate::config::error::{Findings, shown};
-use crate::config::model::vrrp::{
-    ChecksumForm, Garp, InitialState, Tracks, Version, Vmac, Vrrp, VrrpInstance,
-};
+use crate::config::model::vrrp::{Garp, InitialState, Tracks, Vmac, Vrrp, VrrpInstance};
 use crate::config::reader::{Kind, Section};
+use crate::proto::vrrp::{ChecksumForm, Version};
 use std::num::NonZeroU8;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,10 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::config::vrrp::{self as config, Family};
+use crate::config::vrrp as config;
 use crate::proto::session_sync::{self, Connection, MAX_DATAGRAM};
-use crate::proto::{tcp, vrrp};
+use crate::proto::tcp;
+use crate::proto::vrrp::Family;
 use crate::proxy::{SessionTable, now};
 use crate::sys::raw_ip::RawIp;
 use crate::sys::sync_socket;
@@ -207,25 +208,15 @@ impl Link {
 }
 
 fn open(interface: &str, family: Family) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match family {
-        Family::Ipv4 => (Ipv4Addr::UNSPECIFIED, PORT).into(),
-        Family::Ipv6 => (Ipv6Addr::UNSPECIFIED, PORT).into(),
-    };
-    UdpSocket::from_std(sync_socket::open(interface, any, group(family))?)
-}
-
-fn group(family: Family) -> IpAddr {
-    match family {
-        Family::Ipv4 => vrrp::GROUP_V4.into(),
-        Family::Ipv6 => vrrp::GROUP_V6.into(),
-    }
+    let any = SocketAddr::new(family.unspecified(), PORT);
+    UdpSocket::from_std(sync_socket::open(interface, any, family.group())?)
 }
 
 fn destinations(instance: &config::VrrpInstance) -> Vec<SocketAddr> {
     if instance.is_unicast() {
         return instance.unicast_peers.iter().map(|peer| SocketAddr::new(*peer, PORT)).collect();
     }
-    vec![SocketAddr::new(group(instance.family()), PORT)]
+    vec![SocketAddr::new(instance.family().group(), PORT)]
 }
 
 #[cfg(test)]

@@ -67,8 +67,8 @@ fn of_two_masters_that_meet_the_better_one_stays() {
 #[test]
 fn a_virtual_router_has_an_ethernet_address_for_each_family() {
     let id = VirtualRouterId::new(51).unwrap();
-    assert_eq!(virtual_mac(Family::V4, id), [0, 0, 0x5e, 0, 1, 51]);
-    assert_eq!(virtual_mac(Family::V6, id), [0, 0, 0x5e, 0, 2, 51]);
+    assert_eq!(virtual_mac(Family::Ipv4, id), [0, 0, 0x5e, 0, 1, 51]);
+    assert_eq!(virtual_mac(Family::Ipv6, id), [0, 0, 0x5e, 0, 2, 51]);
     assert_eq!(VirtualRouterId::new(0), None);
     assert_eq!(Priority::new(0), None);
 }

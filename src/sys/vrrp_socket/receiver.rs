@@ -1,6 +1,6 @@
 //! What comes for virtual routers of an interface.
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,11 +9,8 @@ use rustix::net::{RecvFlags, recv};
 use socket2::{Domain, InterfaceIndexOrAddress, Socket};
 
 use super::{ipv4, ipv6};
+use crate::proto::vrrp::{GROUP_V4, GROUP_V6};
 use crate::sys::socket_option;
-
-/// RFC 9568 sections 5.1.1.2 and 5.1.2.2.
-const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
-const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
 /// Some thousand adverts with the kernel's bookkeeping: a tenth of a second of 250 virtual routers at 10 ms each.
 const RECEIVE_BUFFER: usize = 1 << 20;

@@ -6,10 +6,8 @@ use rustix::net::sockopt::set_ip_multicast_if_with_ifindex;
 use rustix::net::{SendFlags, sendto};
 use socket2::{Domain, SockFilter, Socket};
 
+use crate::proto::vrrp::HOP_LIMIT;
 use crate::sys::socket_option;
-
-/// The TTL that adverts must have, RFC 9568 sections 5.1.1.3 and 5.1.2.3. Peers that are named get the same.
-const HOPS: u8 = 255;
 
 /// Precedence internetwork control (RFC 791 section 3.1, CS6 of RFC 2474): what switches and hosts let pass first.
 const TRAFFIC_CLASS: u8 = 0xc0;
@@ -45,16 +43,16 @@ impl Sender {
                 // By the index alone; the source is what the socket is bound to.
                 let any = Ipv4Addr::UNSPECIFIED;
                 set_ip_multicast_if_with_ifindex(&socket, &any, &any, index)?;
-                socket.set_multicast_ttl_v4(HOPS.into())?;
-                socket.set_ttl_v4(HOPS.into())?;
+                socket.set_multicast_ttl_v4(HOP_LIMIT.into())?;
+                socket.set_ttl_v4(HOP_LIMIT.into())?;
                 socket.set_tos_v4(TRAFFIC_CLASS.into())?;
                 socket.set_multicast_loop_v4(false)?;
                 socket.set_freebind_v4(true)?;
             }
             IpAddr::V6(_) => {
                 socket.set_multicast_if_v6(index)?;
-                socket.set_multicast_hops_v6(HOPS.into())?;
-                socket.set_unicast_hops_v6(HOPS.into())?;
+                socket.set_multicast_hops_v6(HOP_LIMIT.into())?;
+                socket.set_unicast_hops_v6(HOP_LIMIT.into())?;
                 socket.set_tclass_v6(TRAFFIC_CLASS.into())?;
                 socket.set_multicast_loop_v6(false)?;
                 socket.set_freebind_v6(true)?;

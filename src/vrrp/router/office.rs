@@ -86,7 +86,7 @@ impl Router {
         let count = if is_farewell { &counts.released } else { &counts.sent };
         for destination in settings::destinations(&self.config) {
             let source = attachment.usable.source;
-            let bytes = advertisement.encode(settings::checksum(&self.config), source, destination);
+            let bytes = advertisement.encode(self.config.checksum, source, destination);
             let sent = attachment.sender.send(destination, &bytes);
             if sent.is_ok() { count } else { &counts.not_sent }.fetch_add(1, Relaxed);
         }
@@ -149,7 +149,7 @@ impl Router {
     pub(super) fn last_words(&self) -> Option<LastWords> {
         let Attachment { sender, usable, sends_by, .. } = self.attachment.as_ref().ok()?;
         let advertisement = self.machine.advertisement(Priority::RELEASE);
-        let encode = |to| advertisement.encode(settings::checksum(&self.config), usable.source, to);
+        let encode = |to| advertisement.encode(self.config.checksum, usable.source, to);
         let packets = settings::destinations(&self.config).into_iter().map(|to| (to, encode(to))).collect();
         Some(LastWords { interface: *sends_by, source: sender.source(), packets })
     }

@@ -1,8 +1,9 @@
 //! One instance: what its keys make of each other.
 use super::super::super::duration;
 use super::super::super::error::Findings;
-use super::super::super::model::vrrp::{ChecksumForm, Family, Version, VrrpInstance};
+use super::super::super::model::vrrp::VrrpInstance;
 use super::VrrpInstancePlaces;
+use crate::proto::vrrp::{ChecksumForm, Family, MAX_ADDRESSES, Version};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,10 +12,7 @@ use std::time::Duration;
 const LONGEST_ADVERT_INTERVAL_V2: Duration = Duration::from_secs(255);
 const LONGEST_ADVERT_INTERVAL_V3: Duration = Duration::from_millis(40_950);
 
-/// Most addresses in an advert: the field that counts them has 8 bits (RFC 9568 section 5.2.5).
-const MAX_ADVERTISED: usize = 255;
-
-/// The same of IPv6: so many fit into a packet of 1500 bytes, and fragments are nobody's advert.
+/// Most addresses of IPv6 in an advert: so many fit into a packet of 1500 bytes, and fragments are nobody's advert.
 const MAX_ADVERTISED_IPV6: usize = 90;
 
 /// Below it a thread that comes late by what a busy host makes of it costs the mastership.
@@ -92,7 +90,7 @@ fn advertised(instance: &VrrpInstance, places: &VrrpInstancePlaces, findings: &F
     let Some(at) = places.addresses.first() else { return };
     let family = instance.family();
     let most = match family {
-        Family::Ipv4 => MAX_ADVERTISED,
+        Family::Ipv4 => MAX_ADDRESSES,
         Family::Ipv6 => MAX_ADVERTISED_IPV6,
     };
     let count = instance.advertised().count();

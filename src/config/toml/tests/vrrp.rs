@@ -1,9 +1,10 @@
 //! `[[vrrp_instance]]` and the tables that it names.
 use super::*;
 use crate::config::vrrp::{
-    ChecksumForm, Command, Family, Garp, InitialState, Notify, Password, Track, TrackFile, Tracks, Version,
-    Vmac, Vrrp, VrrpInstance, VrrpScript, VrrpSyncGroup,
+    Command, Garp, InitialState, Notify, Track, TrackFile, Tracks, Vmac, Vrrp, VrrpInstance, VrrpScript,
+    VrrpSyncGroup,
 };
+use crate::proto::vrrp::{ChecksumForm, Family, Password, Version};
 use std::num::NonZeroU8;
 
 /// A virtual router that there is nothing to say about, and that has more lines. They begin at line 6.
@@ -208,7 +209,7 @@ fn every_key_of_vrrp_that_is_set_arrives() {
     );
     assert_eq!((two.advert_interval, two.version, two.preempt), (seconds(255), Version::V2, false));
     assert_eq!((two.garp.lower_prio_delay, two.garp.lower_prio_repeat), (Duration::ZERO, 0));
-    assert_eq!(two.authentication, Password::new("gridftp1"));
+    assert_eq!(two.authentication, Password::new(b"gridftp1"));
     let group = VrrpSyncGroup {
         name: "VG".into(),
         instances: vec!["VI_1".into(), "VI_2".into()],
@@ -308,6 +309,7 @@ fn values_that_cannot_be_have_a_place_and_a_mend() {
         (instance("version = 2\nauthentication = { type = 'AH', password = 'a' }"), "f:7:27: `type = \"AH\"` is not here: RFC 3768 took it out, and its packets pass few networks; write \"PASS\", or remove the table and filter protocol 112 on the network"),
         (instance("version = 2\nauthentication = { type = 'PASS', password = '' }"), "f:7:46: `password` is empty; write 1 to 8 bytes that all routers share"),
         (instance("version = 2\nauthentication = { type = 'PASS', password = 'ninebytes' }"), "f:7:46: `password` has 9 bytes, and the message has room for 8; write the first 8: keepalived cuts a longer one there without a word"),
+        (instance("version = 2\nauthentication = { type = 'PASS', password = \"a\\u0000\" }"), "f:7:46: `password` ends with a zero byte, which the message has where it is over; take that off"),
         (instance("track_interfaces = [5]"), "f:6:21: `track_interfaces` takes a string, not a number; write `track_interfaces = \"5\"`"),
         (instance("track_interfaces = [{ weight = 5 }]"), "f:6:21: `{ name, weight }` has no `name`; add `name = \"…\"`"),
         (instance("track_interfaces = [{ name = 'eth1', weight = 254 }]"), "f:6:47: `weight` is 254; write a number from -253 to 253"),

@@ -1,6 +1,6 @@
 //! What an advert says of time and of who sends it.
-use crate::config::model::vrrp::Password;
 use crate::config::reader::Section;
+use crate::proto::vrrp::Password;
 use std::time::Duration;
 
 /// Shortest time from one advert to the next: the field of version 3 counts hundredths of a second.
@@ -26,11 +26,16 @@ pub(super) fn read_authentication(section: &Section<'_>) -> Option<Password> {
     let field =
         section.required("password", "add `password = \"…\"`, 1 to 8 bytes that all routers share")?;
     let text = field.text()?;
-    let password = Password::new(text);
+    let password = Password::new(text.as_bytes());
     if password.is_none() {
-        let most = Password::LEN;
+        let most = Password::LENGTH;
         if text.is_empty() {
             field.error("`password` is empty", format!("write 1 to {most} bytes that all routers share"));
+        } else if text.len() <= most {
+            field.error(
+                "`password` ends with a zero byte, which the message has where it is over",
+                "take that off",
+            );
         } else {
             field.error(
                 format!("`password` has {} bytes, and the message has room for {most}", text.len()),

@@ -149,6 +149,8 @@ async fn serve_many(mut listeners: Listeners, plan: Plan, ticket: &mut Ticket) {
         // The acceptors count, too.
         if state.of_session() > MAX_CONNECTIONS {
             state.service.lasting.relaying.refused.fetch_add(1, Relaxed);
+            let end = FlowEnd::Unreached(format!("the session has more than {MAX_CONNECTIONS} connections"));
+            break_if_upload(plan.direction, &end, &state);
             continue;
         }
         let (plan, state, mut ticket) = (Arc::clone(&plan), Arc::clone(&state), state.ticket());
@@ -159,8 +161,19 @@ async fn serve_many(mut listeners: Listeners, plan: Plan, ticket: &mut Ticket) {
                 Some(Ok(dialled)) => join(accepted, dialled, &plan, &mut ticket).await,
                 Some(Err(text)) => FlowEnd::Unreached(text),
             };
+            break_if_upload(plan.direction, &end, &state);
             ticket.close(end);
         });
+    }
+}
+
+/// Breaks an upload of which one connection has not reached the server: that would wait for the end of a connection of which it
+/// has never heard, and the client for the server's word. Both hear when the others break; if there are none, the session has to
+/// know.
+fn break_if_upload(direction: Direction, end: &FlowEnd, state: &State) {
+    if direction == Direction::Upload && matches!(end, FlowEnd::Unreached(_)) {
+        state.answer(RelayAnswer::Broken(end.to_string()));
+        state.decree(Fate::Lost);
     }
 }
 

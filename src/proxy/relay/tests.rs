@@ -545,6 +545,26 @@ async fn many_connections_are_kept_over_transfers_until_the_port_closes() {
 }
 
 #[tokio::test]
+async fn an_upload_of_which_one_connection_does_not_reach_the_server_breaks_at_both_sides() {
+    let mut stage = Stage::new("22850-22899");
+    let port = stage.listen(Side::Client);
+    let server = TcpListener::bind(LOCAL).await.unwrap();
+    stage.start(server.local_addr().unwrap(), Connections::Many, Direction::Upload);
+    let mut first = TcpStream::connect(port).await.unwrap();
+    let (mut data, _) = server.accept().await.unwrap();
+    first.write_all(b"x").await.unwrap();
+    assert_eq!(data.read_u8().await.unwrap(), b'x');
+    // The server takes no more.
+    drop(server);
+    let mut second = TcpStream::connect(port).await.unwrap();
+    for stream in [&mut second, &mut first, &mut data] {
+        assert!(is_reset(read_all(stream).await));
+    }
+    let Some((ID, RelayAnswer::Broken(why))) = stage.relays.take_answer() else { panic!("it is not told") };
+    assert!(why.contains("Connection refused"), "{why}");
+}
+
+#[tokio::test]
 async fn a_relay_reaches_another_relay_of_the_door_under_its_clients_name() {
     let service = service("22800-22850");
     let server = Arc::clone(&service.virtual_server.real_servers()[0]);

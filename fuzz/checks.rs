@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gridfront::proto::ftp::{
     Action, AddressList, BouncePolicy, Command, Connections, DataAddresses, DataPath, ForeignDataAddresses,
     Greeting, HELD_LINE, LineSplitter, Login, Outbox, Piece, RelayAnswer, RelayId, RelayRequest, ReplyCode,
-    ReplyFramer, ServerData, Session, SessionPolicy, Side, parse_eprt, parse_port, parse_spor,
+    ReplyFramer, ServerData, Session, SessionPolicy, Side, Unexpected, parse_eprt, parse_port, parse_spor,
     rewrite_address_line,
 };
 use gridfront::proto::gsi::{
@@ -328,7 +328,7 @@ pub fn config(data: &[u8]) {
 /// seam does not know.
 pub fn session(data: &[u8]) {
     talk(data, DataPath::Direct, Mood::Prompt);
-    for path in [DataPath::Relay, DataPath::Auto] {
+    for path in [DataPath::Relay, DataPath::Auto, DataPath::Kernel] {
         for mood in [Mood::Prompt, Mood::Late, Mood::NoPort, Mood::NoServer, Mood::Silent] {
             talk(data, path, mood);
         }
@@ -342,6 +342,9 @@ fn talk(data: &[u8], data_path: DataPath, mood: Mood) {
     let policy = Arc::new(SessionPolicy { bounce: bounce.clone(), data_path, ..SessionPolicy::default() });
     let mut session =
         Session::new(policy, Arc::new(ServerData { addresses: addresses(), constraint: None }), client);
+    if data_path == DataPath::Kernel {
+        session = session.with_kernel_path();
+    }
     let (mut out, now) = (Outbox::default(), Instant::now());
     let mut stash = Vec::new();
     let mut readers = Readers::default();
@@ -466,6 +469,19 @@ impl Driver {
                     }
                 }
                 RelayRequest::Close { id } => assert_eq!(self.open.take().map(|open| open.0), Some(id)),
+                RelayRequest::Expect { id, port, .. } => {
+                    assert!(id.0 > self.newest && self.open.is_none());
+                    self.newest = id.0;
+                    let answer = match self.mood {
+                        Mood::NoPort => RelayAnswer::NotExpected(Unexpected::PortTaken),
+                        Mood::NoServer => RelayAnswer::NotExpected(Unexpected::Closed),
+                        Mood::Prompt | Mood::Late | Mood::Silent => {
+                            self.open = Some((id, Side::Client, 1, None));
+                            RelayAnswer::Expected(SocketAddr::from(([203, 0, 113, 1], port)))
+                        }
+                    };
+                    self.due = Some((id, answer));
+                }
             }
         }
     }

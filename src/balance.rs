@@ -17,6 +17,8 @@
 //!   whoever places, and a clock ──▶ VirtualServer::observe ──▶ AvailabilityChange: quorum, ends of ejections
 //! ```
 //!
+//!   ForwardingPlan, Forwarder    what a kernel carries      KernelPath, Expectations    and what of it a session asks for
+//!
 //! The guards give their count back when they are dropped, also while a panic unwinds.
 //! Nothing here reads a clock or opens a socket: time is an argument.
 
@@ -25,8 +27,10 @@ mod availability;
 mod check_report;
 mod durations;
 mod ejection;
+mod forwarder;
 mod health;
 mod identities;
+mod kernel_path;
 mod observation;
 mod queue;
 mod quorum;
@@ -48,8 +52,16 @@ pub use availability::{Availability, AvailabilityChange, AvailabilityState};
 pub use check_report::{CheckReport, CheckResult, LastCheck, ScriptWeight};
 pub use durations::{Bounds, Class, Durations};
 pub use ejection::{Deed, Ejected, EjectionPolicy, MAX_FAILURES};
+pub use forwarder::{
+    Carrier, Entry, FlowCounts, FlowSync, ForwardError, ForwardedService, Forwarder, ForwarderCapabilities,
+    ForwardingChange, ForwardingCounts, ForwardingPlan, Member, Persistence, PortSteering, ServiceCounts,
+    SyncRole,
+};
 pub use health::{CheckOutcome, HealthChange, HealthSnapshot};
 pub use identities::{Identities, IdentityRefusal, IdentityRules, IdentitySession, NamePattern};
+pub use kernel_path::{
+    Effect, Expectation, ExpectationAnswer, Expectations, KernelPath, NoPassage, Passage, PortTaken,
+};
 pub use observation::{Capabilities, CertificateStanding, MAX_CAPABILITIES, Observation, ServerCertificate};
 pub use queue::{Queue, QueueFull, QueueStats, Turn, Waiting};
 pub use quorum::{Quorum, QuorumState};

@@ -35,6 +35,7 @@ pub use passive::{
 pub use policy::{DataPath, ForeignDataAddresses, PathReason, UnknownWord};
 pub use relay::{
     Connections, DataConstraint, Direction, Peers, RelayAnswer, RelayId, RelayRequest, ServerData, Side,
+    Unexpected,
 };
 pub use reply::{ReplyCode, ReplyFramer, ReplyLine};
 pub use session::{

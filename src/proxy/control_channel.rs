@@ -125,6 +125,13 @@ impl ControlChannel {
         service.policy.own_ports.add_address(leg.ip());
         let data = Arc::clone(&service.server_data[placement.index()]);
         let mut session = Session::new(Arc::clone(&service.policy), data, arrival.client.ip());
+        let reached = client.tcp().and_then(|stream| stream.local_addr().ok());
+        // Behind another load balancer the client does not come to an address of ours by itself.
+        if let (Some(path), Some(reached), None) = (&service.kernel_path, reached, arrival.proxy)
+            && path.is_open(placement.real_server().address(), reached.ip().to_canonical())
+        {
+            session = session.with_kernel_path();
+        }
         let tls = client.tls_version();
         if tls.is_some() {
             session = session.with_implicit_tls();

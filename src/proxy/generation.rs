@@ -23,7 +23,7 @@ use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;
 use super::transfer_log::TransferLog;
-use crate::balance::{RealServer, RealServerSpec, SiteSessions, VirtualServer};
+use crate::balance::{KernelPath, RealServer, RealServerSpec, SiteSessions, VirtualServer};
 use crate::config::{self, BackendLogin};
 use crate::proto::ftp::OwnPorts;
 use crate::tls::{Acceptor, Connector, CredentialProblem, GsiAcceptor, Reread, TrustDirectories};
@@ -40,6 +40,7 @@ pub struct Generation {
     sessions: Arc<SiteSessions>,
     workshop: Arc<Workshop>,
     trust: TrustDirectories,
+    kernel_path: Option<Arc<dyn KernelPath>>,
 }
 
 /// A generation that can take over, and what comes with it.
@@ -76,6 +77,8 @@ pub(super) struct Site {
     /// Addresses that may be another host's at times.
     pub(super) virtual_addresses: std::collections::BTreeSet<IpAddr>,
     pub(super) own_ports: Arc<OwnPorts>,
+    /// What may carry data connections past the door.
+    pub(super) kernel_path: Option<Arc<dyn KernelPath>>,
     /// All sessions, and how many there may be.
     pub(super) sessions: Arc<SiteSessions>,
     pub(super) max_sessions: Option<u32>,
@@ -142,6 +145,7 @@ impl Generation {
             services: everything.iter().flat_map(service_addresses).collect(),
             virtual_addresses: model.vrrp.owned_addresses(),
             own_ports: Arc::clone(&self.own_ports),
+            kernel_path: self.kernel_path.clone(),
             sessions: Arc::clone(&self.sessions),
             max_sessions: model.global.max_sessions,
             ready_keys: model.global.gsi_ready_keys,
@@ -156,6 +160,7 @@ impl Generation {
                 sessions: Arc::clone(&self.sessions),
                 workshop: Arc::clone(&self.workshop),
                 trust: self.trust.clone(),
+                kernel_path: self.kernel_path.clone(),
             },
             warnings: Vec::new(),
             settings: Vec::new(),

@@ -15,7 +15,7 @@ use super::availability::Conduct;
 use super::control_stream::TlsVersion;
 use super::gsi::{Identified, ReceptionError, User};
 use super::now;
-use super::relay::Carried;
+use super::relay::Moved;
 use super::service::Service;
 use super::tally::Refusal;
 use crate::balance::{AvailabilityChange, BanRule, ClientSession, Ejected, HealthChange, RealServer};
@@ -98,7 +98,7 @@ pub(super) fn transfer(
     server: &RealServer,
     facts: &Facts,
     record: &TransferRecord,
-    carried: Option<&Carried>,
+    carried: Option<&Moved>,
 ) {
     service.lasting.transfer_log.record(facts, record, carried);
     let reply = record.reply.map(ReplyCode::number);

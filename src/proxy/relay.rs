@@ -4,11 +4,14 @@
 //!   Listen ─▶ listeners        ports, watched by the session's own task until a transfer begins
 //!   Start  ─▶ acceptor ─▶ dial ─▶ flow ─▶ flow ─▶ …     one task each, on the session's thread
 //!   Finish, Close, the session's end ─▶ Fate ─▶ all of them
+//!
+//!   Expect ─▶ carried ─▶ KernelPath      connections that pass the door by
 //! ```
 //!
 //! Orders come from the session machine (`proto::ftp::relay`), answers go back to it. A transfer is in the log when its
 //! connection has ended, which may be after its last reply, and after the session.
 mod acceptor;
+mod carried;
 mod data_stream;
 mod dial;
 mod flow;
@@ -32,12 +35,13 @@ use std::task::{Context, Waker};
 use super::control_stream::ControlStream;
 use super::service::Service;
 use super::session_table::SessionTable;
-use crate::balance::{Placement, RealServer};
+use crate::balance::{Expectation, Placement, RealServer};
 use crate::proto::ftp::{
     Connections, Direction, Peers, RelayAnswer, RelayId, RelayRequest, Side, TransferRecord,
 };
 use crate::tls::SessionConnector;
 use acceptor::Plan;
+use carried::{Call, Carried};
 use last_word::LastWord;
 pub(super) use lingering::Lingering;
 use listeners::Listeners;
@@ -82,6 +86,8 @@ pub(super) struct Relays {
     last_word: Option<LastWord>,
     /// Connections and acceptors of all relays.
     tasks: Arc<AtomicUsize>,
+    /// Connections that the kernel carries.
+    carried: Carried,
     /// A task has something to say.
     news: Arc<AtomicBool>,
     waker: Waker,
@@ -112,7 +118,7 @@ struct Running {
 
 /// What a log line says of a relayed transfer's data.
 #[derive(Debug)]
-pub(super) struct Carried {
+pub(super) struct Moved {
     pub(super) to_server: u64,
     pub(super) to_client: u64,
     /// How the connections ended, if they have.
@@ -155,6 +161,7 @@ impl Relays {
             ended: false,
             last_word: None,
             tasks: Arc::default(),
+            carried: Carried::default(),
             news,
             waker,
         }
@@ -192,7 +199,18 @@ impl Relays {
                     running.settle();
                 }
             }
+            RelayRequest::Expect { id, port, from_anywhere } => {
+                let call = Call { news: Arc::clone(&self.news), waker: self.waker.clone() };
+                let client = (!from_anywhere).then_some(self.client);
+                let at = self.to_client.map(|address| SocketAddr::new(address.ip().to_canonical(), port));
+                let path = self.service.kernel_path.as_ref().zip(at);
+                let expected = path.map(|(path, at)| {
+                    (Arc::clone(path), Expectation { server: self.server.address(), client, at })
+                });
+                self.carried.expect(id, expected, call);
+            }
             RelayRequest::Close { id } => {
+                self.carried.close(id);
                 if let Some(relay) = self.find(id) {
                     relay.listeners = None;
                     if let Some(running) = &mut relay.running {
@@ -208,6 +226,7 @@ impl Relays {
     /// What the machine is to be told.
     pub(super) fn take_answer(&mut self) -> Option<(RelayId, RelayAnswer)> {
         if self.answers.is_empty() && self.news.load(Relaxed) {
+            self.answers.extend(self.carried.take_answer());
             for relay in &self.relays {
                 if let Some(answer) = relay.running.as_ref().and_then(|running| running.state.take_answer()) {
                     self.answers.push((relay.id, answer));
@@ -229,24 +248,24 @@ impl Relays {
 
     /// Takes a transfer that has ended on the control connection, and gives it back with what was carried when its data
     /// connection has ended, too: at once, or from [`Relays::take_ended`].
-    pub(super) fn end_transfer(&mut self, record: TransferRecord) -> Option<(TransferRecord, Carried)> {
+    pub(super) fn end_transfer(&mut self, record: TransferRecord) -> Option<(TransferRecord, Moved)> {
         let relay = record.relay.and_then(|id| self.find(id));
         let Some(running) = relay.and_then(|relay| relay.running.as_mut()) else {
-            return Some((record, Carried { to_server: 0, to_client: 0, end: None }));
+            return Some((record, Moved { to_server: 0, to_client: 0, end: None }));
         };
         if record.reply.is_none() {
             // What the server has said was of the transfer before it, on the same connections.
             running.complete = None;
         }
         if running.is_delivered() {
-            return Some((record, running.carried()));
+            return Some((record, running.moved()));
         }
         running.records.push(record);
         None
     }
 
     /// A transfer whose data connection has ended after it.
-    pub(super) fn take_ended(&mut self) -> Option<(TransferRecord, Carried)> {
+    pub(super) fn take_ended(&mut self) -> Option<(TransferRecord, Moved)> {
         if !self.news.load(Relaxed) {
             return None;
         }
@@ -255,7 +274,7 @@ impl Relays {
             if running.records.is_empty() || !running.is_delivered() {
                 return None;
             }
-            Some((running.records.remove(0), running.carried()))
+            Some((running.records.remove(0), running.moved()))
         });
         if ended.is_none() {
             self.news.store(false, Relaxed);
@@ -310,6 +329,7 @@ impl Relays {
     /// The control connection is over: nothing more is accepted, and only what is whole goes on.
     pub(super) fn handle_session_end(&mut self) {
         self.ended = true;
+        self.carried = Carried::default();
         for relay in &mut self.relays {
             relay.listeners = None;
             if let Some(running) = &mut relay.running {
@@ -442,8 +462,8 @@ impl Running {
         }
     }
 
-    fn carried(&self) -> Carried {
+    fn moved(&self) -> Moved {
         let (to_server, to_client) = self.state.take_counts();
-        Carried { to_server, to_client, end: self.state.take_end() }
+        Moved { to_server, to_client, end: self.state.take_end() }
     }
 }

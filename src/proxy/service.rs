@@ -12,7 +12,7 @@ use super::availability::offline_reply;
 use super::generation::{Generation, Site};
 use super::gsi::Termination;
 use super::listener::Entrance;
-use crate::balance::VirtualServer;
+use crate::balance::{KernelPath, VirtualServer};
 use crate::config;
 use crate::proto::ftp::{
     BouncePolicy, DataAddresses, DataConstraint, DataPath, ServerData, SessionPolicy, TlsPolicy,
@@ -44,6 +44,8 @@ pub struct Service {
     pub(crate) connectors: Vec<Option<Arc<Connector>>>,
     /// As configured.
     pub(crate) data_path: DataPath,
+    /// The kernel that may carry data connections, where the site has one.
+    pub(super) kernel_path: Option<Arc<dyn KernelPath>>,
     pub(super) policy: Arc<SessionPolicy>,
     /// In the order of the virtual server's real servers; the last is the sorry server's, if there is one.
     pub(super) server_data: Vec<Arc<ServerData>>,
@@ -133,6 +135,7 @@ impl Service {
             gsi: tls.gsi,
             connectors: tls.connectors,
             data_path: config.data_path,
+            kernel_path: site.kernel_path.clone().filter(|_| may_use_kernel(config.data_path)),
             policy: Arc::new(SessionPolicy {
                 bounce,
                 data_path: config.data_path,
@@ -198,6 +201,10 @@ impl Service {
     pub(super) fn sends_headers(&self) -> bool {
         self.proxy_protocol.iter().any(Option::is_some)
     }
+}
+
+fn may_use_kernel(path: DataPath) -> bool {
+    matches!(path, DataPath::Auto | DataPath::Kernel)
 }
 
 /// Every address of a virtual server with this port, if there is one.

@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::journal::Facts;
-use super::relay::Carried;
+use super::relay::Moved;
 use crate::proto::ftp::{DataPath, ReplyCode, TransferRecord, Verb};
 use crate::sys::calendar;
 use crate::sys::line_buffer::LineBuffer;
@@ -64,7 +64,7 @@ impl TransferLog {
     }
 
     /// Writes a transfer that has ended.
-    pub(super) fn record(&self, facts: &Facts, record: &TransferRecord, carried: Option<&Carried>) {
+    pub(super) fn record(&self, facts: &Facts, record: &TransferRecord, carried: Option<&Moved>) {
         let Some(host) = self.host.read().unwrap_or_else(PoisonError::into_inner).clone() else { return };
         let end = date();
         let entry = Entry {

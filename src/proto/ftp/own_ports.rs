@@ -30,15 +30,26 @@ pub struct OwnPorts {
 /// A port of a session that lives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct OwnPort {
-    /// Where the door listens; what clients are told may be another address (1:1 NAT).
+    /// Where somebody listens; what clients are told may be another address (1:1 NAT).
     pub(super) bound: SocketAddr,
     /// Whose it is.
     pub(super) client: IpAddr,
     pub(super) login: Login,
-    /// It is told to clients; one that is told to a server is nobody else's business.
-    pub(super) for_clients: bool,
+    pub(super) purpose: Purpose,
     /// A number in the system may be another session's before this one lets go of it.
     owner: u64,
+}
+
+/// What a port is there for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Purpose {
+    /// The door listens there for clients.
+    Relay,
+    /// The door listens there for a server, which is nobody else's business.
+    Server,
+    /// The kernel carries clients from there to where `bound` says, which is a real server's own address: other servers are to
+    /// go there.
+    Kernel,
 }
 
 /// Takes its entries out again when it is dropped.
@@ -85,20 +96,25 @@ impl OwnPorts {
         self.table.read().unwrap_or_else(PoisonError::into_inner).get(&canonical(named)).copied()
     }
 
-    /// Enters a set-up's ports, each as the door has bound it and as clients know it.
+    /// Enters a set-up's ports, each as it is bound and as clients know it.
     pub(super) fn enlist(
         list: &Arc<Self>,
         client: IpAddr,
         login: Login,
-        for_clients: bool,
+        purpose: Purpose,
         ports: impl Iterator<Item = (SocketAddr, SocketAddr)>,
     ) -> Enlisted {
-        let names: Vec<_> = ports.flat_map(|(bound, public)| [(bound, bound), (public, bound)]).collect();
+        let names: Vec<_> = match purpose {
+            Purpose::Kernel => ports.map(|(bound, public)| (public, bound)).collect(),
+            Purpose::Relay | Purpose::Server => {
+                ports.flat_map(|(bound, public)| [(bound, bound), (public, bound)]).collect()
+            }
+        };
         names.iter().for_each(|(name, _)| list.add_address(name.ip()));
         let owner = list.owners.fetch_add(1, Relaxed);
         let mut table = list.table.write().unwrap_or_else(PoisonError::into_inner);
         for &(name, bound) in &names {
-            table.insert(canonical(name), OwnPort { bound, client, login, for_clients, owner });
+            table.insert(canonical(name), OwnPort { bound, client, login, purpose, owner });
         }
         drop(table);
         Enlisted { list: Arc::clone(list), names: names.into_iter().map(|(name, _)| name).collect(), owner }

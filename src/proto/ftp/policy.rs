@@ -34,6 +34,10 @@ pub enum PathReason {
     TlsToServer,
     /// The address that the client has named is a port of the door itself, which a real server may not reach.
     OwnRelayNamed,
+    /// The kernel was to carry it and does not: `gridfront status` says why.
+    NoKernelPath,
+    /// TYPE A is in force, so a listing comes, whose lines some servers end well only for a TYPE that the door sees to.
+    Text,
 }
 
 /// Which addresses a session may name in PORT, EPRT and SPOR besides its own (`foreign_data_addresses`).
@@ -107,6 +111,8 @@ impl PathReason {
             Self::TlsToClient => "TLS with the client",
             Self::TlsToServer => "TLS with the server",
             Self::OwnRelayNamed => "the named address is a relay port of the door",
+            Self::NoKernelPath => "no kernel path",
+            Self::Text => "TYPE A",
         }
     }
 }

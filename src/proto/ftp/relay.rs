@@ -8,6 +8,13 @@
 //!   SPAS         (SPAS to the server) ─▶ Listen{Client, ports} ─▶ Listening ─▶ 229 with one port a line
 //!   226, 4yz …   Finish; a relay of MODE E stays until Close
 //! ```
+//!
+//! Where the kernel carries them past the door:
+//!
+//! ```text
+//!   PASV, EPSV   (PASV to the server, hidden) ─▶ Expect ─▶ Expected ─▶ 227, 229 with the server's own port
+//!   226, …       Close
+//! ```
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -87,10 +94,20 @@ pub enum RelayRequest {
         complete: bool,
     },
     /// The client has asked for another address, or the session has changed hands: as [`RelayRequest::Finish`] for
-    /// what still flows, and the ports close.
+    /// what still flows, and the ports close. Connections that the kernel carries are not touched; no new one comes in.
     Close {
-        /// One that listens.
+        /// One that listens, or that was expected.
         id: RelayId,
+    },
+    /// Have the kernel carry to the real server whoever connects to this port of the address where the client has reached the
+    /// door. Answered with [`RelayAnswer::Expected`] or [`RelayAnswer::NotExpected`].
+    Expect {
+        /// A new one.
+        id: RelayId,
+        /// The server's.
+        port: u16,
+        /// Not from the client alone.
+        from_anywhere: bool,
     },
 }
 
@@ -103,8 +120,21 @@ pub enum RelayAnswer {
     Connected,
     /// It did not work; the text is for the client's 425 and for the log.
     Failed(String),
+    /// The kernel carries what comes to this address.
+    Expected(SocketAddr),
+    /// It does not; the client is served by the door.
+    NotExpected(Unexpected),
     /// Unasked: the data connection of an upload broke before its end had been passed on, and this is how.
     Broken(String),
+}
+
+/// Why the kernel does not carry a data connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unexpected {
+    /// Another server expects somebody at the same port.
+    PortTaken,
+    /// It would not for any port of this server.
+    Closed,
 }
 
 /// Who may connect to a relay port.

@@ -21,6 +21,7 @@ mod data_commands;
 mod data_connection;
 mod ending;
 mod features;
+mod kernel_path;
 mod login;
 mod outbox;
 mod pending;
@@ -45,6 +46,7 @@ use super::relay::{RelayAnswer, RelayId, ServerData};
 use super::reply::ReplyFramer;
 use data_connection::SetUp;
 pub use ending::{Ending, Fault};
+use kernel_path::{Carried, KernelPath};
 use login::Names;
 use outbox::OpenTransfer;
 pub use outbox::{Action, Outbox, TransferRecord, Tunnel};
@@ -125,8 +127,13 @@ pub struct Session {
     data: Option<Box<SetUp>>,
     /// Set-ups that have crossed the door so far.
     relays: u32,
-    /// Why the last set-up that does not cross the door does not.
+    /// Who carries the last set-up that does not cross the door, and why.
+    path: DataPath,
     reason: PathReason,
+    /// Whether the kernel carries data connections.
+    kernel_path: KernelPath,
+    /// What it carries now.
+    carried: Option<Box<Carried>>,
     /// What is to be said again to a server that is asked for its address only after REST.
     rest: Option<Box<[u8]>>,
     /// The server has heard a REST, and no transfer command since.
@@ -191,7 +198,10 @@ impl Session {
             protection: Protection::default(),
             data: None,
             relays: 0,
+            path: DataPath::Direct,
             reason: PathReason::Configured,
+            kernel_path: KernelPath::None,
+            carried: None,
             rest: None,
             restarts: false,
             mode_is_e: false,

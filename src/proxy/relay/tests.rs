@@ -16,7 +16,7 @@ use tokio::task::yield_now;
 
 use super::flow::Flow;
 use super::state::{Fate, FlowEnd, State, UploadEnd};
-use super::{Carried, Relays};
+use super::{Moved, Relays};
 use crate::proto::ftp::{
     Connections, DataPath, Direction, Login, PathReason, Peers, RelayAnswer, RelayId, RelayRequest, Side,
     TransferRecord, Verb,
@@ -364,7 +364,7 @@ impl Stage {
         .await
     }
 
-    async fn ended(&mut self) -> Carried {
+    async fn ended(&mut self) -> Moved {
         loop {
             if let Some((_, carried)) = self.relays.take_ended() {
                 return carried;
@@ -376,7 +376,7 @@ impl Stage {
         }
     }
 
-    fn finish(&mut self, complete: bool) -> Option<Carried> {
+    fn finish(&mut self, complete: bool) -> Option<Moved> {
         self.relays.handle(RelayRequest::Finish { id: ID, complete });
         self.relays.end_transfer(record()).map(|(_, carried)| carried)
     }

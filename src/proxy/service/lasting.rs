@@ -69,9 +69,11 @@ impl Lasting {
 pub(crate) struct PathCounts([AtomicU64; PATHS.len()]);
 
 /// What a transfer can have.
-const PATHS: [(DataPath, PathReason); 9] = [
+const PATHS: [(DataPath, PathReason); 13] = [
     (DataPath::Direct, PathReason::Configured),
     (DataPath::Direct, PathReason::GlobusClient),
+    (DataPath::Kernel, PathReason::Configured),
+    (DataPath::Kernel, PathReason::OtherClient),
     (DataPath::Relay, PathReason::Configured),
     (DataPath::Relay, PathReason::GlobusClient),
     (DataPath::Relay, PathReason::OtherClient),
@@ -79,6 +81,8 @@ const PATHS: [(DataPath, PathReason); 9] = [
     (DataPath::Relay, PathReason::TlsToClient),
     (DataPath::Relay, PathReason::TlsToServer),
     (DataPath::Relay, PathReason::OwnRelayNamed),
+    (DataPath::Relay, PathReason::NoKernelPath),
+    (DataPath::Relay, PathReason::Text),
 ];
 
 impl PathCounts {

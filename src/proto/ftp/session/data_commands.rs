@@ -4,15 +4,17 @@ use std::time::Instant;
 
 use super::super::bounce::{BounceRefusal, Login};
 use super::super::command::{Command, Verb};
+use super::super::own_ports::Purpose;
 use super::super::passive::host_port;
 use super::super::policy::{DataPath, PathReason};
 use super::super::relay::DataConstraint;
 use super::commands::{Taken, is_printable, starts_with_ignoring_case};
-use super::data_connection::{Asked, PassiveForm, Step, public};
+use super::data_connection::{Asked, PassiveForm, Step, address_command, public};
+use super::kernel_path::KernelPath;
 use super::pending::{Gate, Kind};
 use super::{Outbox, Session};
 
-const NOT_LOGGED_IN: &str = "530 Please log in with USER and PASS first.";
+pub(super) const NOT_LOGGED_IN: &str = "530 Please log in with USER and PASS first.";
 const AFTER_EPSV_ALL: &str = "501 Only EPSV is allowed after EPSV ALL.";
 const UNREADABLE: &str =
     "501 Cannot read the address; PORT h1,h2,h3,h4,p1,p2 (RFC 959) or EPRT |1|address|port| (RFC 2428).";
@@ -25,7 +27,7 @@ const MAX_RELAYED_STRIPES: usize = 64;
 
 impl Session {
     /// Who carries the bytes of a set-up that is asked for now.
-    pub(super) fn data_path(&self) -> (DataPath, PathReason) {
+    pub(super) fn data_path(&self, form: SetUpForm) -> (DataPath, PathReason) {
         if self.is_private {
             return (DataPath::Relay, PathReason::TlsToClient);
         }
@@ -34,20 +36,38 @@ impl Session {
             Some(DataConstraint::Tls) => return (DataPath::Relay, PathReason::TlsToServer),
             None => {}
         }
-        match self.policy.data_path {
-            DataPath::Relay => (DataPath::Relay, PathReason::Configured),
-            DataPath::Direct => (DataPath::Direct, PathReason::Configured),
+        let other = match self.policy.data_path {
+            DataPath::Relay => return (DataPath::Relay, PathReason::Configured),
+            DataPath::Direct => return (DataPath::Direct, PathReason::Configured),
             // curl and Python ignore an announced address, lftp does at times, and a 229 has none.
-            DataPath::Auto | DataPath::Kernel if self.is_globus => {
-                (DataPath::Direct, PathReason::GlobusClient)
+            DataPath::Auto if self.is_globus => return (DataPath::Direct, PathReason::GlobusClient),
+            DataPath::Auto => PathReason::OtherClient,
+            DataPath::Kernel => PathReason::Configured,
+        };
+        // In the other forms the server connects, to which the kernel has nothing to add, or it has several hosts.
+        if form == SetUpForm::Passive && !self.is_delayed {
+            match self.kernel_path {
+                KernelPath::Open if self.type_chosen && self.type_in_force == b'A' => {
+                    return (DataPath::Relay, PathReason::Text);
+                }
+                KernelPath::Open => return (DataPath::Kernel, other),
+                KernelPath::RefusedOnce | KernelPath::Refused => {}
+                KernelPath::None if self.policy.data_path == DataPath::Kernel => {}
+                KernelPath::None => return (DataPath::Relay, other),
             }
-            DataPath::Auto | DataPath::Kernel => (DataPath::Relay, PathReason::OtherClient),
+        } else if !self.is_globus {
+            return (DataPath::Relay, PathReason::OtherClient);
+        }
+        if self.is_globus {
+            (DataPath::Direct, PathReason::GlobusClient)
+        } else {
+            (DataPath::Relay, PathReason::NoKernelPath)
         }
     }
 
     /// Why a set-up that is asked for now crosses the door, if it does.
-    pub(super) fn relay_reason(&self) -> Option<PathReason> {
-        let (path, reason) = self.data_path();
+    pub(super) fn relay_reason(&self, form: SetUpForm) -> Option<PathReason> {
+        let (path, reason) = self.data_path(form);
         (path == DataPath::Relay).then_some(reason)
     }
 
@@ -60,7 +80,7 @@ impl Session {
                 .split(|&byte| byte == b';')
                 .next()
                 .is_none_or(|option| !option.trim_ascii().ends_with(b"=0"));
-            if self.relay_reason().is_some() {
+            if self.relay_reason(SetUpForm::Striped).is_some() {
                 // The server must name its address when the door asks.
                 self.answer("200 OPTS Command Successful.", out)?;
                 self.is_delayed = delays;
@@ -85,13 +105,20 @@ impl Session {
     }
 
     pub(super) fn pasv(&mut self, now: Instant, line: &[u8], out: &mut Outbox) -> Taken {
-        match self.relay_reason() {
-            None => self.passive(Kind::Pasv, line, out),
-            Some(_) if self.epsv_only => self.answer(AFTER_EPSV_ALL, out),
-            Some(_) if self.client.is_ipv6() => self
-                .answer("522 PASV gives an IPv4 address and this control connection is IPv6; use EPSV.", out),
-            Some(reason) => self.relayed_passive(now, PassiveForm::HostPort, reason, out),
+        let (path, reason) = self.data_path(SetUpForm::Passive);
+        if path == DataPath::Direct && !self.asks_kernel() {
+            return self.passive(Kind::Pasv, line, out);
         }
+        if self.epsv_only {
+            return self.answer(AFTER_EPSV_ALL, out);
+        }
+        if self.client.is_ipv6() {
+            return self.answer(
+                "522 PASV gives an IPv4 address and this control connection is IPv6; use EPSV.",
+                out,
+            );
+        }
+        self.passive_at_door(now, PassiveForm::HostPort, (path, reason), out)
     }
 
     pub(super) fn epsv(
@@ -101,7 +128,10 @@ impl Session {
         command: &Command<'_>,
         out: &mut Outbox,
     ) -> Taken {
-        let Some(reason) = self.relay_reason() else { return self.extended_passive(line, command, out) };
+        let (path, reason) = self.data_path(SetUpForm::Passive);
+        if path == DataPath::Direct && !self.asks_kernel() {
+            return self.extended_passive(line, command, out);
+        }
         let argument = command.arguments();
         let ours = self.family();
         if argument.eq_ignore_ascii_case(b"ALL") {
@@ -110,12 +140,27 @@ impl Session {
             return Ok(());
         }
         if argument.is_empty() || argument == ours.as_bytes() {
-            return self.relayed_passive(now, PassiveForm::Extended, reason, out);
+            return self.passive_at_door(now, PassiveForm::Extended, (path, reason), out);
         }
         if argument.iter().all(u8::is_ascii_digit) {
             return self.answer(&format!("522 Network protocol not supported, use ({ours})."), out);
         }
         self.answer("501 Cannot read the protocol; EPSV, EPSV 1, EPSV 2 or EPSV ALL (RFC 2428).", out)
+    }
+
+    /// PASV or EPSV where the client is told an address of the door.
+    fn passive_at_door(
+        &mut self,
+        now: Instant,
+        form: PassiveForm,
+        (path, reason): (DataPath, PathReason),
+        out: &mut Outbox,
+    ) -> Taken {
+        if self.asks_kernel() || path == DataPath::Kernel {
+            self.carried_passive(now, form, reason, out)
+        } else {
+            self.relayed_passive(now, form, reason, out)
+        }
     }
 
     /// The client's protocol in the numbers of RFC 2428.
@@ -131,7 +176,9 @@ impl Session {
         out: &mut Outbox,
     ) -> Taken {
         self.is_globus = true;
-        let Some(reason) = self.relay_reason() else { return self.passive(Kind::Spas, line, out) };
+        let Some(reason) = self.relay_reason(SetUpForm::Striped) else {
+            return self.passive(Kind::Spas, line, out);
+        };
         if self.epsv_only {
             return self.answer(AFTER_EPSV_ALL, out);
         }
@@ -177,7 +224,8 @@ impl Session {
     }
 
     fn passive(&mut self, kind: Kind, line: &[u8], out: &mut Outbox) -> Taken {
-        self.go_direct(out)?;
+        let form = if kind == Kind::Spas { SetUpForm::Striped } else { SetUpForm::Passive };
+        self.go_direct(self.data_path(form).1, out)?;
         self.wait_until(Gate::Settled)?;
         self.choose_type(out);
         self.pass(kind, line, out);
@@ -186,18 +234,19 @@ impl Session {
 
     /// The set-up that is asked for now does not cross the door. Until the server has taken it no transfer may go by it: the
     /// server may remember an older address, a port of the door's that has become another session's.
-    pub(super) fn go_direct(&mut self, out: &mut Outbox) -> Taken {
+    pub(super) fn go_direct(&mut self, reason: PathReason, out: &mut Outbox) -> Taken {
         if self.data.is_some() {
             // Its transfer may still run.
             self.wait_until(Gate::Empty)?;
             self.retire_set_up(out);
         }
-        self.reason = self.data_path().1;
+        self.withdraw(out);
+        (self.path, self.reason) = (DataPath::Direct, reason);
         Ok(())
     }
 
     /// PASV or EPSV where the data crosses the door: the server hears nothing of it before a transfer begins.
-    fn relayed_passive(
+    pub(super) fn relayed_passive(
         &mut self,
         now: Instant,
         form: PassiveForm,
@@ -219,11 +268,15 @@ impl Session {
                 if let Some(data) = &mut self.data {
                     data.step = Step::Open;
                 }
+                self.kernel_path.forgive();
                 self.address_open = true;
                 self.announce(form, port, false, out);
                 Ok(())
             }
-            Some((Step::Failed(_), _)) => self.report_failure(out),
+            Some((Step::Failed(_), _)) => {
+                self.kernel_path.forgive();
+                self.report_failure(out)
+            }
             _ => {
                 let delayed = self.is_delayed;
                 self.set_up(Asked::Passive { form, delayed }, reason, now, out);
@@ -302,20 +355,23 @@ impl Session {
     ) -> Taken {
         self.wait_until(Gate::Settled)?;
         let Some(addresses) = addresses else { return self.answer(UNREADABLE, out) };
-        let Named { addresses, own_port } = match self.judge(addresses) {
+        let Named { addresses, own_port, replaced } = match self.judge(addresses) {
             Ok(named) => named,
             Err(refusal) => return self.answer(&refusal, out),
         };
         let own_port = own_port.then_some(PathReason::OwnRelayNamed);
-        if let Some(reason) = own_port.or_else(|| self.relay_reason()) {
+        if let Some(reason) = own_port.or_else(|| self.relay_reason(SetUpForm::Active)) {
             if addresses.len() > MAX_RELAYED_STRIPES {
                 return self.answer(TOO_MANY_STRIPES, out);
             }
             return self.relayed_active(now, addresses, command.verb, reason, out);
         }
-        self.go_direct(out)?;
+        self.go_direct(self.data_path(SetUpForm::Active).1, out)?;
         self.choose_type(out);
-        if is_printable(line) {
+        if replaced {
+            let checked = address_command(&addresses, command.verb == Verb::Spor);
+            self.pass(Kind::Port, &checked, out);
+        } else if is_printable(line) {
             self.pass(Kind::Port, line, out);
         } else {
             // Servers could read the other bytes in two ways; let it be the way that was checked.
@@ -350,17 +406,20 @@ impl Session {
         Ok(())
     }
 
-    /// Whether this session may name these addresses; a port of the door itself is replaced by where it listens.
+    /// Whether this session may name these addresses; a port of the door itself is replaced by where it listens, and one
+    /// that the kernel carries to a real server by that server's own: it could not reach the virtual address, if it has it, too.
     pub(super) fn judge(&self, mut addresses: Vec<SocketAddr>) -> Result<Named, String> {
-        let mut own_port = false;
+        let (mut own_port, mut replaced) = (false, false);
         for address in &mut addresses {
             let refusal = if let Some(port) = self.policy.own_ports.find(*address) {
                 // The door is let in there, so it must not go for anybody who would not be.
                 let foreign = BounceRefusal::Foreign(*address);
-                own_port = true;
+                let carried = port.purpose == Purpose::Kernel;
+                own_port |= !carried;
+                replaced |= carried;
                 *address = port.bound;
-                let allowed =
-                    port.for_clients && self.policy.bounce.check_peer(port.client, port.login, self.client);
+                let allowed = port.purpose != Purpose::Server
+                    && self.policy.bounce.check_peer(port.client, port.login, self.client);
                 (!allowed).then_some(foreign)
             } else if self.is_of_the_door(*address) {
                 Some(BounceRefusal::Door(*address))
@@ -371,7 +430,7 @@ impl Session {
                 return Err(format!("504 Data address refused: {refusal}."));
             }
         }
-        Ok(Named { addresses, own_port })
+        Ok(Named { addresses, own_port, replaced })
     }
 
     /// Whether the door is at this address, or may be by the time that a server connects: no session has been told the port.
@@ -390,4 +449,17 @@ pub(super) struct Named {
     pub(super) addresses: Vec<SocketAddr>,
     /// One of them is a port of the door.
     pub(super) own_port: bool,
+    /// One of them is not what the client has named.
+    pub(super) replaced: bool,
+}
+
+/// How data connections are set up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SetUpForm {
+    /// The client connects to one host: PASV, EPSV.
+    Passive,
+    /// To several: SPAS.
+    Striped,
+    /// The server connects: PORT, EPRT, SPOR.
+    Active,
 }

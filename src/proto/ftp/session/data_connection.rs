@@ -6,6 +6,7 @@
 //!   delayed   ────────────────────────200──▶ Open ──▶ Binding ──▶ Bound ──▶ Asking ──▶ … ──127──▶ InUse
 //!   active    ────────────────────────200──▶ Open ──▶ Binding ──▶ Bound ──▶ Asking ──▶ Started ──▶ InUse
 //!   striped   ──▶ Asking ──▶ Binding ──▶ Bound ──229──▶ Open ──▶ Started ──▶ InUse
+//!   carried   ──▶ Asking ──▶ Expecting ──▶ Bound ──227──▶ the kernel's (see kernel_path)
 //! ```
 //!
 //! In `Binding` and `Dialling` the driver is asked, in `Asking` the server; meanwhile the command that needs the answer
@@ -19,7 +20,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::super::bounce::Login;
-use super::super::own_ports::{Enlisted, OwnPorts};
+use super::super::own_ports::{Enlisted, OwnPorts, Purpose};
 use super::super::passive::{
     DataAddresses, MAX_STRIPES, find_extended, find_host_port, find_striped, in_form_of,
 };
@@ -77,6 +78,8 @@ pub(super) enum Asked {
         /// The client waits for its address in a 127 or 129.
         delayed: bool,
     },
+    /// The same where the kernel is to carry it; over as soon as the client has its answer.
+    Carried,
     /// SPAS, with the lines of the server's 229.
     Striped(Vec<u8>),
     Active {
@@ -102,6 +105,8 @@ pub(super) enum Step {
     Open,
     /// The server is asked for its address, or told the door's.
     Asking,
+    /// The driver is asked to have the kernel carry it.
+    Expecting,
     /// The driver connects to the server.
     Dialling,
     /// The transfer command may pass.
@@ -119,7 +124,7 @@ pub(super) enum Step {
 impl SetUp {
     /// Whether somebody owes an answer.
     pub(super) fn waits(&self) -> bool {
-        matches!(self.step, Step::Binding | Step::Asking | Step::Dialling)
+        matches!(self.step, Step::Binding | Step::Asking | Step::Expecting | Step::Dialling)
     }
 
     /// Whether the server owes an answer.
@@ -137,7 +142,7 @@ impl SetUp {
         self.enlisted = None;
     }
 
-    fn fail(&mut self, text: &str) {
+    pub(super) fn fail(&mut self, text: &str) {
         self.step = Step::Failed(one_line(text));
     }
 
@@ -179,7 +184,7 @@ impl SetUp {
 
     fn side(&self) -> Side {
         match self.asked {
-            Asked::Passive { .. } | Asked::Striped(_) => Side::Client,
+            Asked::Passive { .. } | Asked::Carried | Asked::Striped(_) => Side::Client,
             Asked::Active { .. } => Side::Server,
         }
     }
@@ -189,6 +194,7 @@ impl Session {
     /// A new set-up in place of whatever was there.
     pub(super) fn set_up(&mut self, asked: Asked, reason: PathReason, now: Instant, out: &mut Outbox) {
         self.close_set_up(out);
+        self.withdraw(out);
         self.type_at_address = None;
         self.address_open = false;
         self.relays += 1;
@@ -257,13 +263,27 @@ impl Session {
         match (&data.step, answer) {
             (Step::Binding, RelayAnswer::Listening(ports)) => {
                 debug_assert!(!ports.is_empty(), "a relay listens somewhere");
-                let for_clients = data.side() == Side::Client;
                 // A server is told no other address than the one that is bound.
+                let (purpose, for_clients) = match data.side() {
+                    Side::Client => (Purpose::Relay, true),
+                    Side::Server => (Purpose::Server, false),
+                };
                 let name = |port| if for_clients { public(policy, port) } else { port };
                 let names = ports.iter().map(|&port| (port, name(port)));
-                data.enlisted = Some(OwnPorts::enlist(&policy.own_ports, client, login, for_clients, names));
+                data.enlisted = Some(OwnPorts::enlist(&policy.own_ports, client, login, purpose, names));
                 data.ports = ports;
                 data.step = Step::Bound;
+            }
+            (Step::Expecting, RelayAnswer::Expected(port)) => {
+                let names = data.targets.iter().flat_map(|&at| [(at, port), (at, public(policy, port))]);
+                let list = &policy.own_ports;
+                data.enlisted = Some(OwnPorts::enlist(list, client, login, Purpose::Kernel, names));
+                data.ports = vec![port];
+                data.step = Step::Bound;
+            }
+            (Step::Expecting, RelayAnswer::NotExpected(why)) => {
+                data.fail("the kernel does not carry it");
+                self.kernel_path.refuse(why);
             }
             (Step::Dialling, RelayAnswer::Connected) => data.step = Step::Started,
             (Step::Binding | Step::Dialling, RelayAnswer::Failed(text)) => data.fail(&text),
@@ -288,7 +308,9 @@ impl Session {
         let request = self.data.as_mut().map(|data| {
             data.step = Step::Asking;
             match data.asked {
-                Asked::Passive { .. } | Asked::Striped(_) => (Kind::LatePassive, passive.to_vec()),
+                Asked::Passive { .. } | Asked::Carried | Asked::Striped(_) => {
+                    (Kind::LatePassive, passive.to_vec())
+                }
                 Asked::Active { striped } => (Kind::LatePort, address_command(&data.ports, striped)),
             }
         });
@@ -386,6 +408,9 @@ impl Session {
         if kind != Kind::LateRest {
             self.type_at_address = Some(self.type_in_force);
         }
+        if matches!(data.asked, Asked::Carried) {
+            return self.expect(out);
+        }
         if kind == Kind::LateSpas {
             let ports = data.targets.len();
             self.listen(ports, out);
@@ -445,7 +470,7 @@ pub(super) fn public(policy: &SessionPolicy, port: SocketAddr) -> SocketAddr {
 }
 
 /// What tells the server where to connect to.
-fn address_command(ports: &[SocketAddr], striped: bool) -> Vec<u8> {
+pub(super) fn address_command(ports: &[SocketAddr], striped: bool) -> Vec<u8> {
     let items: Vec<String> = ports.iter().map(|&port| in_form_of(b"", port)).collect();
     let verb = match items.first() {
         _ if striped => "SPOR",

@@ -103,6 +103,7 @@ pub(super) struct OpenTransfer {
     pub(super) since: Instant,
     /// Where its data crosses the door.
     pub(super) relay: Option<RelayId>,
+    pub(super) data_path: DataPath,
     pub(super) reason: PathReason,
     /// The server has said that it moves bytes: 1yz.
     pub(super) has_begun: bool,
@@ -119,7 +120,7 @@ impl OpenTransfer {
             path: self.path,
             reply,
             duration: now.saturating_duration_since(self.since),
-            data_path: if self.relay.is_some() { DataPath::Relay } else { DataPath::Direct },
+            data_path: self.data_path,
             relay: self.relay,
             reason: self.reason,
             failure: self.broken,

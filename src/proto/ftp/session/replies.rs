@@ -157,6 +157,7 @@ impl Session {
             Kind::Rein => {
                 if code.is_success() {
                     self.close_set_up(out);
+                    self.withdraw(out);
                     self.mode_is_e = false;
                     (self.is_delayed, self.server_delays) = (false, false);
                     self.epsv_only = false;
@@ -171,6 +172,9 @@ impl Session {
             }
             Kind::Transfer => {
                 if let Some(transfer) = self.transfers.pop_front() {
+                    if transfer.has_begun || code.is_success() {
+                        self.withdraw_used(out);
+                    }
                     if let Some(id) = transfer.relay {
                         self.on_relayed(id, code, transfer.has_begun, out);
                     }
@@ -209,6 +213,7 @@ impl Session {
     fn open_tunnel(&mut self, tunnel: Tunnel, now: Instant, out: &mut Outbox) {
         self.tunnel = Some(tunnel);
         self.close_set_up(out);
+        self.withdraw(out);
         if let Some(since) = self.handshake.take() {
             out.actions.push(Action::Secured(now.saturating_duration_since(since)));
         }

@@ -4,6 +4,7 @@ mod driver;
 mod endings;
 mod features;
 mod filter;
+mod kernel_path;
 mod limits;
 mod lines;
 mod order;

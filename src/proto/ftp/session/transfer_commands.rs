@@ -7,6 +7,7 @@ use super::super::policy::DataPath;
 use super::super::relay::{Connections, Direction};
 use super::super::reply::ReplyCode;
 use super::commands::{Taken, logged, shown, starts_with_ignoring_case};
+use super::data_commands::SetUpForm;
 use super::data_connection::{Asked, Step};
 use super::outbox::OpenTransfer;
 use super::pending::{Gate, Kind};
@@ -21,7 +22,7 @@ impl Session {
         command: &Command<'_>,
         out: &mut Outbox,
     ) -> Taken {
-        if self.policy.data_path != DataPath::Direct || self.relay_reason().is_some() {
+        if self.policy.data_path != DataPath::Direct || self.relay_reason(SetUpForm::Passive).is_some() {
             // Which of two the server has taken would not be known.
             if self.pending.contains(|kind| kind == Kind::Rest) {
                 self.wait_until(Gate::Empty)?;
@@ -59,14 +60,14 @@ impl Session {
         }
         if has_own_address {
             self.is_globus = true;
-            if own_port || self.relay_reason().is_some() {
+            if own_port || self.data_path(SetUpForm::Passive).0 != DataPath::Direct {
                 return self.refuse(
                     "504 GET and PUT with pasv or port are not available on this path; \
                      use PASV or PORT, then RETR or STOR.",
                     out,
                 );
             }
-            self.go_direct(out)?;
+            self.go_direct(self.data_path(SetUpForm::Passive).1, out)?;
             // It has its own address.
             self.data = None;
         }
@@ -100,6 +101,7 @@ impl Session {
             path: logged(command.arguments()),
             since: now,
             relay: None,
+            data_path: self.path,
             reason: self.reason,
             has_begun: false,
         };
@@ -127,7 +129,7 @@ impl Session {
     fn cross(&mut self, now: Instant, open: &mut OpenTransfer, out: &mut Outbox) -> Result<Crossing, Gate> {
         let is_private = self.is_private;
         let Some(data) = self.data.as_deref_mut() else { return Ok(Crossing::Ready) };
-        open.reason = data.reason;
+        (open.data_path, open.reason) = (DataPath::Relay, data.reason);
         open.relay = Some(data.id);
         match &data.step {
             Step::Open => {
@@ -146,7 +148,7 @@ impl Session {
                 self.wait_until(Gate::Empty)?;
                 return Err(self.ask_server(out));
             }
-            Step::Binding | Step::Asking | Step::Dialling => return Err(Gate::Data),
+            Step::Binding | Step::Asking | Step::Expecting | Step::Dialling => return Err(Gate::Data),
             Step::Started => {}
             Step::InUse if data.connections == Connections::Many && data.private == is_private => {
                 return Ok(Crossing::Ready);
@@ -198,7 +200,7 @@ impl Session {
                 let ports = data.targets.len().max(1);
                 Err(self.listen(ports, out))
             }
-            Asked::Passive { .. } => Err(self.ask_server(out)),
+            Asked::Passive { .. } | Asked::Carried => Err(self.ask_server(out)),
             Asked::Striped(_) => {
                 self.start(out);
                 if self.data_waits() { Err(Gate::Data) } else { Ok(()) }

@@ -1,6 +1,7 @@
 //! A driver that keeps the machine to the rules of the seam.
 use std::collections::BTreeMap;
 
+use super::super::super::relay::Unexpected;
 use super::*;
 
 /// What it does with a request that is to be answered.
@@ -22,6 +23,10 @@ enum State {
     /// MODE S; the server is dialled.
     Dialling,
     Running(Connections),
+    /// The kernel is asked.
+    Expecting(u16),
+    /// It carries.
+    Expected,
     /// Listens no more.
     Over,
 }
@@ -74,9 +79,25 @@ impl Driver {
             },
             RelayRequest::Close { id } => {
                 let state = self.relays[&id.0];
-                let listens = matches!(state, State::Listening(..) | State::Dialling | State::Running(_));
+                let listens = matches!(
+                    state,
+                    State::Listening(..) | State::Dialling | State::Running(_) | State::Expected
+                );
                 assert!(listens, "closed in {state:?}");
                 (id, State::Over)
+            }
+            RelayRequest::Expect { id, port, .. } => {
+                assert!(self.relays.keys().all(|known| *known < id.0), "{id:?} is not new");
+                let refused = |why| Some((id, RelayAnswer::NotExpected(why)));
+                self.waiting = match mood {
+                    Mood::Willing => {
+                        Some((id, RelayAnswer::Expected(SocketAddr::from(([203, 0, 113, 1], port)))))
+                    }
+                    Mood::NoPort => refused(Unexpected::PortTaken),
+                    Mood::NoServer => refused(Unexpected::Closed),
+                    Mood::Silent => None,
+                };
+                (id, State::Expecting(port))
             }
         };
         self.relays.insert(id.0, state);
@@ -107,7 +128,9 @@ impl Driver {
         let state = match (&answer, self.relays[&id.0]) {
             (RelayAnswer::Listening(_), State::Binding(side, ports)) => State::Listening(side, ports),
             (RelayAnswer::Connected, State::Dialling) => State::Running(Connections::One),
-            (RelayAnswer::Failed(_), State::Binding(..)) => State::Over,
+            (RelayAnswer::Expected(at), State::Expecting(port)) if at.port() == port => State::Expected,
+            (RelayAnswer::NotExpected(_), State::Expecting(_))
+            | (RelayAnswer::Failed(_), State::Binding(..)) => State::Over,
             (RelayAnswer::Failed(_), state) => state,
             (answer, state) => panic!("{answer:?} in {state:?}"),
         };

@@ -59,6 +59,17 @@ struct InOrder {
     answered: usize,
 }
 
+impl Site {
+    /// With what its data path may want of the driver.
+    fn ready(&self) -> Rig {
+        let mut rig = self.rig();
+        if self.path == DataPath::Kernel {
+            rig.session = rig.session.with_kernel_path();
+        }
+        rig
+    }
+}
+
 impl InOrder {
     fn hear(&mut self, bytes: &[u8], script: &[(Vec<u8>, Vec<u8>)]) {
         self.lines.extend_from_slice(bytes);
@@ -83,7 +94,7 @@ fn run(
     client: &[usize],
     server: &[usize],
 ) -> (Vec<u8>, Vec<u8>, Vec<Action>) {
-    let mut rig = Site { path, ..Site::default() }.rig();
+    let mut rig = Site { path, ..Site::default() }.ready();
     let mut driver = Driver::default();
     let mut input: VecDeque<u8> = script.iter().flat_map(|(command, _)| command.clone()).collect();
     let mut peer = InOrder::default();
@@ -174,7 +185,7 @@ proptest! {
         path in path(),
         mood in proptest::sample::select(vec![Mood::Willing, Mood::NoPort, Mood::NoServer, Mood::Silent]),
     ) {
-        let mut rig = Site { path, ..Site::default() }.rig();
+        let mut rig = Site { path, ..Site::default() }.ready();
         let mut driver = Driver::default();
         let mut offered = 0;
         for (from_client, bytes) in &turns {
@@ -220,7 +231,7 @@ proptest! {
 }
 
 fn path() -> impl Strategy<Value = DataPath> {
-    proptest::sample::select(vec![DataPath::Direct, DataPath::Relay, DataPath::Auto])
+    proptest::sample::select(vec![DataPath::Direct, DataPath::Relay, DataPath::Auto, DataPath::Kernel])
 }
 
 fn garbage() -> impl Strategy<Value = Vec<u8>> {

@@ -1,13 +1,16 @@
-//! Netlink, the kernel's messages about links and addresses (netlink(7), rtnetlink(7), RFC 3549): bytes in, values out.
+//! Netlink, the kernel's messages about links, addresses and IPVS (netlink(7), rtnetlink(7), RFC 3549): bytes in, values out.
 //!
 //! ```text
 //!   link, address ─▶ Request ─▶ bytes ─▶ kernel ─▶ bytes ─▶ messages ─▶ Answer ─▶ link, address
-//!                                        attributes know neither, and serve every family
+//!   ipvs ─▶ generic ─┘                                                        └─▶ generic ─▶ ipvs
+//!                                        attributes know none of them, and serve every family
 //! ```
 //!
 //! Numbers are in the byte order of the host, as netlink has them.
 pub mod address;
 pub mod attributes;
+pub mod generic;
+pub mod ipvs;
 pub mod link;
 pub mod message;
 
@@ -23,6 +26,9 @@ pub enum FormatError {
     /// A value that the part named cannot have.
     #[error("netlink: {0} has a value that it cannot have")]
     Value(&'static str),
+    /// A part without which the rest means nothing.
+    #[error("netlink: {0} is missing")]
+    Missing(&'static str),
 }
 
 /// The number at the front of a part.

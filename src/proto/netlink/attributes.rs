@@ -100,6 +100,15 @@ impl<'b> Attribute<'b> {
     /// # Errors
     ///
     /// As above.
+    pub fn u16(&self) -> Result<u16, FormatError> {
+        self.array().map(u16::from_ne_bytes)
+    }
+
+    /// As above.
+    ///
+    /// # Errors
+    ///
+    /// As above.
     pub fn u32(&self) -> Result<u32, FormatError> {
         self.array().map(u32::from_ne_bytes)
     }
@@ -137,6 +146,11 @@ impl<'b> Attribute<'b> {
 /// Appends an attribute. The value is of our own making and far below the 64 KiB that fit.
 pub fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     within(bytes, kind, |bytes| bytes.extend_from_slice(value));
+}
+
+/// Appends a number.
+pub fn put_u16(bytes: &mut Vec<u8>, kind: u16, value: u16) {
+    put(bytes, kind, &value.to_ne_bytes());
 }
 
 /// Appends a number.

@@ -11,6 +11,7 @@ use super::message::{Answer, Confirm, Message, Messages, Refusal, Request};
 use super::*;
 
 mod captured;
+mod ipvs;
 
 /// The length of the header of this type of message.
 fn header_of(kind: u16) -> usize {
@@ -172,9 +173,11 @@ fn read_all(bytes: &[u8]) {
         let _ = (message.answer(), message.is_inconsistent());
         if let Ok(Answer::Data(data)) = message.answer() {
             let _ = (Link::read(data), Address::read(data));
+            ipvs::read_all(data);
         }
     }
     let _ = (Link::read(bytes), Address::read(bytes));
+    ipvs::read_all(bytes);
 }
 
 proptest! {
@@ -202,7 +205,7 @@ proptest! {
 
     #[test]
     fn nothing_captured_is_too_strange_when_it_is_cut_or_changed(which: usize, at: usize, to: u8, end: usize) {
-        let captured: Vec<Vec<u8>> = captured::all().into_values().collect();
+        let captured: Vec<Vec<u8>> = captured::all().into_values().chain(ipvs::captured::all().into_values()).collect();
         let mut bytes = captured[which % captured.len()].clone();
         let at = at % bytes.len();
         bytes[at] = to;

@@ -3,10 +3,14 @@ use super::*;
 
 /// By its name in the file.
 pub(super) fn all() -> BTreeMap<&'static str, Vec<u8>> {
+    sections(include_str!("captured.txt"))
+}
+
+/// What such a file has, by name.
+pub(super) fn sections(file: &'static str) -> BTreeMap<&'static str, Vec<u8>> {
     let mut all = BTreeMap::new();
     let mut name = "";
-    for line in include_str!("captured.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in file.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some((found, _)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
             name = found;
             continue;

@@ -23,8 +23,8 @@ pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::did_you_mean;
 pub use error::{Problem, Severity, TooFewDescriptors, report};
 pub use model::{
-    Account, Admittance, Availability, BackendLogin, Check, CheckKind, Global, Gsi, GsiCheck, Model,
-    QueueLimits, RealServer, SampleFile, Script, ServerTls, ServerTlsMode, Tls, VirtualServer,
-    check_descriptors, descriptors_needed, vrrp,
+    Account, Admittance, Availability, BackendLogin, Check, CheckKind, DirectRouting, Engine, Forwarding,
+    Global, Gsi, GsiCheck, LvsSync, Model, Persistence, QueueLimits, RealServer, SampleFile, Script,
+    ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors, descriptors_needed, vrrp,
 };
 pub use naming::{Answer, Endpoint, NamedServer, Question, Records, Resolution, ServiceRecord};

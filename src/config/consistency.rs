@@ -3,6 +3,7 @@
 //! A port of 0 stands for one that could not be read; nothing is compared with it.
 mod availability;
 mod data;
+mod forwarding;
 mod gsi;
 mod limits;
 mod ports;
@@ -25,6 +26,7 @@ pub(super) struct VirtualServerPlaces {
     /// One for each address.
     pub(super) addresses: Vec<usize>,
     pub(super) data_path: Option<usize>,
+    pub(super) ports: Option<usize>,
     pub(super) relay_ports: Option<usize>,
     /// One for each address.
     pub(super) announce_address: Vec<usize>,
@@ -72,6 +74,7 @@ pub(super) struct RealServerPlaces {
     pub(super) header: usize,
     pub(super) name: Option<usize>,
     pub(super) address: usize,
+    pub(super) port: Option<usize>,
     /// One for each data address.
     pub(super) data_addresses: Vec<usize>,
     pub(super) data_ports: Option<usize>,
@@ -86,6 +89,7 @@ pub(super) struct RealServerPlaces {
 pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces], findings: &Findings) {
     let doors = listening_addresses(servers, places, findings);
     unique_names(servers, places, findings);
+    forwarding::examine(servers, places, findings);
     for (server, places) in servers.iter().zip(places) {
         unique_real_servers(server, places, findings);
         for (real_server, places) in server.real_servers.iter().zip(&places.real_servers) {
@@ -97,7 +101,10 @@ pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces],
         for (named, places) in server.named_servers.iter().zip(&places.named_servers) {
             data::constraints(server, &named.template, places, findings);
         }
-        ports::relay_ports(server, places, &doors, findings);
+        // What only the kernel serves opens no port.
+        if server.direct_routing.as_ref().is_none_or(|routing| routing.fallback) {
+            ports::relay_ports(server, places, &doors, findings);
+        }
         data::announced(server, places, findings);
         data::encrypted(server, places, findings);
         availability::examine(server, places, &doors, findings);
@@ -237,16 +244,6 @@ fn likely_not_meant(server: &VirtualServer, places: &VirtualServerPlaces, findin
             places.header,
             format!("`{}` has one real server: nothing takes over when it is down", server.name),
             "add a second `[[virtual_server.real_server]]`",
-        );
-    }
-    let real_servers = server.real_servers.iter().zip(&places.real_servers);
-    let data_ports =
-        real_servers.filter_map(|(real, places)| real.data_ports.as_ref().and(places.data_ports));
-    if let Some(first) = data_ports.min() {
-        findings.warning(
-            first,
-            "`data_ports` are checked but not used: this version has no kernel path",
-            "remove them, or leave them for a later version",
         );
     }
 }

@@ -6,6 +6,7 @@
     clippy::redundant_closure_for_method_calls,
     reason = "the method is not general enough in the lifetime of its table"
 )]
+mod forwarding;
 mod shown;
 mod vrrp;
 
@@ -61,7 +62,7 @@ impl fmt::Display for Change {
 pub fn diff(before: &Model, after: &Model) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut file = Table { place: String::new(), changes: &mut changes };
-    let Model { global, virtual_servers, vrrp } = before;
+    let Model { global, virtual_servers, vrrp, forwarding } = before;
     file.inner("global").global(global, &after.global);
     file.each(
         "virtual_server",
@@ -71,6 +72,7 @@ pub fn diff(before: &Model, after: &Model) -> Vec<Change> {
         |table, before, after| table.virtual_server(before, after),
     );
     file.vrrp(vrrp, &after.vrrp);
+    file.forwarding(forwarding.as_ref(), after.forwarding.as_ref());
     changes
 }
 
@@ -173,6 +175,7 @@ impl Table<'_> {
             name: _,
             addresses,
             port,
+            direct_routing,
             lb_algo,
             data_path,
             relay_ports,
@@ -195,6 +198,7 @@ impl Table<'_> {
         } = before;
         self.key("addresses", addresses, &after.addresses);
         self.key("port", port, &after.port);
+        self.direct_routing(direct_routing.as_ref(), after.direct_routing.as_ref());
         self.key("lb_algo", lb_algo, &after.lb_algo);
         self.key("data_path", data_path, &after.data_path);
         self.key("relay_ports", relay_ports, &after.relay_ports);

@@ -1,10 +1,12 @@
 //! The configuration as values: what a whole, accepted file says, defaults filled in.
 mod availability;
 mod check;
+mod forwarding;
 pub mod vrrp;
 
 pub use self::availability::Availability;
 pub use self::check::{Account, Check, CheckKind, GsiCheck, SampleFile, Script};
+pub use self::forwarding::{DirectRouting, Engine, Forwarding, LvsSync, Persistence};
 use self::vrrp::Vrrp;
 use super::error::TooFewDescriptors;
 use super::naming::NamedServer;
@@ -27,6 +29,8 @@ pub struct Model {
     pub virtual_servers: Vec<VirtualServer>,
     /// Who owns their addresses.
     pub vrrp: Vrrp,
+    /// What concerns the kernel that forwards, where the file says something of it.
+    pub forwarding: Option<Forwarding>,
 }
 
 /// What concerns the process: `[global]`.
@@ -61,6 +65,8 @@ pub struct VirtualServer {
     pub addresses: Vec<IpAddr>,
     /// The control port of every address.
     pub port: u16,
+    /// Set where the kernel balances its connections, and not the door.
+    pub direct_routing: Option<DirectRouting>,
     /// How a session's real server is chosen.
     pub lb_algo: LbAlgo,
     /// Who carries the bytes of data connections.
@@ -370,6 +376,7 @@ impl VirtualServer {
             name,
             addresses: Vec::new(),
             port: GSIFTP_PORT,
+            direct_routing: None,
             lb_algo: LbAlgo::default(),
             data_path: DataPath::default(),
             relay_ports: 52000..=53000,

@@ -145,6 +145,11 @@ impl<'t> Field<'t> {
         self.value.is_table()
     }
 
+    /// Whether it is a whole number.
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self.value, DeValue::Integer(_))
+    }
+
     /// Something wrong with the value.
     pub(super) fn error(&self, what: impl Into<String>, mend: impl Into<String>) {
         self.findings.error(self.at, what, mend);

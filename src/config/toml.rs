@@ -1,6 +1,7 @@
 //! `gridfront.toml`: the tables, their keys and defaults.
 mod availability;
 mod check;
+mod forwarding;
 mod gsi;
 mod limits;
 mod real_server;
@@ -10,6 +11,7 @@ mod vrrp;
 
 use self::availability::EJECTION;
 use self::check::SERVER_CHECK;
+use self::forwarding::{FORWARDING, read_forwarding};
 use self::gsi::GSI;
 use self::limits::BAN;
 use self::real_server::REAL_SERVER;
@@ -40,7 +42,15 @@ pub struct Accepted {
 
 const TOP: Kind = Kind {
     header: "",
-    keys: &["global", "virtual_server", "vrrp_instance", "vrrp_sync_group", "vrrp_script", "track_file"],
+    keys: &[
+        "global",
+        "forwarding",
+        "virtual_server",
+        "vrrp_instance",
+        "vrrp_sync_group",
+        "vrrp_script",
+        "track_file",
+    ],
 };
 
 const GLOBAL: Kind = Kind {
@@ -59,8 +69,9 @@ const GLOBAL: Kind = Kind {
 };
 
 /// Every table that has a header of its own.
-const KINDS: [&Kind; 15] = [
+const KINDS: [&Kind; 16] = [
     &GLOBAL,
+    &FORWARDING,
     &VIRTUAL_SERVER,
     &GSI,
     &DOOR_TLS,
@@ -172,7 +183,9 @@ fn read(text: &str, findings: &Findings) -> Option<Model> {
     }
     let (vrrp, places) = read_vrrp(&top, findings);
     consistency::examine_vrrp(&vrrp, &places, &virtual_servers, findings);
-    Some(Model { global, virtual_servers, vrrp })
+    let forwarding = top.field("forwarding").and_then(|field| field.section(&FORWARDING, &KINDS));
+    let forwarding = forwarding.map(|section| read_forwarding(&section, &vrrp, findings));
+    Some(Model { global, virtual_servers, vrrp, forwarding })
 }
 
 fn read_global(section: &Section<'_>) -> Global {

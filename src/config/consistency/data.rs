@@ -8,7 +8,10 @@ use crate::proto::ftp::DataPath;
 
 /// Whether some clients exchange data with the server without the door.
 fn is_direct_to_some(server: &VirtualServer, real_server: &RealServer) -> bool {
-    server.data_path != DataPath::Relay && !real_server.checks_data_peer && real_server.tls.is_none()
+    server.direct_routing.is_none()
+        && server.data_path != DataPath::Relay
+        && !real_server.checks_data_peer
+        && real_server.tls.is_none()
 }
 
 /// Data addresses: one for each family, and of use to somebody.

@@ -55,7 +55,7 @@ enum Location {
 
 pub(super) fn read_real_servers(
     section: &Section<'_>,
-    check: &Check,
+    defaults: (&Check, u16),
     ends_gsi: bool,
     findings: &Findings,
 ) -> RealServers {
@@ -74,7 +74,7 @@ pub(super) fn read_real_servers(
     let mut servers = RealServers { written: sections.len(), ..RealServers::default() };
     for (position, section) in sections.iter().enumerate() {
         let location = read_location(section, findings);
-        let (server, places) = read_real_server(section, location.as_ref(), check, ends_gsi, findings);
+        let (server, places) = read_real_server(section, location.as_ref(), defaults, ends_gsi, findings);
         match location {
             Some(Location::Address(_)) => {
                 servers.addressed.push(server);
@@ -124,7 +124,7 @@ fn read_location(section: &Section<'_>, findings: &Findings) -> Option<Location>
 fn read_real_server(
     section: &Section<'_>,
     location: Option<&Location>,
-    check: &Check,
+    (check, default_port): (&Check, u16),
     ends_gsi: bool,
     findings: &Findings,
 ) -> (RealServer, RealServerPlaces) {
@@ -147,7 +147,7 @@ fn read_real_server(
     let server = RealServer {
         name: name.unwrap_or(default.name),
         address: default.address,
-        port: port(section, default.port),
+        port: port(section, default_port),
         weight: section
             .field("weight")
             .and_then(|field| field.number(&(0..=MAX_WEIGHT)))
@@ -178,6 +178,7 @@ fn read_real_server(
         header: section.at,
         name: name_field.map(|field| field.at),
         address: section.field("address").map_or(section.at, |field| field.at),
+        port: section.field("port").map(|field| field.at),
         data_addresses: data_address_places,
         data_ports: section.field("data_ports").map(|field| field.at),
         checks_data_peer: checks_data_peer.map(|field| field.at),

@@ -1,5 +1,6 @@
 mod availability;
 mod checks;
+mod forwarding;
 mod limits;
 mod names;
 mod properties;
@@ -104,6 +105,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
         name: "gridftp".into(),
         addresses: vec![ip("192.0.2.10")],
         port: 2811,
+        direct_routing: None,
         lb_algo: LbAlgo::Wlc,
         data_path: DataPath::Auto,
         relay_ports: 52000..=53000,
@@ -133,7 +135,12 @@ fn a_minimal_file_gets_the_documented_defaults() {
     };
     assert_eq!(
         model,
-        Model { global, virtual_servers: vec![virtual_server], vrrp: crate::config::vrrp::Vrrp::default() }
+        Model {
+            global,
+            virtual_servers: vec![virtual_server],
+            vrrp: crate::config::vrrp::Vrrp::default(),
+            forwarding: None,
+        }
     );
 }
 
@@ -195,7 +202,7 @@ fn every_key_that_is_set_arrives() {
         send_proxy_protocol = "v2"
         tls = { verify = false }
     "#;
-    let Model { global, virtual_servers, vrrp: _ } = accepted(text).model;
+    let Model { global, virtual_servers, vrrp: _, forwarding: _ } = accepted(text).model;
     let [server] = &virtual_servers[..] else { panic!("{virtual_servers:?}") };
     let millis = Duration::from_millis;
     assert_eq!(global.router_id.as_deref(), Some("lb1"));
@@ -315,13 +322,13 @@ fn the_full_example_is_accepted_with_every_line_in_force() {
     assert_eq!(
         whats,
         [
+            "`ports` is not used with `forwarding = \"proxy\"`",
             "`deny_commands` holds for clear text and for TLS that ends here: after a GSI login, or TLS that the real \
              server ends, the door reads no command",
             "after a GSI login the door sees no replies: IPv6 clients (EPSV) get the address that the real server \
              itself announces",
             "of `[virtual_server.gsi]` no other key is used with `mode = \"passthrough\"`",
             "`user` is not used with `type = \"ftp\"`",
-            "`data_ports` are checked but not used: this version has no kernel path",
             "`gsi_name` and `gsi_subject` are not used: who a real server is matters to its clients alone",
         ]
     );

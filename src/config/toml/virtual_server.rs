@@ -1,6 +1,7 @@
 //! `[[virtual_server]]` with its `gsi`, `tls` and `check` tables.
 use super::availability::read_availability;
 use super::check::read_check;
+use super::forwarding::read_direct_routing;
 use super::gsi::{GSI, read_gsi};
 use super::limits::read_limits;
 use super::real_server::read_real_servers;
@@ -9,7 +10,7 @@ use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, located_in, port};
 use crate::config::address;
 use crate::config::consistency::{AvailabilityPlaces, VirtualServerPlaces};
 use crate::config::error::Findings;
-use crate::config::model::{Check, VirtualServer};
+use crate::config::model::{CheckKind, VirtualServer};
 use crate::config::reader::{Field, Kind, Section};
 
 pub(super) const VIRTUAL_SERVER: Kind = Kind {
@@ -19,6 +20,11 @@ pub(super) const VIRTUAL_SERVER: Kind = Kind {
         "addresses",
         "port",
         "forwarding",
+        "ports",
+        "persistence_timeout",
+        "persistence_granularity",
+        "persistence_granularity_ipv6",
+        "fallback",
         "lb_algo",
         "data_path",
         "relay_ports",
@@ -77,6 +83,9 @@ pub(super) const CHECK: Kind = Kind {
     ],
 };
 
+/// Where servers greet with 220: FTP's own port, and GridFTP's.
+const FTP_PORTS: [u16; 2] = [21, 2811];
+
 /// Of a virtual server without one; enough for a file that has only one.
 const DEFAULT_NAME: &str = "gridftp";
 
@@ -96,17 +105,22 @@ pub(super) fn read_virtual_server(
     {
         field.error("`addresses` is empty", "write the addresses that clients connect to");
     }
-    if let Some(field) = section.field("forwarding") {
-        field.word::<String>(&["proxy"], &["dr"]);
-    }
+    let direct_routing = read_direct_routing(section, findings);
+    let port = port(section, default.port);
+    // Direct Routing changes no port.
+    let real_port = if direct_routing.is_some() { port } else { default.port };
     let gsi = section.field("gsi").and_then(|field| field.section(&GSI, &KINDS));
     let termination = gsi.as_ref().and_then(|gsi| read_gsi(gsi, findings));
     let ends_gsi = termination.is_some();
-    let check = section
-        .field("check")
-        .and_then(|field| field.section(&CHECK, &KINDS))
-        .map_or_else(Check::default, |check| read_check(&check, &default.check, ends_gsi, findings));
-    let real_servers = read_real_servers(section, &check, ends_gsi, findings);
+    let mut default_check = default.check;
+    if direct_routing.is_some() && !FTP_PORTS.contains(&port) {
+        default_check.kind = CheckKind::Tcp;
+    }
+    let check = section.field("check").and_then(|field| field.section(&CHECK, &KINDS)).map_or_else(
+        || default_check.clone(),
+        |check| read_check(&check, &default_check, ends_gsi, findings),
+    );
+    let real_servers = read_real_servers(section, (&check, real_port), ends_gsi, findings);
     let (tls, tls_places) = section
         .field("tls")
         .and_then(|field| field.section(&DOOR_TLS, &KINDS))
@@ -127,6 +141,7 @@ pub(super) fn read_virtual_server(
         name: name.map(|field| field.at),
         addresses: address_places,
         data_path: section.field("data_path").map(|field| field.at),
+        ports: section.place_of("ports"),
         relay_ports: section.place_of("relay_ports"),
         announce_address: announce_places,
         proxy_protocol_from: proxy_places,
@@ -144,14 +159,15 @@ pub(super) fn read_virtual_server(
     };
     let virtual_server = VirtualServer {
         addresses,
-        port: port(section, default.port),
+        port,
+        direct_routing,
         lb_algo: section
             .field("lb_algo")
             .and_then(|field| field.word(&["wlc", "lc", "wrr", "rr", "sh"], &[]))
             .unwrap_or(default.lb_algo),
         data_path: section
             .field("data_path")
-            .and_then(|field| field.word(&["auto", "direct", "relay"], &["kernel"]))
+            .and_then(|field| field.word(&["auto", "direct", "kernel", "relay"], &[]))
             .unwrap_or(default.data_path),
         relay_ports: section
             .field("relay_ports")

@@ -258,7 +258,7 @@ fn read_garp(section: &Section<'_>) -> Garp {
 }
 
 /// What Linux takes for the name of an interface, and a shell without quotes.
-fn interface_name(text: &str) -> Result<String, Refusal> {
+pub(super) fn interface_name(text: &str) -> Result<String, Refusal> {
     if (1..=MAX_INTERFACE_NAME).contains(&text.len())
         && ![".", ".."].contains(&text)
         && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:".contains(&byte))

@@ -4,6 +4,7 @@
 mod groups;
 mod lifetime;
 mod notify;
+mod owners;
 mod reload;
 mod tracked;
 

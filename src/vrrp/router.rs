@@ -187,6 +187,8 @@ impl Router {
         record.set_situation(Situation::clone(&self.record.situation()));
         (self.record, self.tracking, self.config) = (record, tracking, config);
         (self.refused, self.refusals, self.is_stale) = (None, 0, true);
+        // Before they are claimed: what the host has for ever would get a lifetime.
+        self.look_for_own_addresses(means);
         let after = (self.config.addresses().copied().collect::<Vec<_>>(), self.last_words());
         if self.claim != Claim::None && before != after {
             // Also those that no advert names.

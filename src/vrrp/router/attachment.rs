@@ -80,8 +80,10 @@ impl Router {
     }
 
     /// An owner's addresses that are there without us, and for ever, are the host's own.
-    fn look_for_own_addresses(&mut self, means: &Means<'_>) {
+    pub(super) fn look_for_own_addresses(&mut self, means: &Means<'_>) {
         let (true, Ok(attachment)) = (self.config.is_owner(), &self.attachment) else { return };
+        let config = &self.config;
+        self.own_addresses.retain(|own| config.addresses().any(|of| of.addr() == *own));
         for address in self.config.addresses().map(ipnet::IpNet::addr) {
             let mut holders = means.links.holders(address);
             let is_own = holders.any(|of| of.index == attachment.device && of.valid == Lifetime::Endless);

@@ -1,12 +1,14 @@
 //! Another configuration for virtual routers that are at work.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use gridfront::sys::netlink::Route;
 use rustix::process::Signal;
 
 use super::{Known, MACHINES, PROGRAMS, Pair, instance, instance_on, let_pass, unbroken};
-use crate::support::balancer::PATIENCE;
+use crate::support::balancer::{Balancer, PATIENCE};
 use crate::support::deadline;
 use crate::support::netns::Lab;
 use crate::support::ownership::{Watch, now};
@@ -181,4 +183,43 @@ fn a_member_of_a_group_that_begins_anew_takes_the_others_with_it() {
     lb1.until_instance("changes", "MASTER", 120);
     let watch: &Watch = pair.watch(follows);
     assert_eq!(watch.holders(), ["lb1"]);
+}
+
+/// Of IPv6 the kernel knows an address without its prefix.
+#[test]
+fn an_address_gets_another_prefix_and_is_not_missed() {
+    if !skip::unless_present("a reload with another prefix", PROGRAMS) {
+        return;
+    }
+    let lab = Lab::new(MACHINES);
+    let machine = lab.machine("lb1");
+    let text = |prefixes: [u8; 2]| {
+        let [four, six] = prefixes;
+        instance(("VI", 101), 100, "")
+            .replace("\"10.77.0.101/24\"", &format!("\"10.77.0.101/{four}\", \"fd77::101/{six}\""))
+    };
+    let found = || {
+        let all = machine.enter(|| Route::open().unwrap().addresses().unwrap());
+        let prefix_of = |address: &str| {
+            let address: IpAddr = address.parse().unwrap();
+            all.iter().filter(|of| of.address == address).map(|of| of.prefix).collect::<Vec<_>>()
+        };
+        ["10.77.0.101", "fd77::101"].map(prefix_of)
+    };
+    let mut lb1 = Balancer::new(machine, &text([24, 64]));
+    lb1.start();
+    lb1.until_instance("VI", "MASTER", 100);
+    for [four, six] in [[32, 128], [24, 64], [32, 128]] {
+        lb1.write(&text([four, six]));
+        lb1.order(&["reload"]).unwrap();
+        // Sooner than addresses are renewed, which would mend it.
+        deadline::until("both with the other prefix", Duration::from_millis(500), || {
+            let found = found();
+            if found == [[four], [six]] { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .unwrap_or_else(|why| panic!("{why}\n{}", lb1.log()));
+        let_pass(Duration::from_millis(100));
+        assert!(!lb1.whole_log().contains("it is put back"), "{}", lb1.log());
+    }
+    assert_eq!(found(), [[32], [128]]);
 }

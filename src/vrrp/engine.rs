@@ -268,6 +268,7 @@ impl Engine {
                 return (self.tell)(Event::Trouble(format!("changes of interfaces cannot be read: {error}")));
             }
         };
+        let mut lost = Vec::new();
         for event in events {
             let change = self.links.hear(event);
             if change != Change::Nothing
@@ -278,12 +279,17 @@ impl Engine {
             match change {
                 Change::Lost(index, address) => {
                     self.is_changed = true;
-                    self.each(|router, means| router.handle_lost_address(index, address, means));
+                    lost.push((index, address));
                 }
                 Change::Unknown => self.look_again(),
                 Change::Something => self.is_changed = true,
                 Change::Nothing => {}
             }
+        }
+        // One that has got another prefix is there.
+        lost.retain(|(index, address)| !self.links.has(*index, *address));
+        for (index, address) in lost {
+            self.each(|router, means| router.handle_lost_address(index, address, means));
         }
     }
 

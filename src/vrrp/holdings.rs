@@ -155,11 +155,12 @@ impl<R: FnMut(Report)> Keeper<R> {
         match order {
             Order::Claim { router, number, index, addresses, lifetime, last_words } => {
                 // Told first: what is claimed by halves is removed, too.
-                let Claimed { assignments, given_up } =
+                let Claimed { assignments, replaced, given_up } =
                     self.ledger.claim(router, index, &addresses, lifetime, last_words);
+                self.remove(&replaced);
                 let outcome = self.assign(&assignments);
                 self.remove(&given_up);
-                self.ledger.forget(&given_up);
+                self.ledger.forget(&[replaced, given_up].concat());
                 (self.report)(Report::Claimed { router, number, outcome });
             }
             Order::Release { router } => {

@@ -32,6 +32,9 @@ struct Holding {
 pub(super) struct Claimed {
     /// It is to be asked for these.
     pub(super) assignments: Vec<Assignment>,
+    /// These were the router's before with another prefix, and go first: the kernel knows an address of IPv6 without its prefix,
+    /// would leave it as it is, and then take it away.
+    pub(super) replaced: Vec<Assignment>,
     /// These were the router's before.
     pub(super) given_up: Vec<Assignment>,
 }
@@ -70,7 +73,11 @@ impl Ledger {
         self.tell_of(router, &holding);
         let before = self.routers.insert(router, holding);
         let before = before.map(|before| before.assignments).unwrap_or_default();
-        Claimed { assignments, given_up: self.without_held(before) }
+        let stays = |of: &Assignment| {
+            of.address.is_ipv6() && index == of.index && addresses.iter().any(|new| new.addr() == of.address)
+        };
+        let (replaced, given_up) = self.without_held(before).into_iter().partition(stays);
+        Claimed { assignments, replaced, given_up }
     }
 
     /// What the kernel is to take away.
@@ -241,6 +248,23 @@ mod tests {
         assert_eq!(given_up.iter().map(|of| (of.address, of.prefix)).collect::<Vec<_>>(), [(b.addr(), 24)]);
         assert_eq!(ledger.release(1).len(), 1);
         assert_eq!(ledger.release(2).len(), 1);
+    }
+
+    #[test]
+    fn an_address_of_ipv6_with_another_prefix_goes_before_it_comes() {
+        let mut ledger = Ledger::default();
+        let mut claim = |prefixes: [u8; 2]| {
+            let addresses = [("192.0.2.10", prefixes[0]), ("2001:db8::10", prefixes[1])];
+            let addresses =
+                addresses.map(|(address, prefix)| IpNet::new(address.parse().unwrap(), prefix).unwrap());
+            let Claimed { replaced, given_up, .. } =
+                ledger.claim(1, 2, &addresses, NonZeroU32::MIN, words(0x31));
+            let shown = |of: &Assignment| format!("{}/{}", of.address, of.prefix);
+            [replaced, given_up].map(|list| list.iter().map(shown).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(claim([24, 64]), ["", ""]);
+        assert_eq!(claim([24, 64]), ["", ""]);
+        assert_eq!(claim([32, 128]), ["2001:db8::10/64", "192.0.2.10/24"]);
     }
 
     #[test]

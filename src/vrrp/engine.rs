@@ -155,6 +155,8 @@ impl Engine {
         for router in &mut self.routers {
             router.machine.shutdown();
         }
+        // What was told beside the end would let them begin again.
+        self.is_changed = false;
         self.settle();
         self.say_farewells();
         // By which that was said.
@@ -386,3 +388,6 @@ impl Engine {
 fn pause() {
     std::thread::sleep(Duration::from_millis(1));
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,14 @@ pub(super) enum Claim {
     Held,
 }
 
+impl Claim {
+    /// Ordered once more: what neighbours were to be told of the order before, which nobody hears of any more, they are told of this.
+    fn anew(self, number: u32, announce: bool) -> Self {
+        let is_owed = matches!(self, Self::Ordered { announce: true, .. });
+        Self::Ordered { number, announce: announce || is_owed }
+    }
+}
+
 /// What the kernel did not let it have.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
@@ -104,7 +112,7 @@ impl Router {
         self.farewell_at = None;
         self.claims = self.claims.wrapping_add(1);
         let number = self.claims;
-        self.claim = Claim::Ordered { number, announce };
+        self.claim = self.claim.anew(number, announce);
         (means.order)(Order::Claim { router: self.id, number, index, addresses, lifetime, last_words });
     }
 
@@ -187,6 +195,26 @@ impl Router {
                 let counts = &self.record.counts;
                 if sent.is_ok() { &counts.announcements } else { &counts.not_sent }.fetch_add(1, Relaxed);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_told_whatever_is_claimed_before_the_first_claim_is_done() {
+        let announced = |claim: Claim| matches!(claim, Claim::Ordered { announce: true, number: 2 });
+        for (before, announce, expected) in [
+            (Claim::None, true, true),
+            (Claim::None, false, false),
+            (Claim::Held, false, false),
+            (Claim::Ordered { number: 1, announce: true }, false, true),
+            (Claim::Ordered { number: 1, announce: false }, true, true),
+            (Claim::Ordered { number: 1, announce: false }, false, false),
+        ] {
+            assert_eq!(announced(before.anew(2, announce)), expected, "{before:?}");
         }
     }
 }

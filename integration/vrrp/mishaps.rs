@@ -5,6 +5,8 @@ use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
+use gridfront::sys::netlink::Route;
+
 use super::balancer::{Balancer, Gridfront, Program, VirtualRouter, Way};
 use super::pair::{FIRST, PATIENCE, Pair, SECOND};
 use crate::support::netns::{Lab, Machine};
@@ -187,6 +189,25 @@ fn who_asks_for_an_address_hears_of_the_virtual_mac_and_of_no_other() {
     let answers = capture::fields(&listening.finish(), &answers, &["eth.src", "arp.src.hw_mac"], &[]);
     assert!(answers.len() >= 3, "{answers:?}");
     assert!(answers.iter().flatten().all(|mac| *mac == virtual_mac), "{answers:?}");
+}
+
+#[test]
+fn a_virtual_mac_whose_settings_are_refused_leaves_no_interface_behind() {
+    if !skip::unless_present("a virtual MAC without settings", &["ip", "nsenter", "unshare", "mount"]) {
+        return;
+    }
+    let router = VirtualRouter { way: Way::VirtualMac, ..VirtualRouter::new(ID, TENTH) };
+    let lab = Lab::new(&[(FIRST, 12), (SECOND, 11)]);
+    let (first, second) = (lab.machine(FIRST), lab.machine(SECOND));
+    // As in a container.
+    let read_only =
+        r#"mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$0" "$@""#;
+    let by_way_of = ["unshare", "--mount", "--propagation", "private", "sh", "-c", read_only];
+    let door = Gridfront::launch(first, &by_way_of, &router.for_us(first, second, PRIORITIES[0], ""));
+    let instance = door.until(ID, "a fault", PATIENCE, |instance| instance["state"] == "FAULT");
+    assert!(instance["cause"].to_string().contains("/proc/sys/net/"), "{instance}");
+    let left = first.enter(|| Route::open().unwrap().link_named(&format!("vrrp.{ID}")).unwrap());
+    assert_eq!(left, None);
 }
 
 /// The form of RFC 9568 is what some routers want; analysers know the other one.

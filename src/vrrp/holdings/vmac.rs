@@ -33,15 +33,22 @@ pub(super) enum VmacError {
 impl Vmac {
     /// Takes one that is there already, such as one that a killed daemon left. Returns its index.
     pub(super) fn make(&self, route: &mut Route) -> Result<u32, VmacError> {
-        let index = match route.link_named(&self.name)? {
-            Some(link) if link.mac == Some(self.mac) && link.parent == Some(self.parent) => link.index,
-            Some(_) => return Err(VmacError::Foreign(self.name.clone())),
+        match route.link_named(&self.name)? {
+            Some(link) if link.mac == Some(self.mac) && link.parent == Some(self.parent) => {
+                self.bring_up(route, link.index)
+            }
+            Some(_) => Err(VmacError::Foreign(self.name.clone())),
             None => {
                 let macvlan = Macvlan { name: &self.name, mac: self.mac, parent: self.parent };
                 let made = route.add_macvlan(&macvlan);
-                made.map_err(|source| VmacError::Make { name: self.name.clone(), source })?
+                let index = made.map_err(|source| VmacError::Make { name: self.name.clone(), source })?;
+                // Nobody would remove it at the end, for nobody was told that it is there.
+                self.bring_up(route, index).inspect_err(|_| drop(route.delete_link(index)))
             }
-        };
+        }
+    }
+
+    fn bring_up(&self, route: &mut Route, index: u32) -> Result<u32, VmacError> {
         self.configure()?;
         route.set_up(index)?;
         Ok(index)

@@ -210,9 +210,13 @@ fn ipv6(wanted: &Wanted, host: &Host) -> Finding {
     if !host.has_ipv6 {
         return Finding::by_hand("the kernel has no IPv6", "start it without ipv6.disable=1");
     }
-    let disabled = host.interfaces.iter().find(|one| {
-        one.is_ipv6_disabled && (one.name == LOOPBACK || wanted.interface.as_ref() == Some(&one.name))
-    });
+    // Where any interface may be the one, one with IPv6 is enough.
+    let is_needed = |one: &Interface| match &wanted.interface {
+        _ if one.name == LOOPBACK => true,
+        Some(interface) => one.name == *interface,
+        None => host.outer().all(|outer| outer.is_ipv6_disabled),
+    };
+    let disabled = host.interfaces.iter().find(|one| one.is_ipv6_disabled && is_needed(one));
     match disabled {
         Some(one) => Finding::by_hand(
             format!("{} has no IPv6", one.name),

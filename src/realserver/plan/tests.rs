@@ -101,6 +101,8 @@ fn what_cannot_be_done_from_here_is_named() {
     let quiet = |addresses: &[(&str, &str, u8)]| host([1, 2, 0], [0; 3], [0; 3], addresses);
     let mut without_ipv6 = quiet(&[]);
     without_ipv6.interfaces[0].is_ipv6_disabled = true;
+    let mut without_outer_ipv6 = quiet(&[]);
+    without_outer_ipv6.interfaces[1..].iter_mut().for_each(|one| one.is_ipv6_disabled = true);
     let mut down = quiet(&[]);
     down.interfaces[0].is_up = false;
     #[rustfmt::skip]
@@ -112,6 +114,7 @@ fn what_cannot_be_done_from_here_is_named() {
         (VIP,         Some("lo"),   quiet(&[]),                  "no packet arrives at an interface lo"),
         (VIP,         None,         down,                        "lo is down"),
         ("fd77::100", None,         without_ipv6,                "lo has no IPv6"),
+        ("fd77::100", None,         without_outer_ipv6,          "eth0 has no IPv6"),
         ("fd77::100", None,         Host { has_ipv6: false, ..quiet(&[]) }, "the kernel has no IPv6"),
     ];
     for (vip, interface, host, expected) in table {

@@ -53,7 +53,7 @@ impl Kernel {
                 .iter()
                 .filter_map(|one| Some((name_of(one.index)?, one.address, one.prefix)))
                 .collect(),
-            default_routes: table("/proc/net/route")?.iter().filter_map(|line| default_route(line)).collect(),
+            default_routes: default_routes(&table("/proc/net/route")?),
             has_ipv6: Path::new("/proc/sys/net/ipv6").exists(),
         })
     }
@@ -112,12 +112,20 @@ fn get(interface: &str, setting: Setting) -> Result<Option<u8>, String> {
     }
 }
 
-/// An interface with a default route that is up and no refusal (route(8), flags U and !).
-fn default_route(line: &str) -> Option<String> {
+/// Interfaces of the default route that is used: of several it is that with the lowest metric, and of that reverse paths are judged.
+fn default_routes(table: &[String]) -> Vec<String> {
+    let routes: Vec<(u32, String)> = table.iter().filter_map(|line| default_route(line)).collect();
+    let best = routes.iter().map(|(metric, _)| *metric).min();
+    routes.into_iter().filter(|(metric, _)| Some(*metric) == best).map(|(_, name)| name).collect()
+}
+
+/// Metric and interface of a default route that is up and no refusal (route(8), flags U and !).
+fn default_route(line: &str) -> Option<(u32, String)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let flags = u32::from_str_radix(words.get(3)?, 16).ok()?;
     let is_default = words.get(1) == Some(&"00000000") && words.get(7) == Some(&"00000000");
-    (is_default && flags & 0x201 == 1).then(|| words.first().map(|name| (*name).to_owned()))?
+    let metric = words.get(6)?.parse().ok()?;
+    (is_default && flags & 0x201 == 1).then(|| words.first().map(|name| (metric, (*name).to_owned())))?
 }
 
 /// Sockets of TCP that listen, of either family.
@@ -191,14 +199,28 @@ mod tests {
     #[test]
     fn a_default_route_is_one_to_everything() {
         let table = [
-            ("eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0", Some("eth0")),
+            ("eth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0", Some((100, "eth0"))),
             ("eth0\t0000A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0", None),
             ("*\t00000000\t00000000\t0200\t0\t0\t0\t00000000\t0\t0\t0", None),
             ("Iface\tDestination\tGateway", None),
             ("", None),
         ];
         for (line, expected) in table {
-            assert_eq!(default_route(line).as_deref(), expected, "{line}");
+            let found = default_route(line);
+            assert_eq!(found.as_ref().map(|(metric, name)| (*metric, name.as_str())), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn of_several_default_routes_those_with_the_lowest_metric_are_used() {
+        let table = |metrics: &[(&str, u32)]| {
+            let line = |(name, metric): &(&str, u32)| {
+                format!("{name}\t00000000\t0101A8C0\t0003\t0\t0\t{metric}\t00000000\t0\t0\t0")
+            };
+            default_routes(&metrics.iter().map(line).collect::<Vec<_>>())
+        };
+        assert_eq!(table(&[("eth1", 200), ("eth0", 100)]), ["eth0"]);
+        assert_eq!(table(&[("eth0", 0), ("eth1", 0)]), ["eth0", "eth1"]);
+        assert_eq!(table(&[]), [""; 0]);
     }
 }

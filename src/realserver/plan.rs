@@ -29,7 +29,7 @@ pub struct Host {
     pub interfaces: Vec<Interface>,
     /// Each address: interface, address, length of the prefix.
     pub addresses: Vec<(String, IpAddr, u8)>,
-    /// Interfaces with a default route of IPv4.
+    /// Interfaces by which the default route of IPv4 leads.
     pub default_routes: Vec<String>,
     /// The kernel has IPv6.
     pub has_ipv6: bool,

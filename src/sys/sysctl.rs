@@ -96,11 +96,11 @@ fn file(interface: &str, setting: Setting) -> Result<Option<String>, SysctlError
 }
 
 impl Setting {
-    /// As sysctl(8) calls it.
+    /// As sysctl(8) calls it: a dot in the name of an interface, such as that of a VLAN, is a slash there.
     #[must_use]
     pub fn name(self, interface: &str) -> String {
         let (family, key, _) = self.words();
-        format!("net.{family}.conf.{interface}.{key}")
+        format!("net.{family}.conf.{}.{key}", interface.replace('.', "/"))
     }
 
     fn words(self) -> (&'static str, &'static str, u8) {
@@ -121,6 +121,11 @@ impl Setting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_of_a_vlan_is_named_as_sysctl_takes_it() {
+        assert_eq!(Setting::ArpIgnore(1).name("eth0.100"), "net.ipv4.conf.eth0/100.arp_ignore");
+    }
 
     #[test]
     fn no_name_leads_to_another_file() {

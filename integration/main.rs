@@ -31,6 +31,7 @@ mod gsi_paths;
 mod gsi_users;
 mod idle_memory;
 mod kernel;
+mod kernel_path;
 mod limits;
 mod log_lines;
 mod matrix;

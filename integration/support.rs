@@ -27,3 +27,4 @@ pub mod seeded;
 pub mod server;
 pub mod skip;
 pub mod stub_server;
+pub mod uml;

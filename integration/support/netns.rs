@@ -40,6 +40,34 @@ pub struct Machine {
     number: u8,
 }
 
+/// The bridge's end of the cable of a guest kernel. Dropping it removes it.
+#[derive(Debug)]
+pub struct Tap {
+    hub: String,
+    name: String,
+}
+
+impl Tap {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A command that runs `program` where the tap is.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", Path::new(NAMED).join(&self.hub).display())).arg(program);
+        command
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        // Gone already where the lab is.
+        let words = ["-n", &self.hub, "link", "delete", &self.name];
+        let _ = Command::new("ip").args(words).stderr(Stdio::null()).status();
+    }
+}
+
 impl Lab {
     /// One machine for each role, with the last part of its addresses (written the same in both: `.11` and `::11`).
     ///
@@ -97,6 +125,27 @@ impl Lab {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", Path::new(NAMED).join(&self.hub).display())).arg(program);
         (command, self.hub_port(role))
+    }
+
+    /// A tap on the bridge, for the interface of a guest kernel that has a machine's place.
+    ///
+    /// # Panics
+    /// When ip(8) fails, or there is one with this number.
+    pub fn add_tap(&self, number: u8) -> Tap {
+        let name = format!("t{number}");
+        batch(
+            &self.hub,
+            &format!("tuntap add dev {name} mode tap\nlink set {name} master br0\nlink set {name} up\n"),
+        );
+        Tap { hub: self.hub.clone(), name }
+    }
+
+    /// Runs `work` on a thread where the bridge and all its ports are.
+    ///
+    /// # Panics
+    /// As [`Machine::enter`].
+    pub fn in_hub<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        enter(&Path::new(NAMED).join(&self.hub), work)
     }
 
     /// The machine that has this role.
@@ -194,13 +243,11 @@ impl Machine {
     }
 
     pub fn v4(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, 0, self.number)
+        v4(self.number)
     }
 
     pub fn v6(&self) -> Ipv6Addr {
-        // The number is read as hexadecimal, so that both addresses look alike.
-        let last = u16::from_str_radix(&self.number.to_string(), 16).expect("decimal digits are hexadecimal");
-        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last)
+        v6(self.number)
     }
 
     /// Both addresses.
@@ -244,22 +291,38 @@ impl Machine {
     /// # Panics
     /// When the namespace is gone, or `work` panics.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    let file = std::fs::File::open(self.file()).expect("the namespace is there");
-                    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                        .expect("root may enter it");
-                    work()
-                })
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        enter(&self.file(), work)
     }
 
     fn file(&self) -> PathBuf {
         Path::new(NAMED).join(&self.namespace)
     }
+}
+
+/// What a machine of this number has on the bridge.
+pub fn v4(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, number)
+}
+
+/// As [`v4`].
+pub fn v6(number: u8) -> Ipv6Addr {
+    // The number is read as hexadecimal, so that both addresses look alike.
+    let last = u16::from_str_radix(&number.to_string(), 16).expect("decimal digits are hexadecimal");
+    Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, last)
+}
+
+fn enter<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                let file = std::fs::File::open(namespace).expect("the namespace is there");
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("root may enter it");
+                work()
+            })
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Removes the labs of test processes that are no more.

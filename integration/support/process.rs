@@ -26,12 +26,20 @@ impl Process {
     /// # Panics
     /// When the program or the file cannot be opened.
     pub fn spawn(command: Command, output: &Path) -> Self {
+        Self::spawn_with_input(command, Stdio::null(), output)
+    }
+
+    /// As [`Process::spawn`], with something to read.
+    ///
+    /// # Panics
+    /// As [`Process::spawn`].
+    pub fn spawn_with_input(command: Command, input: Stdio, output: &Path) -> Self {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(output)
             .unwrap_or_else(|error| panic!("{}: {error}", output.display()));
-        let mut process = Self::spawn_into(command, file);
+        let mut process = Self::start(command, input, file);
         output.clone_into(&mut process.output);
         process
     }
@@ -40,10 +48,14 @@ impl Process {
     ///
     /// # Panics
     /// When the program cannot be started.
-    pub fn spawn_into(mut command: Command, file: File) -> Self {
+    pub fn spawn_into(command: Command, file: File) -> Self {
+        Self::start(command, Stdio::null(), file)
+    }
+
+    fn start(mut command: Command, input: Stdio, file: File) -> Self {
         let both = file.try_clone().expect("a second handle on the output");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file)
             .stderr(both)
             .process_group(0)

@@ -1,3 +1,4 @@
 //! Balancing by the kernel: in guest kernels that have IPVS, with what is the reference for our own, ipvsadm(8) and keepalived.
 
 mod guest;
+mod reference;

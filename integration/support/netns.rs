@@ -127,6 +127,16 @@ impl Lab {
         (command, self.hub_port(role))
     }
 
+    /// A cable between two machines, past the bridge, without addresses: to `eth0` of the first, and to this interface of the
+    /// second.
+    ///
+    /// # Panics
+    /// When ip(8) fails.
+    pub fn connect(&self, role: &str, (other, interface): (&str, &str)) {
+        let (from, to) = (&self.machine(role).namespace, &self.machine(other).namespace);
+        batch(from, &format!("link add eth0 type veth peer name {interface} netns {to}\n"));
+    }
+
     /// A tap on the bridge, for the interface of a guest kernel that has a machine's place.
     ///
     /// # Panics

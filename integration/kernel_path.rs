@@ -1,4 +1,5 @@
 //! Balancing by the kernel: in guest kernels that have IPVS, with what is the reference for our own, ipvsadm(8) and keepalived.
 
+mod door;
 mod guest;
 mod reference;

@@ -13,6 +13,7 @@ pub mod file_server;
 pub mod grid;
 pub mod gsi;
 pub mod gsi_client;
+pub mod guest_door;
 pub mod http_client;
 pub mod interfaces;
 pub mod ipvs;

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use self::console::{Console, Silence};
 use super::certificates::set_mode;
+use super::door::program;
 use super::netns::{Lab, Tap, is_abandoned, v4, v6};
 use super::process::{Process, tail};
 use super::skip;
@@ -44,6 +45,9 @@ const CALIBRATED: &str = "lpj=36000000";
 const MOUNTS: &str = "proc /proc proc defaults 0 0\nsysfs /sys sysfs defaults 0 0\ndevpts /dev/pts devpts X-mount.mkdir 0 0\n\
                       tmpfs /tmp tmpfs mode=1777 0 0\ntmpfs /run tmpfs mode=755 0 0\ntmpfs /var/tmp tmpfs mode=1777 0 0\n\
                       tmpfs /var/log tmpfs mode=755 0 0\ntmpfs /mnt tmpfs mode=755 0 0\n";
+
+/// Where a guest has something of its own in place of what the host has.
+const HIDDEN: [&str; 5] = ["/tmp", "/run", "/var/tmp", "/var/log", "/mnt"];
 
 /// What a guest is to be.
 #[derive(Debug)]
@@ -214,7 +218,9 @@ impl Plan {
     }
 
     fn mount_own(self, directory: &Path) -> Self {
-        self.mount(directory, "rw")
+        let door = Path::new(program()).parent().expect("a program in a directory");
+        let hidden = HIDDEN.iter().any(|of_its_own| door.starts_with(of_its_own));
+        if hidden { self.share_read_only(door) } else { self }.share(directory)
     }
 
     fn mount(mut self, directory: &Path, how: &str) -> Self {

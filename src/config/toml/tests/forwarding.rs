@@ -88,7 +88,7 @@ fn what_direct_routing_cannot_do_is_told() {
         (slices("50000-50999", "50500-51500"), "f:8:14: `data_ports` 50500-51500 overlap those of real server `192.0.2.11`, 50000-50999; a port of the virtual address is one server's: choose ranges apart, here and in its GLOBUS_TCP_PORT_RANGE"),
         (slices("50000-50999", "51000-51999"), ""),
         (slices("2000-2999", "51000-51999"), "f:5:14: `data_ports` 2000-2999 of real server `192.0.2.11` hold a port of virtual server `gridftp`; choose a range without it"),
-        (slices("50000-50999", "51000-51999").replace("192.0.2.10", "::"), "f:5:14: warning: `data_ports` of `192.0.2.11` are not carried: which address is virtual is not written; write the virtual addresses in `addresses`"),
+        (slices("50000-50999", "51000-51999").replace("192.0.2.10", "0.0.0.0").replace("data_ports = '51000-51999'\n", ""), "f:5:14: warning: `data_ports` of `192.0.2.11` are not carried: which address is virtual is not written; write the virtual addresses in `addresses`"),
         (format!("[forwarding]\nengine = 'ebpf'\n{SOUND}"), "f:2:10: `engine = \"ebpf\"` is not in this version; write \"auto\" or \"ipvs\""),
         (format!("[forwarding]\nlvs_sync_daemon = 'VI_1'\n{SOUND}"), "f:2:19: there is no `[[vrrp_instance]]` named `VI_1`; write the name of the instance whose master tells the others of its connections"),
         (format!("[forwarding]\nlvs_sync_id = 1\n{SOUND}"), "f:2:1: `lvs_sync_id` without `lvs_sync_daemon`; add it, or remove this"),

@@ -1,6 +1,7 @@
 //! The kernel: what the program asks of it, behind safe functions.
 //!
 //! The only layer where `unsafe` may stand; `rustix` and `socket2` spare us nearly all of it.
+pub mod bpf;
 pub mod calendar;
 pub mod capabilities;
 pub mod data_socket;

@@ -13,6 +13,7 @@ pub mod generic;
 pub mod ipvs;
 pub mod link;
 pub mod message;
+pub mod traffic_control;
 
 /// What is no netlink.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

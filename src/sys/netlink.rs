@@ -26,6 +26,7 @@ use crate::proto::netlink::message::{Answer, Confirm, Messages, Request};
 
 mod error;
 mod events;
+mod traffic_control;
 
 pub use error::NetlinkError;
 pub use events::{RouteEvent, RouteEvents};

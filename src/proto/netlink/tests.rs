@@ -8,10 +8,12 @@ use super::address::{self, Address, Assignment, Lifetime, Scope};
 use super::attributes::{self, Attributes};
 use super::link::{self, Link, Macvlan, OperationalState};
 use super::message::{Answer, Confirm, Message, Messages, Refusal, Request};
+use super::traffic_control::{Filter, Qdisc};
 use super::*;
 
 mod captured;
 mod ipvs;
+mod traffic_control;
 
 /// The length of the header of this type of message.
 fn header_of(kind: u16) -> usize {
@@ -172,11 +174,11 @@ fn read_all(bytes: &[u8]) {
     for message in Messages::new(bytes).flatten() {
         let _ = (message.answer(), message.is_inconsistent());
         if let Ok(Answer::Data(data)) = message.answer() {
-            let _ = (Link::read(data), Address::read(data));
+            let _ = (Link::read(data), Address::read(data), Filter::read(data), Qdisc::read(data));
             ipvs::read_all(data);
         }
     }
-    let _ = (Link::read(bytes), Address::read(bytes));
+    let _ = (Link::read(bytes), Address::read(bytes), Filter::read(bytes), Qdisc::read(bytes));
     ipvs::read_all(bytes);
 }
 

@@ -24,6 +24,7 @@ mod drain;
 mod example_certificates;
 mod failover;
 mod faults;
+mod forwarding;
 mod gsi;
 mod gsi_errors;
 mod gsi_machines;

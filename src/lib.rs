@@ -1,7 +1,7 @@
 //! Gridfront, the front door for GridFTP sites.
 //!
 //! ```text
-//!   cli ─▶ control ─▶ proxy, checker, vrrp, resolver ─▶ tls, script, sys  what runs: sockets, clocks, threads, files
+//!   cli ─▶ control ─▶ proxy, checker, vrrp, forwarding, resolver ─▶ tls, script, sys  what runs: sockets, clocks, threads, files
 //!                         │
 //!            config ─▶ balance ─▶ proto          what decides: pure
 //! ```
@@ -13,6 +13,7 @@ pub mod checker;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod forwarding;
 pub mod proto;
 pub mod proxy;
 pub mod realserver;

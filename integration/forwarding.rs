@@ -1,0 +1,3 @@
+//! The kernel path, on this machine's kernel.
+
+mod marks;

@@ -316,7 +316,7 @@ impl Daemon {
             }
         }
         ownership.stop().await;
-        if ownership.vrrp().is_some() {
+        if ownership.vrrp().is_some() && !vrrp.is_finished() {
             // Whoever is told of the end is told. What takes too long is said there, within this time.
             tokio::select! {
                 _ = timeout(LAST_NOTIFICATIONS + BETWEEN / 2, &mut vrrp) => {}
@@ -478,25 +478,38 @@ mod tests {
         (Daemon::start(&model, LogLoss::default()).unwrap(), server)
     }
 
-    /// A balancer that owns addresses only, until a reload brings it a virtual server.
+    /// Without a virtual server, which a reload may bring.
+    fn owner_of_addresses(directory: &Path, keys: &str) -> config::Model {
+        let text = format!(
+            "[global]\nadmin_socket = \"{}\"\nthreads = 1\n{keys}\n\
+             [[vrrp_instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvirtual_router_id = 51\n\
+             virtual_addresses = [\"192.0.2.10/24\"]\n",
+            directory.join("admin.sock").display(),
+        );
+        config::toml::parse(Path::new("test.toml"), &text).unwrap().model
+    }
+
     #[tokio::test]
     async fn a_daemon_without_virtual_servers_runs_and_has_its_transfer_log() {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("transfer.log");
-        let text = format!(
-            "[global]\nadmin_socket = \"{}\"\nthreads = 1\ntransfer_log = \"{}\"\n\
-             [[vrrp_instance]]\nname = \"VI_1\"\ninterface = \"eth0\"\nvirtual_router_id = 51\n\
-             virtual_addresses = [\"192.0.2.10/24\"]\n",
-            directory.path().join("admin.sock").display(),
-            log.display(),
-        );
-        let model = config::toml::parse(Path::new("test.toml"), &text).unwrap().model;
+        let model = owner_of_addresses(directory.path(), &format!("transfer_log = \"{}\"", log.display()));
         let daemon = Daemon::start(&model, LogLoss::default()).unwrap();
         assert_eq!(daemon.addresses(), []);
         assert!(log.exists());
         let (stop, stopping) = watch::channel(Stop::No);
         stop.send_replace(Stop::Drain);
         assert!(daemon.run(stopping).await);
+    }
+
+    #[tokio::test]
+    async fn virtual_routers_that_end_by_themselves_fail_the_daemon_and_do_not_panic_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let daemon = Daemon::start(&owner_of_addresses(directory.path(), ""), LogLoss::default()).unwrap();
+        let ownership = daemon.reloader.ownership().clone();
+        let (_stop, stopping) = watch::channel(Stop::No);
+        let (sound, ()) = tokio::join!(daemon.run(stopping), ownership.stop());
+        assert!(!sound, "the service manager is to start it anew");
     }
 
     #[tokio::test]

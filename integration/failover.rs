@@ -4,6 +4,7 @@ mod clients;
 mod groups;
 mod guardian;
 mod random;
+mod sync;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

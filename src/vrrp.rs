@@ -270,6 +270,7 @@ fn record_of(instance: &VrrpInstance, before: Option<&Arc<Record>>) -> Record {
         date: today(),
         cause: "not started".into(),
         priority: settings::priority(instance),
+        origin: None,
         master: None,
         complaints: Vec::new(),
     };

@@ -136,7 +136,7 @@ impl Ownership {
             never = pulse.answer_for(turn) => match never {},
             () = follower.follow(events, in_force.clone()) => {}
             never = guard(&vrrp) => match never {},
-            () = exchange(in_force.clone(), sessions, elsewhere) => {}
+            () = exchange(in_force.clone(), Arc::clone(&vrrp), sessions, elsewhere) => {}
             () = Tracks::watch(&vrrp, in_force) => {}
         }
     }
@@ -215,13 +215,14 @@ async fn guard(vrrp: &Vrrp) -> std::convert::Infallible {
 /// Session sync, as each configuration has it.
 async fn exchange(
     mut in_force: watch::Receiver<Arc<InForce>>,
+    vrrp: Arc<Vrrp>,
     sessions: Arc<SessionTable>,
     elsewhere: Elsewhere,
 ) {
     loop {
         let config = in_force.borrow_and_update().configuration.said.vrrp.clone();
         tokio::select! {
-            () = sync::exchange(config.clone(), Arc::clone(&sessions), elsewhere.clone()) => {}
+            () = sync::exchange(config.clone(), Arc::clone(&vrrp), Arc::clone(&sessions), elsewhere.clone()) => {}
             other = in_force.wait_for(|in_force| in_force.configuration.said.vrrp != config) => {
                 if other.is_err() {
                     return;

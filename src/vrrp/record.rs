@@ -45,10 +45,21 @@ pub struct Situation {
     pub cause: String,
     /// With what is tracked.
     pub priority: Priority,
+    /// Where it sends from, while it can.
+    pub origin: Option<Origin>,
     /// Who is master, as far as is known.
     pub master: Option<(IpAddr, Priority)>,
     /// What keeps it from being better, a line each.
     pub complaints: Vec<String>,
+}
+
+/// An interface with the address that a virtual router has there for itself.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Origin {
+    /// Of the interface; another one when it was made anew.
+    pub index: u32,
+    /// `source_address`, or the interface's own.
+    pub address: IpAddr,
 }
 
 /// What it has counted since the start.
@@ -124,7 +135,7 @@ pub const STRAYS: [&str; 2] = ["truncated", "virtual_router_id"];
 pub const ROLES: [Role; 4] = [Role::Master, Role::Backup, Role::Fault, Role::Initialize];
 
 impl Record {
-    pub(super) fn new(instance: &VrrpInstance, situation: Situation, counts: Arc<Counts>) -> Self {
+    pub(crate) fn new(instance: &VrrpInstance, situation: Situation, counts: Arc<Counts>) -> Self {
         Self {
             name: instance.name.clone(),
             interface: instance.interface.clone(),

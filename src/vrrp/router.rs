@@ -324,6 +324,7 @@ impl Router {
             date,
             cause: cause.clone(),
             priority: self.machine.priority(),
+            origin: self.origin(),
             master: self.machine.master(),
             complaints: own.chain(tracked).chain(refused).chain(differs).chain(self.rivalry()).collect(),
         }

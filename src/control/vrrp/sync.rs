@@ -1,24 +1,29 @@
 //! Sessions that other balancers know of: whoever takes over an address from a host that died without a word ends its clients'
 //! connections, which would wait for ever otherwise.
+mod elsewhere;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+pub(super) use self::elsewhere::Elsewhere;
 use crate::config::vrrp as config;
 use crate::proto::session_sync::{self, Connection, MAX_DATAGRAM};
 use crate::proto::tcp;
-use crate::proto::vrrp::Family;
+use crate::proto::vrrp::{Family, Role};
 use crate::proxy::{SessionTable, now};
 use crate::sys::raw_ip::RawIp;
 use crate::sys::sync_socket;
+use crate::vrrp::Vrrp;
+use crate::vrrp::record::{Origin, Record};
 
 /// Where datagrams go, beside those of LVS' sync daemon (8848).
 pub(super) const PORT: u16 = 8849;
@@ -28,12 +33,6 @@ const NEW_EVERY: Duration = Duration::from_millis(200);
 
 /// How often they hear of all.
 const ALL_EVERY: Duration = Duration::from_secs(5);
-
-/// How long a session counts that nobody tells of any more: three times all.
-const KNOWN_FOR: Duration = Duration::from_secs(15);
-
-/// Sessions that are kept in mind: many times what one balancer holds, some 5 MB.
-const MAX_KNOWN: usize = 65_536;
 
 /// When clients are told after an address has come: once it is there, and again in case that was lost.
 const TELL_AFTER: [Duration; 3] =
@@ -48,44 +47,8 @@ const TELL_NEXT_AFTER: Duration = Duration::from_millis(10);
 /// Beats that a link may miss while it sends.
 const MAX_BATCHES: usize = 8;
 
-/// After a socket could not be opened, for its interface may come.
+/// After a socket could not be opened.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(2);
-
-/// What others have told. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Elsewhere(Arc<Mutex<HashMap<Connection, Instant>>>);
-
-impl Elsewhere {
-    fn hear(&self, connections: Vec<Connection>, is_ours: impl Fn(IpAddr) -> bool, now: Instant) {
-        let mut known = self.lock();
-        let is_wanted = |of: &Connection| of.is_plausible() && is_ours(of.reached.ip());
-        for connection in connections.into_iter().filter(is_wanted) {
-            let is_full = known.len() >= MAX_KNOWN;
-            match known.entry(connection) {
-                Entry::Occupied(mut entry) => drop(entry.insert(now)),
-                Entry::Vacant(entry) if !is_full => drop(entry.insert(now)),
-                Entry::Vacant(_) => {}
-            }
-        }
-    }
-
-    fn forget_old(&self, now: Instant) {
-        self.lock().retain(|_, heard| *heard + KNOWN_FOR > now);
-    }
-
-    /// Those at these addresses, which are nobody else's any more.
-    pub(super) fn take(&self, addresses: &[IpAddr]) -> Vec<Connection> {
-        let mut known = self.lock();
-        known
-            .extract_if(|connection, _| addresses.contains(&connection.reached.ip()))
-            .map(|(connection, _)| connection)
-            .collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Connection, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Makes clients of a host that is no more notice it. Returns how many were told.
 pub(super) async fn end(connections: Vec<Connection>) -> io::Result<usize> {
@@ -111,77 +74,130 @@ pub(super) async fn end(connections: Vec<Connection>) -> io::Result<usize> {
 }
 
 /// Tells the other balancers what there is here, and hears what is there, for ever.
-pub(super) async fn exchange(config: config::Vrrp, sessions: Arc<SessionTable>, elsewhere: Elsewhere) {
-    let mut links: BTreeMap<(String, Family), Link> = BTreeMap::new();
-    for instance in &config.instances {
-        let link = links.entry((instance.interface.clone(), instance.family())).or_default();
-        link.addresses.extend(instance.addresses().map(ipnet::IpNet::addr));
-        link.peers.extend(&instance.unicast_peers);
-        link.destinations.extend(destinations(instance));
-        link.hears_all |= !instance.is_unicast();
-    }
+pub(super) async fn exchange(
+    config: config::Vrrp,
+    vrrp: Arc<Vrrp>,
+    sessions: Arc<SessionTable>,
+    elsewhere: Elsewhere,
+) {
     let new = broadcast::Sender::new(MAX_BATCHES);
     let mut talks = JoinSet::new();
-    for ((interface, family), link) in links {
-        let (sessions, elsewhere, new) = (Arc::clone(&sessions), elsewhere.clone(), new.subscribe());
-        talks.spawn(async move { link.keep_talking(&interface, family, &sessions, &elsewhere, new).await });
-    }
+    let mut talking: BTreeMap<Link, AbortHandle> = BTreeMap::new();
     let mut ticks = interval(NEW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         elsewhere.forget_old(now());
+        // Each time: an interface that is made anew, or has got another address, takes other sockets.
+        let links = links(&config, &vrrp.shared().records());
+        talking.retain(|link, talk| {
+            let stays = links.contains(link);
+            if !stays {
+                talk.abort();
+            }
+            stays
+        });
+        while talks.try_join_next().is_some() {}
+        for link in links {
+            talking.entry(link).or_insert_with_key(|link| {
+                let (link, new) = (link.clone(), new.subscribe());
+                let (vrrp, sessions, elsewhere) =
+                    (Arc::clone(&vrrp), Arc::clone(&sessions), elsewhere.clone());
+                talks.spawn(async move { link.keep_talking(&vrrp, &sessions, &elsewhere, new).await })
+            });
+        }
         // Also without any: it is the beat of all links.
         let _ = new.send(sessions.take_new_connections());
     }
 }
 
-/// Those that share an interface.
-#[derive(Debug, Default)]
+/// Virtual routers that send from the same address of the same interface.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Link {
-    addresses: Vec<IpAddr>,
-    peers: Vec<IpAddr>,
-    destinations: BTreeSet<SocketAddr>,
-    /// Some of them have no peers by name.
-    hears_all: bool,
+    origin: Origin,
+    /// By their names, with their unicast peers; those without any multicast.
+    members: BTreeMap<String, Vec<IpAddr>>,
+}
+
+/// Where a datagram has come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    Group,
+    Address,
+}
+
+/// Of those that can send now.
+fn links(config: &config::Vrrp, records: &[Arc<Record>]) -> BTreeSet<Link> {
+    let mut links: BTreeMap<Origin, BTreeMap<String, Vec<IpAddr>>> = BTreeMap::new();
+    for instance in &config.instances {
+        let record = records.iter().find(|record| record.name == instance.name);
+        if let Some(origin) = record.and_then(|record| record.situation().origin) {
+            let members = links.entry(origin).or_default();
+            members.insert(instance.name.clone(), instance.unicast_peers.clone());
+        }
+    }
+    links.into_iter().map(|(origin, members)| Link { origin, members }).collect()
 }
 
 impl Link {
     async fn keep_talking(
         &self,
-        interface: &str,
-        family: Family,
+        vrrp: &Vrrp,
         sessions: &SessionTable,
         elsewhere: &Elsewhere,
         mut new: broadcast::Receiver<Vec<Connection>>,
     ) {
         loop {
-            match open(interface, family) {
-                Ok(socket) => self.talk(&socket, sessions, elsewhere, &mut new).await,
-                Err(error) => tracing::debug!(interface, %error, "no socket for session sync"),
+            match self.open() {
+                Ok((own, group)) => {
+                    self.talk(&own, group.as_ref(), vrrp, sessions, elsewhere, &mut new).await;
+                }
+                Err(error) => tracing::debug!(origin = ?self.origin, %error, "no socket for session sync"),
             }
             sleep(OPEN_AGAIN_AFTER).await;
         }
     }
 
-    /// Returns when the socket is of no use any more.
+    /// By which it sends, and hears peers; and for those without any the one that hears the group, and no stranger who has only
+    /// an address of this host.
+    fn open(&self) -> io::Result<(UdpSocket, Option<UdpSocket>)> {
+        let Origin { index, address } = self.origin;
+        let own = sync_socket::at_address(index, SocketAddr::new(address, PORT))?;
+        let group = SocketAddr::new(self.family().group(), PORT);
+        let group = self.multicasts().then(|| sync_socket::of_group(index, group)).transpose()?;
+        Ok((UdpSocket::from_std(own)?, group.map(UdpSocket::from_std).transpose()?))
+    }
+
+    /// Returns when a socket is of no use any more.
     async fn talk(
         &self,
-        socket: &UdpSocket,
+        own: &UdpSocket,
+        group: Option<&UdpSocket>,
+        vrrp: &Vrrp,
         sessions: &SessionTable,
         elsewhere: &Elsewhere,
         new: &mut broadcast::Receiver<Vec<Connection>>,
     ) {
+        let destinations = self.destinations();
         let mut all_at = now();
-        let mut buffer = vec![0; MAX_DATAGRAM + 1];
+        let (mut to_address, mut to_group) = (vec![0; MAX_DATAGRAM + 1], vec![0; MAX_DATAGRAM + 1]);
+        let hear = |way, source: SocketAddr, datagram: &[u8]| {
+            let served = self.served_by(source.ip(), way, &vrrp.shared().records());
+            if !served.is_empty()
+                && let Some(told) = session_sync::parse(datagram)
+            {
+                elsewhere.hear(source.ip(), &served, told, now());
+            }
+        };
         loop {
             tokio::select! {
-                received = socket.recv_from(&mut buffer) => {
+                received = own.recv_from(&mut to_address) => {
                     let Ok((length, source)) = received else { return };
-                    let told = session_sync::parse(buffer.get(..length).unwrap_or_default());
-                    if let Some(told) = told.filter(|_| self.hears_all || self.peers.contains(&source.ip())) {
-                        elsewhere.hear(told, |address| self.addresses.contains(&address), now());
-                    }
+                    hear(Way::Address, source, to_address.get(..length).unwrap_or_default());
+                }
+                received = receive(group, &mut to_group) => {
+                    let Ok((length, source)) = received else { return };
+                    hear(Way::Group, source, to_group.get(..length).unwrap_or_default());
                 }
                 beat = new.recv() => {
                     let mut ours = match beat {
@@ -194,59 +210,60 @@ impl Link {
                         all_at = now + ALL_EVERY;
                         ours = sessions.connections();
                     }
-                    ours.retain(|connection| self.addresses.contains(&connection.reached.ip()));
+                    let addresses = self.addresses(&vrrp.shared().records());
+                    ours.retain(|connection| addresses.contains(&connection.reached.ip()));
                     for datagram in session_sync::encode(&ours) {
-                        for destination in &self.destinations {
+                        for destination in &destinations {
                             // Whoever did not hear this hears the next.
-                            let _ = socket.send_to(&datagram, destination).await;
+                            let _ = own.send_to(&datagram, destination).await;
                         }
                     }
                 }
             }
         }
     }
-}
 
-fn open(interface: &str, family: Family) -> io::Result<UdpSocket> {
-    let any = SocketAddr::new(family.unspecified(), PORT);
-    UdpSocket::from_std(sync_socket::open(interface, any, family.group())?)
-}
-
-fn destinations(instance: &config::VrrpInstance) -> Vec<SocketAddr> {
-    if instance.is_unicast() {
-        return instance.unicast_peers.iter().map(|peer| SocketAddr::new(*peer, PORT)).collect();
+    fn family(&self) -> Family {
+        Family::of(self.origin.address)
     }
-    vec![SocketAddr::new(instance.family().group(), PORT)]
+
+    fn multicasts(&self) -> bool {
+        self.members.values().any(Vec::is_empty)
+    }
+
+    fn destinations(&self) -> BTreeSet<SocketAddr> {
+        let group = self.multicasts().then(|| self.family().group());
+        let all = self.members.values().flatten().copied().chain(group);
+        all.map(|address| SocketAddr::new(address, PORT)).collect()
+    }
+
+    fn addresses(&self, records: &[Arc<Record>]) -> Vec<IpAddr> {
+        let ours = records.iter().filter(|record| self.members.contains_key(&record.name));
+        ours.flat_map(|record| record.addresses.clone()).collect()
+    }
+
+    /// The addresses whose master this is, and of which it tells the way that their virtual router uses: nobody else knows who
+    /// is served there.
+    fn served_by(&self, source: IpAddr, way: Way, records: &[Arc<Record>]) -> Vec<IpAddr> {
+        let is_its = |record: &&Arc<Record>| {
+            let is_way = self.members.get(&record.name).is_some_and(|peers| match way {
+                Way::Group => peers.is_empty(),
+                Way::Address => peers.contains(&source),
+            });
+            let situation = record.situation();
+            let master = situation.master.map(|(address, _)| address);
+            is_way && situation.role != Role::Master && master == Some(source)
+        };
+        records.iter().filter(is_its).flat_map(|record| record.addresses.clone()).collect()
+    }
+}
+
+async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    match socket {
+        Some(socket) => socket.recv_from(buffer).await,
+        None => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[allow(clippy::disallowed_methods)] // a starting point
-    fn only_sessions_at_our_addresses_are_kept_and_not_for_ever() {
-        let start = Instant::now();
-        let elsewhere = Elsewhere::default();
-        let connection = |port: u16, reached: &str| Connection {
-            client: ("198.51.100.7".parse::<IpAddr>().unwrap(), port).into(),
-            reached: reached.parse().unwrap(),
-        };
-        let (ours, other): (IpAddr, IpAddr) = ("192.0.2.10".parse().unwrap(), "192.0.2.11".parse().unwrap());
-        let told = vec![
-            connection(1, "192.0.2.10:2811"),
-            connection(2, "192.0.2.99:2811"),
-            connection(3, "192.0.2.11:2811"),
-        ];
-        elsewhere.hear(told, |address| [ours, other].contains(&address), start);
-        elsewhere.forget_old(start + KNOWN_FOR / 2);
-        assert_eq!(elsewhere.take(&[ours]), [connection(1, "192.0.2.10:2811")]);
-        assert!(elsewhere.take(&[ours]).is_empty(), "told once");
-        elsewhere.forget_old(start + KNOWN_FOR);
-        assert!(elsewhere.take(&[other]).is_empty());
-        let many = (0..=u16::MAX).map(|port| connection(port, "192.0.2.10:2811")).collect();
-        elsewhere.hear(many, |_| true, start);
-        elsewhere.hear(vec![connection(7, "192.0.2.11:2811")], |_| true, start);
-        assert_eq!(elsewhere.lock().len(), MAX_KNOWN);
-    }
-}
+mod tests;

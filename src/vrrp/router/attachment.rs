@@ -10,6 +10,7 @@ use crate::proto::vrrp::{Condition, Role};
 use crate::sys::vrrp_socket::Sender;
 use crate::vrrp::holdings::{Order, Vmac};
 use crate::vrrp::links::Usable;
+use crate::vrrp::record::Origin;
 use crate::vrrp::settings;
 
 /// After the kernel has refused an interface or a socket: whoever refuses it now may not later.
@@ -62,6 +63,7 @@ impl Router {
             _ => false,
         };
         if !is_same {
+            self.is_stale = true;
             let before = std::mem::replace(&mut self.attachment, attached);
             match (&self.attachment, before) {
                 (Ok(attachment), _) => {
@@ -210,6 +212,12 @@ impl Router {
             self.vmac = VmacState::Missing;
         }
         self.attach_again_at.take_if(|at| *at <= now).is_some() || vmac
+    }
+
+    /// Where it sends from, of the interface below a VMAC.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        let Usable { index, source, .. } = self.attachment.as_ref().ok()?.usable;
+        Some(Origin { index, address: source })
     }
 
     /// The interface that it hears on.

@@ -174,3 +174,31 @@ fn nobody_but_the_master_is_believed_who_its_clients_are() {
     let said = said.unwrap_or_else(|why| panic!("{why}"));
     assert!(said.contains("clients=1") && !said.contains("clients=2"), "{said}");
 }
+
+#[test]
+fn a_session_that_was_there_before_its_address_could_move_is_told_of_and_ends_with_it() {
+    if !skip::unless_present("an address that a reload lets move", &["ip", "nsenter"]) {
+        return;
+    }
+    let lab = lab();
+    let (door, peer) = (lab.machine("door"), lab.machine("peer"));
+    serve(lab.machine("server"));
+    door.set_address(VIRTUAL, true);
+    let text = virtual_server(&lab, &format!("\"{VIRTUAL}\""));
+    let mut balancer = Balancer::new(door, &text);
+    balancer.start();
+    let group = listen(peer, GROUP_V4);
+    let mut session = log_in(&lab, VIRTUAL);
+    let instance = format!(
+        "[[vrrp_instance]]\nname = \"VI\"\ninterface = \"eth0\"\nvirtual_router_id = 77\n\
+         advert_interval = \"{}ms\"\nvirtual_addresses = [\"{VIRTUAL}/24\"]\n",
+        INTERVAL.as_millis()
+    );
+    balancer.write(&format!("{instance}{text}"));
+    balancer.order(&["reload"]).unwrap();
+    assert_eq!(teller(&group, VIRTUAL), Ok(door.v4().into()), "{}", balancer.log());
+    balancer.until_state("MASTER");
+    balancer.order(&["maintenance", "on"]).unwrap();
+    // Nothing is under way at it, so it moves soon, and the client hears that before.
+    assert!(session.line().starts_with("421"), "{}", balancer.log());
+}

@@ -333,8 +333,9 @@ impl Reloader {
         }
         // From here on nothing fails and nothing waits.
         let generation = successor.take_over(now(), door.sessions());
+        door.sessions().note_places(next.said.owned_addresses());
         door.alter(alteration);
-        self.0.ownership.configure(&next.said.vrrp, door.sessions());
+        self.0.ownership.configure(&next.said.vrrp);
         let in_force = InForce { configuration: next, generation, since };
         self.0.probes.send_replace(in_force.probes());
         self.0.in_force.send_replace(Arc::new(in_force));

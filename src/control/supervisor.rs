@@ -197,10 +197,11 @@ impl Daemon {
         let transfer_log = transfer_log::start(model, generation.transfer_log())?;
         let threads = model.global.threads.unwrap_or_else(sys::processors::count);
         let door = Arc::new(FrontDoor::open_with(generation.services(), threads, passed)?);
+        door.sessions().note_places(configuration.said.owned_addresses());
         log_start(model, &door, threads);
         let ownership = Ownership::default();
         ownership.prepare(&configuration.said.vrrp).map_err(StartError::Vrrp)?;
-        ownership.configure(&configuration.said.vrrp, door.sessions());
+        ownership.configure(&configuration.said.vrrp);
         let reloader = Reloader::new(configuration, generation, Arc::clone(&door), ownership);
         let observed = Observed {
             reloader: reloader.clone(),

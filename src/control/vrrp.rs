@@ -83,9 +83,8 @@ impl Ownership {
     }
 
     /// Puts it in force.
-    pub(super) fn configure(&self, config: &config::Vrrp, sessions: &SessionTable) {
+    pub(super) fn configure(&self, config: &config::Vrrp) {
         if let Some(vrrp) = self.vrrp() {
-            sessions.note_places(config.owned_addresses());
             *self.0.groups.lock().unwrap_or_else(PoisonError::into_inner) =
                 config.sync_groups.iter().map(|group| group.instances.clone()).collect();
             vrrp.configure(config);

@@ -32,10 +32,12 @@ pub(super) enum Signal {
     Shutdown = 2,
 }
 
-/// Bits of what an entry was told: both signals, and that its server's drain has changed.
+/// Bits of what an entry was told: both signals, that its server's drain has changed, and that it may have come to an address that
+/// moves now.
 const DRAIN: u8 = 1;
 const SHUTDOWN: u8 = 2;
 const SERVER_CHANGED: u8 = 4;
+const PLACES_CHANGED: u8 = 8;
 
 /// What a session is in the midst of, for whoever asks what a drain waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -204,9 +206,15 @@ impl SessionTable {
         held
     }
 
-    /// These addresses may move to another host: from now on it is known which sessions came to them.
+    /// These addresses may move to another host: from now on it is known which sessions came to them. Those that are there look
+    /// for themselves, for only they have their socket.
     pub(crate) fn note_places(&self, addresses: impl IntoIterator<Item = IpAddr>) {
-        self.places.add(addresses);
+        if !self.places.add(addresses) {
+            return;
+        }
+        for session in self.sessions.iter().filter(|session| session.place.load(Relaxed) == NOWHERE) {
+            session.tell(PLACES_CHANGED);
+        }
     }
 
     /// The sessions that came to one of these addresses.
@@ -351,10 +359,18 @@ impl Registration {
     /// Whether the session was told, since it was asked last, to look at its server's drain. The server knows what is
     /// the case: what was told may have been meant for one that the session has left.
     pub(super) fn take_server_change(&self) -> bool {
+        self.take(SERVER_CHANGED)
+    }
+
+    /// Whether, since it was asked last, the session was told to say again where its client came to.
+    pub(super) fn take_place_change(&self) -> bool {
+        self.take(PLACES_CHANGED)
+    }
+
+    fn take(&self, bit: u8) -> bool {
         let told = &self.entry.told;
         // Nearly always there is nothing, and then nothing is written.
-        told.load(SeqCst) & SERVER_CHANGED != 0
-            && told.fetch_and(!SERVER_CHANGED, SeqCst) & SERVER_CHANGED != 0
+        told.load(SeqCst) & bit != 0 && told.fetch_and(!bit, SeqCst) & bit != 0
     }
 
     /// Where the client came to; asked only where that may move.
@@ -560,6 +576,35 @@ mod tests {
         table.handle_drain_change(&ours);
         assert!(sessions[0].take_server_change());
         assert_eq!(sessions[0].signal(), Signal::Drain, "one does not take the other away");
+    }
+
+    #[test]
+    fn an_address_that_may_move_from_now_on_finds_those_that_came_to_it_before() {
+        let table = Arc::new(SessionTable::new(super::super::now()));
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let [moves, other]: [IpAddr; 2] = ["192.0.2.10", "192.0.2.11"].map(|text| text.parse().unwrap());
+        let say = |session: &Registration, reached: &str| {
+            session.set_place(at("198.51.100.7:40000"), || Some(at(reached)));
+        };
+        let sessions = ["192.0.2.10:2811", "192.0.2.1:2811"].map(|reached| {
+            let session = table.register();
+            say(&session, reached);
+            (session, reached)
+        });
+        table.note_places([moves]);
+        for (session, reached) in &sessions {
+            assert!(session.take_place_change() && !session.take_place_change(), "{reached}");
+            say(session, reached);
+        }
+        assert_eq!(table.held_at(&[moves]).idle, 1);
+        assert_eq!(table.take_new_connections().len(), 1, "others hear of it");
+        table.note_places([moves]);
+        assert!(sessions.iter().all(|(session, _)| !session.take_place_change()), "nothing is new");
+        table.note_places([moves, other]);
+        let told = sessions.each_ref().map(|(session, _)| session.take_place_change());
+        assert_eq!(told, [false, true], "whose place is known has no other");
+        assert_eq!(table.end_at(&[moves], super::super::now()), 1);
+        assert_eq!(sessions[0].0.signal(), Signal::Shutdown);
     }
 
     #[test]

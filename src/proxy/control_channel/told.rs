@@ -9,6 +9,12 @@ use crate::sys;
 
 impl ControlChannel {
     pub(super) fn heed_signals(&mut self, now: Instant, scratch: &mut Scratch) -> Step {
+        if self.registration.take_place_change()
+            && let Some(stream) = self.client.tcp()
+            && let Ok(client) = stream.peer_addr()
+        {
+            self.registration.set_place(client, || stream.local_addr().ok());
+        }
         let signal = self.registration.signal();
         if signal >= Signal::Drain && !self.draining {
             self.draining = true;

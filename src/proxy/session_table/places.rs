@@ -41,14 +41,17 @@ impl Default for Places {
 }
 
 impl Places {
-    pub(super) fn add(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+    /// Whether any of them was not there before.
+    pub(super) fn add(&self, addresses: impl IntoIterator<Item = IpAddr>) -> bool {
         let mut known = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known.len();
         for address in addresses {
             if !known.contains(&address) {
                 known.push(address);
             }
         }
         self.any.store(!known.is_empty(), Relaxed);
+        known.len() > before
     }
 
     pub(super) fn any(&self) -> bool {

@@ -45,17 +45,24 @@ fn a_group_waits_for_what_is_under_way_at_any_member_until_it_is_taken_back() {
     control.send(b"USER anonymous\r\nPASS x\r\nPASV\r\n");
     // An address for a transfer is something under way.
     while !control.line().starts_with("227") {}
-    balancer.order(&["failover", "VI"]).unwrap();
-    let watch = Stopwatch::start();
-    while watch.elapsed() < LONG_ENOUGH {
-        let status = balancer.status().unwrap();
-        for instance in [0, 1] {
-            let of = &status["vrrp"][instance];
-            assert_eq!(of["state"], "MASTER", "{status}");
-            assert!(of["failover"].is_object(), "{status}");
+    let waits = |instance: usize| balancer.status().unwrap()["vrrp"][instance]["failover"].is_object();
+    let waited = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| balancer.order(&["failover", "--wait", "VI"]));
+        deadline::until("a failover", PATIENCE, || if waits(0) { Ok(()) } else { Err("none".into()) })
+            .unwrap();
+        let watch = Stopwatch::start();
+        while watch.elapsed() < LONG_ENOUGH {
+            let status = balancer.status().unwrap();
+            for instance in [0, 1] {
+                let of = &status["vrrp"][instance];
+                assert_eq!(of["state"], "MASTER", "{status}");
+                assert!(of["failover"].is_object(), "{status}");
+            }
         }
-    }
-    balancer.order(&["failover", "--cancel", "VJ"]).unwrap();
+        balancer.order(&["failover", "--cancel", "VJ"]).unwrap();
+        waiting.join().unwrap().unwrap_err()
+    });
+    assert!(waited.contains("exit status: 1") && waited.contains("it was taken back"), "{waited}");
     assert!(balancer.status().unwrap()["vrrp"][0].get("failover").is_none());
     let again = balancer.order(&["failover", "--cancel"]).unwrap_err();
     assert!(again.contains("nothing to take back"), "{again}");

@@ -85,8 +85,10 @@ impl Ownership {
     /// Puts it in force.
     pub(super) fn configure(&self, config: &config::Vrrp) {
         if let Some(vrrp) = self.vrrp() {
-            *self.0.groups.lock().unwrap_or_else(PoisonError::into_inner) =
+            let groups: Vec<Vec<String>> =
                 config.sync_groups.iter().map(|group| group.instances.clone()).collect();
+            self.wishes().regroup(&groups);
+            *self.0.groups.lock().unwrap_or_else(PoisonError::into_inner) = groups;
             vrrp.configure(config);
             self.0.started.notify_waiters();
         }

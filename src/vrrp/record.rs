@@ -154,6 +154,12 @@ impl Record {
         self.situation.load_full()
     }
 
+    /// Whether its addresses are here now.
+    #[must_use]
+    pub fn is_master(&self) -> bool {
+        self.situation.load().role == Role::Master
+    }
+
     pub(super) fn set_situation(&self, situation: Situation) {
         self.situation.store(Arc::new(situation));
     }

@@ -194,5 +194,5 @@ impl Follower {
 
 fn is_here(vrrp: &Vrrp, address: IpAddr) -> bool {
     let records = vrrp.shared().records();
-    records.iter().any(|of| of.addresses.contains(&address) && of.situation().role == Role::Master)
+    records.iter().any(|of| of.addresses.contains(&address) && of.is_master())
 }

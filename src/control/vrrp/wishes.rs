@@ -22,35 +22,56 @@ const NO_INSTANCES: &str =
 /// Those that are not fulfilled yet.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
-    /// By what is being waited for, with the names of the instances that move together.
-    waiting: BTreeMap<u64, (Vec<String>, Pending, AbortHandle)>,
+    waiting: BTreeMap<u64, Wish>,
     last: u64,
+}
+
+/// That these instances step down.
+#[derive(Debug)]
+struct Wish {
+    asked: Vec<String>,
+    /// With all that move with them, as the configuration has it now.
+    members: Vec<String>,
+    pending: Pending,
+    task: AbortHandle,
 }
 
 impl Wishes {
     fn of(&self, instance: &str) -> Option<u64> {
         let mut waiting = self.waiting.iter();
-        waiting.find(|(_, (members, ..))| members.iter().any(|member| member == instance)).map(|(id, _)| *id)
+        waiting.find(|(_, wish)| wish.members.iter().any(|member| member == instance)).map(|(id, _)| *id)
     }
 
     pub(super) fn status_of(&self, instance: &str, now: Instant) -> Option<PendingStatus> {
-        self.waiting.get(&self.of(instance)?).map(|(_, pending, _)| pending.status(now))
+        self.waiting.get(&self.of(instance)?).map(|wish| wish.pending.status(now))
+    }
+
+    /// Others move together from now on.
+    pub(super) fn regroup(&mut self, groups: &[Vec<String>]) {
+        for wish in self.waiting.values_mut() {
+            wish.members = units_of(&wish.asked, groups).concat();
+        }
+    }
+
+    fn members(&self, id: u64) -> Vec<String> {
+        self.waiting.get(&id).map(|wish| wish.members.clone()).unwrap_or_default()
     }
 
     /// What was wanted of these instances before is not any more. The names of all that were to move.
     fn take_back<'n>(&mut self, instances: impl IntoIterator<Item = &'n String>) -> Vec<String> {
         let mut taken = Vec::new();
         for instance in instances {
-            if let Some((members, _, task)) = self.of(instance).and_then(|id| self.waiting.remove(&id)) {
-                task.abort();
-                taken.extend(members);
+            // Of several, where a reload has brought them together.
+            while let Some(wish) = self.of(instance).and_then(|id| self.waiting.remove(&id)) {
+                wish.task.abort();
+                taken.extend(wish.members);
             }
         }
         taken
     }
 
     fn instances(&self) -> Vec<String> {
-        self.waiting.values().flat_map(|(members, ..)| members.clone()).collect()
+        self.waiting.values().flat_map(|wish| wish.members.clone()).collect()
     }
 }
 
@@ -79,11 +100,9 @@ impl Ownership {
         sessions: &Arc<SessionTable>,
     ) -> Result<Vec<VrrpStatus>, String> {
         let Some(vrrp) = self.vrrp() else { return Err(NO_INSTANCES.into()) };
-        let units = units(&self.concerned(&vrrp, instance)?, &self.groups());
-        for unit in &units {
-            self.begin(&vrrp, unit, deadline, sessions);
-        }
-        Ok(self.statuses_named(&vrrp, &units.concat()))
+        let concerned = self.concerned(&vrrp, instance)?;
+        let begun = self.begin(&vrrp, &concerned, deadline, sessions);
+        Ok(self.statuses_named(&vrrp, &begun))
     }
 
     /// What was asked of one instance and has not happened yet, or all of that, is wanted no more.
@@ -122,9 +141,7 @@ impl Ownership {
         let waiting = self.wishes().instances();
         self.wishes().take_back(&waiting);
         if on {
-            for unit in units(&masters(&vrrp), &self.groups()) {
-                self.begin(&vrrp, &unit, deadline, sessions);
-            }
+            self.begin(&vrrp, &masters(&vrrp), deadline, sessions);
         }
         vrrp.set_maintenance(on, self.wishes().instances());
         Ok(self.statuses_of(&vrrp.shared().records()))
@@ -167,37 +184,44 @@ impl Ownership {
         }
     }
 
-    /// Another wish for the same instances takes its place.
-    fn begin(&self, vrrp: &Arc<Vrrp>, unit: &[String], deadline: Instant, sessions: &Arc<SessionTable>) {
+    /// A wish for each with all that move with it; another for the same instances takes its place. The names of all that are to
+    /// move.
+    fn begin(
+        &self,
+        vrrp: &Arc<Vrrp>,
+        concerned: &[Arc<Record>],
+        deadline: Instant,
+        sessions: &Arc<SessionTable>,
+    ) -> Vec<String> {
+        let names: Vec<String> = concerned.iter().map(|record| record.name.clone()).collect();
+        let units = units_of(&names, &self.groups());
         let mut wishes = self.wishes();
-        wishes.take_back(unit);
-        wishes.last += 1;
-        let id = wishes.last;
-        let fulfilled =
-            self.clone().fulfil(id, Arc::clone(vrrp), unit.to_vec(), deadline, Arc::clone(sessions));
-        let task = tokio::spawn(fulfilled).abort_handle();
-        wishes.waiting.insert(id, (unit.to_vec(), Pending { since: now(), deadline }, task));
+        for members in &units {
+            wishes.take_back(members);
+            wishes.last += 1;
+            let id = wishes.last;
+            let fulfilled = self.clone().fulfil(id, Arc::clone(vrrp), deadline, Arc::clone(sessions));
+            let task = tokio::spawn(fulfilled).abort_handle();
+            let asked = names.iter().filter(|name| members.contains(name)).cloned().collect();
+            let pending = Pending { since: now(), deadline };
+            wishes.waiting.insert(id, Wish { asked, members: members.clone(), pending, task });
+        }
+        units.concat()
     }
 
     /// Which of the two is wanted is asked at the end: maintenance may have come on top of a failover.
-    async fn fulfil(
-        self,
-        id: u64,
-        vrrp: Arc<Vrrp>,
-        unit: Vec<String>,
-        deadline: Instant,
-        sessions: Arc<SessionTable>,
-    ) {
-        // Looked for each time: a reload may have given them other addresses, and whoever has lost his office meanwhile has
-        // nothing left to give up.
+    async fn fulfil(self, id: u64, vrrp: Arc<Vrrp>, deadline: Instant, sessions: Arc<SessionTable>) {
+        // Looked for each time: a reload may have given them other addresses, or others to move with, and whoever has lost his
+        // office meanwhile has nothing left to give up.
+        let members = || self.wishes().members(id);
         let held = || {
-            let mut members = named(&vrrp, &unit);
-            members.retain(|member| member.situation().role == Role::Master);
-            addresses_of(&members)
+            let mut held = named(&vrrp, &members());
+            held.retain(|member| member.is_master());
+            addresses_of(&held)
         };
         let left = until_quiet(&sessions, held, deadline).await;
-        let addresses = held();
-        let instances = unit.join(" ");
+        let (members, addresses) = (members(), held());
+        let instances = members.join(" ");
         if addresses.is_empty() {
             tracing::info!(instances, "failover: not master any more");
         } else {
@@ -209,7 +233,7 @@ impl Ownership {
             wishes.waiting.remove(&id);
             vrrp.set_maintenance(true, wishes.instances());
         } else {
-            for instance in unit.iter().filter(|_| !addresses.is_empty()) {
+            for instance in members.iter().filter(|_| !addresses.is_empty()) {
                 vrrp.step_down(instance).await;
             }
             self.wishes().waiting.remove(&id);
@@ -219,7 +243,7 @@ impl Ownership {
 
 fn masters(vrrp: &Vrrp) -> Vec<Arc<Record>> {
     let records = vrrp.shared().records();
-    records.iter().filter(|record| record.situation().role == Role::Master).cloned().collect()
+    records.iter().filter(|record| record.is_master()).cloned().collect()
 }
 
 fn named(vrrp: &Vrrp, names: &[String]) -> Vec<Arc<Record>> {
@@ -232,11 +256,6 @@ fn addresses_of(records: &[Arc<Record>]) -> Vec<IpAddr> {
 }
 
 /// Each with all that move with it, once.
-fn units(concerned: &[Arc<Record>], groups: &[Vec<String>]) -> Vec<Vec<String>> {
-    let names = concerned.iter().map(|record| record.name.clone()).collect::<Vec<_>>();
-    units_of(&names, groups)
-}
-
 fn units_of(names: &[String], groups: &[Vec<String>]) -> Vec<Vec<String>> {
     let mut units: Vec<Vec<String>> = Vec::new();
     for name in names {
@@ -275,7 +294,8 @@ mod tests {
             wishes.last += 1;
             let task = tokio::spawn(std::future::pending::<()>());
             let pending = Pending { since: now(), deadline: now() };
-            wishes.waiting.insert(wishes.last, (members, pending, task.abort_handle()));
+            let wish = Wish { asked: members.clone(), members, pending, task: task.abort_handle() };
+            wishes.waiting.insert(wishes.last, wish);
             (taken, task)
         };
         let (_, first) = wish(&mut wishes, &["a", "b"]);
@@ -286,5 +306,10 @@ mod tests {
         assert!(first.await.unwrap_err().is_cancelled(), "the group waits for it no more");
         assert_eq!(wishes.instances(), ["c", "b"]);
         assert!(!other.is_finished() && wishes.status_of("a", now()).is_none());
+        wishes.regroup(&[["b".into(), "d".into()].to_vec()]);
+        assert_eq!(wishes.instances(), ["c", "b", "d"], "a reload has given it another");
+        wishes.regroup(&[["b".into(), "c".into()].to_vec()]);
+        assert_eq!(wishes.take_back(&["b".into()]), ["b", "c", "b", "c"], "both, which move together now");
+        assert!(other.await.unwrap_err().is_cancelled() && wishes.instances().is_empty());
     }
 }

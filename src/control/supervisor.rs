@@ -17,7 +17,7 @@ use super::observed::Observed;
 use super::reload::Reloader;
 use super::status::Status;
 use super::transfer_log::{self, TransferLogError};
-use super::vrrp::{ADDRESSES_GO_WITHIN, LAST_NOTIFICATIONS, LEAVE, Ownership, RAISE_LIMITS};
+use super::vrrp::{ADDRESSES_GO_WITHIN, LAST_NOTIFICATIONS, LAST_WORDS, Ownership, RAISE_LIMITS};
 use super::{admin, certificates, http, service_manager};
 use crate::checker;
 use crate::config;
@@ -30,17 +30,15 @@ use crate::sys::lock::{Lock, LockError};
 use crate::sys::passed_sockets::PassedSocket;
 use crate::tls::CredentialProblem;
 
-/// How long sessions may take to say their last line when the door closes.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
 /// How long the checks may take to leave their servers politely.
 const LAST_CHECKS: Duration = Duration::from_secs(2);
 
 /// What lies between the parts.
 const BETWEEN: Duration = Duration::from_secs(1);
 
-/// What ending takes at most when `drain_timeout` is over.
-pub(crate) const AFTER_DRAIN: Duration = LEAVE
+/// What ending takes at most when `drain_timeout` is over: sessions say their last line before the addresses go, and at the end
+/// beside the checks.
+pub(crate) const AFTER_DRAIN: Duration = LAST_WORDS
     .saturating_add(ADDRESSES_GO_WITHIN)
     .saturating_add(LAST_NOTIFICATIONS)
     .saturating_add(LAST_CHECKS)

@@ -11,16 +11,16 @@ mod wishes;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 
 pub use self::failover::PendingStatus;
 pub(super) use self::notify::LAST_NOTIFICATIONS;
 pub use self::status::{OwnershipStatus, VrrpStatus};
 
-pub(super) use self::failover::LAST_WORDS as LEAVE;
+pub(super) use self::failover::LAST_WORDS;
 use self::failover::take_leave;
 use self::follower::Follower;
 use self::sync::Elsewhere;
@@ -53,8 +53,8 @@ struct Shared {
     /// Whether an operator keeps this host from being master.
     maintenance: AtomicBool,
     wishes: Mutex<Wishes>,
-    /// Once it was told to stop: nobody sends any more when it has.
-    stopped: Mutex<Option<watch::Receiver<()>>>,
+    /// Once it was told to stop.
+    stopping: Mutex<Option<Stopping>>,
     /// Names of instances that move together.
     groups: Mutex<Vec<Vec<String>>>,
     started: Notify,
@@ -143,17 +143,34 @@ impl Ownership {
     }
 }
 
+/// The end of all virtual routers.
+#[derive(Clone, Debug)]
+struct Stopping {
+    /// Nobody sends any more when they have ended.
+    ended: watch::Receiver<()>,
+    /// For everybody who waits for it, one after the other: the service manager is told of this time once.
+    deadline: Instant,
+}
+
+impl Stopping {
+    /// Whether they have ended in time.
+    async fn wait(mut self) -> bool {
+        let ended = async { while self.ended.changed().await.is_ok() {} };
+        timeout_at(self.deadline.into(), ended).await.is_ok()
+    }
+}
+
 impl Ownership {
     /// Gives up all addresses. Whoever asks again waits for the same.
     pub(super) async fn stop(&self) {
         let Some(vrrp) = self.vrrp() else { return };
-        let mut stopped = {
-            let mut stopping = self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-            stopping.get_or_insert_with(|| stop_aside(&vrrp)).clone()
+        let stopping = {
+            let mut stopping = self.0.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = || Stopping { ended: stop_aside(&vrrp), deadline: now() + ADDRESSES_GO_WITHIN };
+            stopping.get_or_insert_with(begin).clone()
         };
-        // The sender is dropped when it is done. Where that takes longer, the guardian goes on when the process ends.
-        let done = async { while stopped.changed().await.is_ok() {} };
-        if timeout(ADDRESSES_GO_WITHIN, done).await.is_err() {
+        // Where that takes longer, the guardian goes on when the process ends.
+        if !stopping.wait().await {
             tracing::error!("virtual addresses are not gone yet; their guardian is to remove them");
         }
     }
@@ -230,5 +247,22 @@ async fn exchange(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_again_for_addresses_that_hang_waits_no_longer() {
+        let (_hangs, ended) = watch::channel(());
+        let begun = now();
+        let stopping = Stopping { ended, deadline: begun + ADDRESSES_GO_WITHIN / 4 };
+        assert!(!stopping.clone().wait().await);
+        let first = now();
+        assert!(first >= stopping.deadline);
+        assert!(!stopping.wait().await);
+        assert!(now() < first + ADDRESSES_GO_WITHIN / 4, "not the same time once more");
     }
 }

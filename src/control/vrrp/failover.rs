@@ -42,7 +42,8 @@ impl Pending {
     }
 }
 
-/// How long sessions may take over their last line before the address goes: without it nothing of that arrives.
+/// How long sessions may take over their last line, before the address goes, without which nothing of that arrives, or before the
+/// door closes.
 pub(in crate::control) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Ends what there is at these addresses, politely.

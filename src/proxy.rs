@@ -34,7 +34,7 @@ mod transfer_log;
 pub(crate) use front_door::Phase;
 pub use front_door::{Alteration, BindError, FrontDoor};
 pub(crate) use generation::Removed;
-pub use generation::{Generation, Successor};
+pub use generation::{Generation, Kernel, Successor};
 pub(crate) use gsi::KeyPool;
 pub use service::Service;
 pub(crate) use session_table::IdentifiedSession;

@@ -40,7 +40,16 @@ pub struct Generation {
     sessions: Arc<SiteSessions>,
     workshop: Arc<Workshop>,
     trust: TrustDirectories,
-    kernel_path: Option<Arc<dyn KernelPath>>,
+    kernel: Kernel,
+}
+
+/// What the kernel does in the door's place, for as long as the daemon runs.
+#[derive(Clone, Debug, Default)]
+pub struct Kernel {
+    /// It carries data connections.
+    pub path: Option<Arc<dyn KernelPath>>,
+    /// It balances the connections of virtual servers with `forwarding = "dr"`.
+    pub serves: bool,
 }
 
 /// A generation that can take over, and what comes with it.
@@ -77,8 +86,8 @@ pub(super) struct Site {
     /// Addresses that may be another host's at times.
     pub(super) virtual_addresses: std::collections::BTreeSet<IpAddr>,
     pub(super) own_ports: Arc<OwnPorts>,
-    /// What may carry data connections past the door.
-    pub(super) kernel_path: Option<Arc<dyn KernelPath>>,
+    /// What it does in the door's place.
+    pub(super) kernel: Kernel,
     /// All sessions, and how many there may be.
     pub(super) sessions: Arc<SiteSessions>,
     pub(super) max_sessions: Option<u32>,
@@ -99,7 +108,20 @@ impl Generation {
         model: &config::Model,
         today: SystemTime,
     ) -> Result<(Self, Vec<CredentialProblem>), CredentialProblem> {
-        let mut successor = Self::default().next(model, today)?;
+        Self::first_with(model, today, Kernel::default())
+    }
+
+    /// The same on a host whose kernel forwards.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn first_with(
+        model: &config::Model,
+        today: SystemTime,
+        kernel: Kernel,
+    ) -> Result<(Self, Vec<CredentialProblem>), CredentialProblem> {
+        let mut successor = Self { kernel, ..Self::default() }.next(model, today)?;
         let warnings = std::mem::take(&mut successor.warnings);
         Ok((successor.put_in_force(), warnings))
     }
@@ -145,7 +167,7 @@ impl Generation {
             services: everything.iter().flat_map(service_addresses).collect(),
             virtual_addresses: model.vrrp.owned_addresses(),
             own_ports: Arc::clone(&self.own_ports),
-            kernel_path: self.kernel_path.clone(),
+            kernel: self.kernel.clone(),
             sessions: Arc::clone(&self.sessions),
             max_sessions: model.global.max_sessions,
             ready_keys: model.global.gsi_ready_keys,
@@ -160,7 +182,7 @@ impl Generation {
                 sessions: Arc::clone(&self.sessions),
                 workshop: Arc::clone(&self.workshop),
                 trust: self.trust.clone(),
-                kernel_path: self.kernel_path.clone(),
+                kernel: self.kernel.clone(),
             },
             warnings: Vec::new(),
             settings: Vec::new(),

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::admittance::Admittance;
 use super::availability::offline_reply;
-use super::generation::{Generation, Site};
+use super::generation::{Generation, Kernel, Site};
 use super::gsi::Termination;
 use super::listener::Entrance;
 use crate::balance::{KernelPath, VirtualServer};
@@ -42,6 +42,8 @@ pub struct Service {
     pub(crate) gsi: Option<Termination>,
     /// TLS to real servers, in the order of the virtual server's.
     pub(crate) connectors: Vec<Option<Arc<Connector>>>,
+    /// Who serves its clients.
+    pub(crate) served_by: ServedBy,
     /// As configured.
     pub(crate) data_path: DataPath,
     /// The kernel that may carry data connections, where the site has one.
@@ -67,6 +69,35 @@ pub(super) struct ServiceTls {
     pub(super) acceptor: Option<Arc<Acceptor>>,
     pub(super) gsi: Option<Termination>,
     pub(super) connectors: Vec<Option<Arc<Connector>>>,
+}
+
+/// Who serves the clients of a virtual server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ServedBy {
+    /// The door, as configured.
+    Door,
+    /// The kernel (`forwarding = "dr"`).
+    Kernel,
+    /// The door, because this host's kernel does not (`fallback = "proxy"`).
+    DoorInstead,
+    /// Nobody, for the same reason.
+    Nobody,
+}
+
+impl ServedBy {
+    fn of(config: &config::VirtualServer, kernel: &Kernel) -> Self {
+        match &config.direct_routing {
+            None => Self::Door,
+            Some(_) if kernel.serves => Self::Kernel,
+            Some(routing) if routing.fallback => Self::DoorInstead,
+            Some(_) => Self::Nobody,
+        }
+    }
+
+    /// Whether the door listens for it.
+    pub(crate) fn is_door(self) -> bool {
+        matches!(self, Self::Door | Self::DoorInstead)
+    }
 }
 
 /// How long a session may take over what.
@@ -121,10 +152,13 @@ impl Service {
             let addresses = DataAddresses::new(sorry.ip(), &[], Vec::new());
             Arc::new(ServerData { addresses, constraint: None })
         });
+        let served_by = ServedBy::of(config, &site.kernel);
+        let port = |port: Option<u16>| port.filter(|_| served_by.is_door());
         Self {
             virtual_server,
-            addresses: own_addresses(config, Some(config.port)).collect(),
-            implicit_addresses: own_addresses(config, implicit_port(config)).collect(),
+            served_by,
+            addresses: own_addresses(config, port(Some(config.port))).collect(),
+            implicit_addresses: own_addresses(config, port(implicit_port(config))).collect(),
             virtual_addresses: config
                 .addresses
                 .iter()
@@ -135,7 +169,7 @@ impl Service {
             gsi: tls.gsi,
             connectors: tls.connectors,
             data_path: config.data_path,
-            kernel_path: site.kernel_path.clone().filter(|_| may_use_kernel(config.data_path)),
+            kernel_path: site.kernel.path.clone().filter(|_| may_use_kernel(config.data_path)),
             policy: Arc::new(SessionPolicy {
                 bounce,
                 data_path: config.data_path,

@@ -23,6 +23,10 @@ pub enum NetlinkError {
     Format(FormatError),
     /// What was asked for changed meanwhile.
     Inconsistent,
+    /// Some of the answer is lost: there was no room for it in the socket's buffer (ENOBUFS).
+    Overflow,
+    /// Some of the answer is lost: a part of it was larger than the kernel makes them.
+    CutShort,
 }
 
 impl NetlinkError {
@@ -35,13 +39,21 @@ impl NetlinkError {
     pub const fn errno(&self) -> Option<Errno> {
         match self {
             Self::Refused { errno, .. } => Some(*errno),
-            Self::Silent | Self::Format(_) | Self::Inconsistent => None,
+            Self::Silent | Self::Format(_) | Self::Inconsistent | Self::Overflow | Self::CutShort => None,
         }
     }
 
-    /// Whether what was to be taken away was not there.
-    pub(super) fn is_absence(&self) -> bool {
-        matches!(self.errno(), Some(Errno::NOENT | Errno::ADDRNOTAVAIL | Errno::NODEV))
+    /// Whether what was to be changed or taken away, or what it is part of, was not there. A scheduler that the kernel does not
+    /// have is an absence, too.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self.errno(), Some(Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL | Errno::NODEV))
+    }
+
+    /// Whether what was to be made was there.
+    #[must_use]
+    pub fn is_presence(&self) -> bool {
+        self.errno() == Some(Errno::EXIST)
     }
 }
 
@@ -61,6 +73,8 @@ impl fmt::Display for NetlinkError {
             Self::Silent => to.write_str("the kernel did not answer"),
             Self::Format(error) => write!(to, "the kernel's answer cannot be read: {error}"),
             Self::Inconsistent => to.write_str("what was asked for changed meanwhile"),
+            Self::Overflow => to.write_str("some of the kernel's answer is lost: there was no room for it"),
+            Self::CutShort => to.write_str("some of the kernel's answer is lost: it is longer than expected"),
         }
     }
 }
@@ -103,5 +117,21 @@ mod tests {
             "the kernel refused: Invalid argument (os error 22): ipv4: Invalid prefix length"
         );
         assert_eq!(NetlinkError::Silent.errno(), None);
+    }
+
+    #[test]
+    fn what_is_there_is_told_from_what_is_not() {
+        for (errno, is_presence, is_absence) in [
+            (Errno::EXIST, true, false),
+            (Errno::NOENT, false, true),
+            (Errno::SRCH, false, true),
+            (Errno::NODEV, false, true),
+            (Errno::ADDRNOTAVAIL, false, true),
+            (Errno::INVAL, false, false),
+        ] {
+            let error = NetlinkError::of(errno);
+            assert_eq!((error.is_presence(), error.is_absence()), (is_presence, is_absence), "{errno}");
+        }
+        assert!(!NetlinkError::Overflow.is_absence() && !NetlinkError::CutShort.is_absence());
     }
 }

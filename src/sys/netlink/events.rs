@@ -53,7 +53,7 @@ impl RouteEvents {
     ///
     /// Descriptors or memory are short.
     pub fn open() -> io::Result<Self> {
-        let socket = super::open(GROUPS, SocketFlags::NONBLOCK)?;
+        let socket = super::open(None, GROUPS, SocketFlags::NONBLOCK)?;
         // Beyond `net.core.rmem_max` only with CAP_NET_ADMIN. With less there is an overflow sooner.
         if set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
             set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;

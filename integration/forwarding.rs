@@ -1,3 +1,4 @@
 //! The kernel path, on this machine's kernel.
 
 mod marks;
+mod probe;

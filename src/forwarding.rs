@@ -7,3 +7,4 @@
 //!   map ◀── the marker, at the entrance of a link ──▶ packet with a mark ──▶ IPVS: a service for each mark, one server
 //! ```
 pub mod marker;
+pub mod probe;

@@ -11,6 +11,7 @@ pub mod liveness;
 pub mod lock;
 pub mod memory;
 pub mod netlink;
+pub mod packet_conversation;
 pub mod packet_socket;
 pub mod passed_sockets;
 pub mod pipe;

@@ -13,6 +13,8 @@ pub mod generic;
 pub mod ipvs;
 pub mod link;
 pub mod message;
+pub mod neighbour;
+pub mod route;
 pub mod traffic_control;
 
 /// What is no netlink.

@@ -23,6 +23,7 @@ mod conversation;
 mod error;
 mod events;
 mod ipvs;
+mod neighbours;
 mod traffic_control;
 
 pub use conversation::Refused;

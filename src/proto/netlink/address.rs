@@ -226,8 +226,16 @@ pub const fn host_prefix(address: IpAddr) -> u8 {
     }
 }
 
+/// Its number (`AF_INET`, `AF_INET6`).
+pub(super) const fn family_of(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => INET,
+        IpAddr::V6(_) => INET6,
+    }
+}
+
 fn header(index: u32, address: IpAddr, prefix: u8) -> Vec<u8> {
-    let family = if address.is_ipv4() { INET } else { INET6 };
+    let family = family_of(address);
     // The scope is that of the address for IPv6, and everywhere for IPv4.
     let mut bytes = vec![family, prefix, 0, 0];
     bytes.extend_from_slice(&index.to_ne_bytes());

@@ -8,12 +8,15 @@ use super::address::{self, Address, Assignment, Lifetime, Scope};
 use super::attributes::{self, Attributes};
 use super::link::{self, Link, Macvlan, OperationalState};
 use super::message::{Answer, Confirm, Message, Messages, Refusal, Request};
+use super::neighbour::Neighbour;
+use super::route::Way;
 use super::traffic_control::{Filter, Qdisc};
 use super::*;
 
 mod captured;
 mod ipvs;
 mod traffic_control;
+mod ways;
 
 /// The length of the header of this type of message.
 fn header_of(kind: u16) -> usize {
@@ -175,10 +178,12 @@ fn read_all(bytes: &[u8]) {
         let _ = (message.answer(), message.is_inconsistent());
         if let Ok(Answer::Data(data)) = message.answer() {
             let _ = (Link::read(data), Address::read(data), Filter::read(data), Qdisc::read(data));
+            let _ = (Way::read(data), Neighbour::read(data));
             ipvs::read_all(data);
         }
     }
     let _ = (Link::read(bytes), Address::read(bytes), Filter::read(bytes), Qdisc::read(bytes));
+    let _ = (Way::read(bytes), Neighbour::read(bytes));
     ipvs::read_all(bytes);
 }
 

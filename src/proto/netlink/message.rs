@@ -17,7 +17,7 @@ const OVERRUN: u16 = 4;
 /// Flags of every message.
 const REQUEST: u16 = 1;
 /// The kernel has to say that it is done.
-pub const ACK: u16 = 4;
+const ACK: u16 = 4;
 /// A list that changed while it was read.
 const DUMP_INTERRUPTED: u16 = 0x10;
 /// Of a question: all that there are, `NLM_F_ROOT | NLM_F_MATCH`.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use super::FormatError;
 use super::address::{family_of, host_prefix};
 use super::attributes::{Attributes, put_address};
-use super::message::{ACK, Request};
+use super::message::Request;
 
 const GET: u16 = 26;
 
@@ -64,5 +64,5 @@ pub fn way_to(address: IpAddr) -> Request {
     let mut body = vec![0; HEADER];
     (body[0], body[1]) = (family_of(address), host_prefix(address));
     put_address(&mut body, DESTINATION, address);
-    Request::new(GET, ACK, body)
+    Request::new(GET, 0, body)
 }

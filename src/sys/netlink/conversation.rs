@@ -269,7 +269,8 @@ mod tests {
         let (data, strange, overrun) = (message(28, 2, &[1]), message(28, 2, &[9]), message(4, 0, &[]));
         let (changed, done) = (message(28, 0x12, &[1]), message(3, 2, &[0; 4]));
         let refused = message(2, 0x100, &[(-3_i32).to_ne_bytes(), [0; 4]].concat());
-        let table: [(&[&[u8]], Option<Result<(), NetlinkError>>); 8] = [
+        type Row<'r> = (&'r [&'r [u8]], Option<Result<(), NetlinkError>>);
+        let table: [Row<'_>; 8] = [
             (&[&data], None),
             (&[&data, &done], Some(Ok(()))),
             (&[&changed, &done], Some(Err(NetlinkError::Inconsistent))),

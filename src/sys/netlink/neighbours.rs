@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::{NetlinkError, Route};
+use super::{NetlinkError, Route, Unsettled};
 use crate::proto::netlink::neighbour::{self, Neighbour};
 use crate::proto::netlink::route::{self, Way};
 
@@ -14,9 +14,9 @@ impl Route {
     ///
     /// As [`Self::request`].
     pub fn way_to(&mut self, address: IpAddr) -> Result<Option<Way>, NetlinkError> {
-        match self.list(&route::way_to(address), Way::read) {
+        match self.conversation.one(&route::way_to(address), Way::read) {
             Err(error) if matches!(error.errno(), Some(Errno::NETUNREACH | Errno::HOSTUNREACH)) => Ok(None),
-            found => found.map(|found| found.first().copied()),
+            found => found,
         }
     }
 
@@ -26,7 +26,8 @@ impl Route {
     ///
     /// As [`Self::request`].
     pub fn neighbour(&mut self, index: u32, address: IpAddr) -> Result<Option<Neighbour>, NetlinkError> {
-        let known = self.list(&neighbour::neighbours(address), Neighbour::read)?;
+        let known =
+            self.conversation.list(&neighbour::neighbours(address), Unsettled::Taken, Neighbour::read)?;
         Ok(known.into_iter().find(|one| one.index == index && one.address == address))
     }
 }

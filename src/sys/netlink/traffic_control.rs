@@ -3,7 +3,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use rustix::io::Errno;
 
-use super::{NetlinkError, Route};
+use super::{NetlinkError, Route, Unsettled};
 use crate::proto::netlink::traffic_control::{self, Filter, Hook, Qdisc};
 
 impl Route {
@@ -13,7 +13,7 @@ impl Route {
     ///
     /// As [`Self::request`].
     pub fn qdiscs(&mut self) -> Result<Vec<Qdisc>, NetlinkError> {
-        self.list(&traffic_control::qdiscs(), Qdisc::read)
+        self.conversation.list(&traffic_control::qdiscs(), Unsettled::Taken, Qdisc::read)
     }
 
     /// All filters at one end of a link, in the order in which they are asked; none if there is no such link.
@@ -22,7 +22,8 @@ impl Route {
     ///
     /// As [`Self::request`].
     pub fn filters(&mut self, index: u32, hook: Hook) -> Result<Vec<Filter>, NetlinkError> {
-        let listed = self.list(&traffic_control::filters(index, hook), Filter::read);
+        let listed =
+            self.conversation.list(&traffic_control::filters(index, hook), Unsettled::Taken, Filter::read);
         listed.or_else(|error| if error.is_absence() { Ok(Vec::new()) } else { Err(error) })
     }
 

@@ -6,5 +6,6 @@
 //!        ▼
 //!   map ◀── the marker, at the entrance of a link ──▶ packet with a mark ──▶ IPVS: a service for each mark, one server
 //! ```
+pub mod data_ports;
 pub mod marker;
 pub mod probe;

@@ -14,8 +14,8 @@ pub trait KernelPath: fmt::Debug + Send + Sync {
     /// Has the kernel carry what is expected. The answer comes once, at once or later, on any thread.
     fn expect(self: Arc<Self>, expectation: Expectation, answer: ExpectationAnswer);
 
-    /// It is expected no more.
-    fn withdraw(&self, expectation: &Expectation);
+    /// What goes to this carrier is expected no more.
+    fn withdraw(&self, expectation: &Expectation, carrier: IpAddr);
 }
 
 /// How the answer comes.
@@ -38,6 +38,7 @@ pub struct Expectation {
 pub struct Passage {
     path: Arc<dyn KernelPath>,
     expectation: Expectation,
+    carrier: IpAddr,
 }
 
 /// Why not.
@@ -51,14 +52,14 @@ pub enum NoPassage {
 
 impl Passage {
     /// Of a path that carries it from now on, and is told when this is dropped.
-    pub fn new(path: Arc<dyn KernelPath>, expectation: Expectation) -> Self {
-        Self { path, expectation }
+    pub fn new(path: Arc<dyn KernelPath>, expectation: Expectation, carrier: IpAddr) -> Self {
+        Self { path, expectation, carrier }
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        self.path.withdraw(&self.expectation);
+        self.path.withdraw(&self.expectation, self.carrier);
     }
 }
 

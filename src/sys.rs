@@ -29,3 +29,4 @@ pub mod sysctl;
 pub mod thread;
 pub mod vrrp_socket;
 pub mod wake;
+pub mod whole_file;

@@ -1,12 +1,13 @@
 //! What was before, in a file, so that it can be so again.
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Parameter, Wanted};
+use crate::sys::whole_file;
 
 /// Some 100 bytes for each address and setting.
 const MAX_STATE: u64 = 1 << 20;
@@ -94,7 +95,7 @@ impl State {
         let write = || {
             fs::create_dir_all(directory)?;
             let text = serde_json::to_string_pretty(self)? + "\n";
-            write_whole(path, text.as_bytes())
+            whole_file::write(path, text.as_bytes())
         };
         write().map_err(|error| format!("{}: {error}; root may write there", path.display()))
     }
@@ -117,18 +118,4 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// The old file or the new one, whatever ends us.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let write = || {
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
-    })
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::STATE;
-use super::state::{State, write_whole};
+use super::state::State;
+use crate::sys::whole_file;
 
 /// Where the administrator's units are.
 pub const DIRECTORY: &str = "/etc/systemd/system";
@@ -53,7 +54,7 @@ impl Unit {
         let will = if dry_run { "would " } else { "" };
         say(&format!("{will}write {}", self.path.display()));
         if !dry_run {
-            write_whole(&self.path, self.text.as_bytes())
+            whole_file::write(&self.path, self.text.as_bytes())
                 .map_err(|error| format!("{}: {error}; or take --no-unit", self.path.display()))?;
         }
         if !is_of_running_systemd(&self.path) {

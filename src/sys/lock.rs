@@ -1,7 +1,9 @@
-//! One daemon per configuration.
+//! One daemon per configuration, and one of a kind per network namespace.
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -11,6 +13,13 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+}
+
+/// Held once in a network namespace, until it is dropped or the process ends, however it ends. It is a name of a socket that no
+/// file has, unix(7): nobody writes there.
+#[derive(Debug)]
+pub struct NamespaceLock {
+    _socket: UnixDatagram,
 }
 
 /// Why there is no lock.
@@ -56,6 +65,21 @@ impl Lock {
     }
 }
 
+impl NamespaceLock {
+    /// Takes it without waiting, in the network namespace of the thread; nothing if somebody else has it.
+    ///
+    /// # Errors
+    ///
+    /// Descriptors are short.
+    pub fn take(name: &str) -> io::Result<Option<Self>> {
+        match UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?) {
+            Ok(socket) => Ok(Some(Self { _socket: socket })),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn open_error(error: io::Error) -> LockError {
     LockError::Io(match Errno::from_io_error(&error) {
         Some(Errno::LOOP) => io::Error::other("a symbolic link stands there, and is not followed"),
@@ -87,6 +111,15 @@ mod tests {
         let holder = File::create(&path).unwrap();
         flock(&holder, FlockOperation::NonBlockingLockExclusive).unwrap();
         assert!(matches!(Lock::take(&path), Err(LockError::Held(None))));
+    }
+
+    #[test]
+    fn a_namespace_is_held_once_and_freed_by_drop() {
+        let name = format!("gridfront/test-{}", std::process::id());
+        let first = NamespaceLock::take(&name).unwrap();
+        assert!(first.is_some() && NamespaceLock::take(&name).unwrap().is_none());
+        drop(first);
+        assert!(NamespaceLock::take(&name).unwrap().is_some());
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub struct Member {
     pub weight: u32,
     /// Connections at once.
     pub max_connections: Option<u32>,
+    /// It does not answer: it goes at once with its connections, which are lost, so that their clients need not wait for that. Who
+    /// is not named any more keeps those that it has.
+    pub down: bool,
 }
 
 /// A real server that takes data connections at the virtual addresses.
@@ -106,7 +109,7 @@ pub struct ForwardingCounts {
     pub services: Vec<ServiceCounts>,
     /// By address.
     pub carriers: Vec<(IpAddr, FlowCounts)>,
-    /// Services that are ours, leave, and wait for their last connection.
+    /// Services, carriers and members that no plan names any more and that wait for their last connection.
     pub leaving: usize,
 }
 
@@ -117,7 +120,8 @@ pub struct ServiceCounts {
     pub virtual_server: String,
     /// Where.
     pub entry: Entry,
-    /// By the member's name and address, those that leave included.
+    /// By the member's name and address, those that leave included: behind the others, and with the address for a name if nobody
+    /// knows it any more.
     pub members: Vec<(String, IpAddr, FlowCounts)>,
 }
 

@@ -3,6 +3,7 @@ pub mod admin;
 mod bans;
 mod certificates;
 mod configuration_file;
+mod forwarding;
 mod http;
 mod in_force;
 mod logging;

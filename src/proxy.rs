@@ -36,6 +36,7 @@ pub use front_door::{Alteration, BindError, FrontDoor};
 pub(crate) use generation::Removed;
 pub use generation::{Generation, Kernel, Successor};
 pub(crate) use gsi::KeyPool;
+pub(crate) use service::ServedBy;
 pub use service::Service;
 pub(crate) use session_table::IdentifiedSession;
 pub use session_table::{Held, SessionTable};

@@ -18,6 +18,10 @@ use super::LbAlgo;
 /// All that the kernel is to forward.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ForwardingPlan {
+    /// Where clients come in, by name; those that are not there are looked for again.
+    pub interfaces: Vec<String>,
+    /// What clients come to, whatever for.
+    pub virtual_addresses: Vec<IpAddr>,
     /// Whole virtual servers.
     pub services: Vec<ForwardedService>,
     /// Real servers to which data connections may go, each once.

@@ -94,6 +94,7 @@ impl Observed {
             names,
             vrrp: ownership.statuses(),
             ownership: ownership.status(),
+            forwarding: self.reloader.forwarding().status(&in_force),
             ..Status::of(&in_force, refused.as_ref(), self.sessions.len(), lost, uptime, now)
         }
     }

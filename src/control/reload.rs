@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::certificates::today;
 use super::configuration_file::{examine_files, load};
+use super::forwarding::Forwarding;
 use super::in_force::{Configuration, InForce};
 use super::names::{FIRST_ANSWERS, Naming};
 use super::vrrp::{Ownership, RAISE_LIMITS};
@@ -74,6 +75,7 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
     names: Naming,
     ownership: Ownership,
+    forwarding: Forwarding,
 }
 
 /// A reload that was refused.
@@ -101,6 +103,7 @@ impl Reloader {
         generation: Generation,
         door: Arc<FrontDoor>,
         ownership: Ownership,
+        forwarding: Forwarding,
     ) -> Self {
         let in_force = InForce { configuration, generation, since: now() };
         let probes = watch::Sender::new(in_force.probes());
@@ -115,6 +118,7 @@ impl Reloader {
             turn: tokio::sync::Mutex::default(),
             names: Naming::default(),
             ownership,
+            forwarding,
         }))
     }
 
@@ -126,6 +130,11 @@ impl Reloader {
     /// Who has the virtual addresses.
     pub(super) fn ownership(&self) -> &Ownership {
         &self.0.ownership
+    }
+
+    /// What the kernel carries.
+    pub(super) fn forwarding(&self) -> &Forwarding {
+        &self.0.forwarding
     }
 
     /// What is in force now.
@@ -299,13 +308,18 @@ impl Reloader {
             return Err(NotReloaded { problems: refused });
         }
         let mut changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let forwarding = self.0.forwarding.clone();
         let (next, successor) = blocking(move || {
             // For all that is wrong with them: the next step ends at the first, and does not read what GSI goes on with. Names
             // change none of them, and what servers of other addresses need, the next step reads.
             if purpose != Purpose::Names {
                 examine_files(&next.meant).map_err(|problems| NotReloaded::of(&problems))?;
             }
-            match before.generation.next(&next.meant, today()) {
+            let kernel = match purpose {
+                Purpose::Reload => forwarding.prepare(&next.meant),
+                Purpose::DryRun | Purpose::Names => forwarding.kernel(),
+            };
+            match before.generation.next_with(&next.meant, today(), kernel) {
                 Ok(successor) => Ok((next, successor)),
                 Err(problem) => Err(NotReloaded::because(problem.to_string())),
             }

@@ -19,6 +19,7 @@ pub use self::drain::DrainStatus;
 pub(super) use self::gsi::{GsiKeysStatus, GsiSessionsStatus, GsiStatus};
 pub use self::server_certificate::ServerCertificateStatus;
 use super::certificates::today;
+use super::forwarding::ForwardingStatus;
 use super::in_force::InForce;
 use super::names::NameStatus;
 use super::reload::Refused;
@@ -52,6 +53,9 @@ pub struct Status {
     /// What these have in common, where there are any.
     #[serde(default)]
     pub ownership: Option<OwnershipStatus>,
+    /// What the kernel carries, where something needs that.
+    #[serde(default)]
+    pub forwarding: Option<ForwardingStatus>,
     /// The names of real servers.
     #[serde(default)]
     pub names: Vec<NameStatus>,
@@ -279,6 +283,7 @@ impl Status {
             virtual_servers: everything().enumerate().map(of).collect(),
             vrrp: Vec::new(),
             ownership: None,
+            forwarding: None,
             names: Vec::new(),
             gsi_keys: in_force.generation.keys().map(GsiKeysStatus::of),
             gsi_sessions: None,
@@ -448,6 +453,9 @@ impl fmt::Display for Status {
         }
         if self.panics > 0 {
             writeln!(f, "{} sessions ended by a bug: see the log and report it", self.panics)?;
+        }
+        if let Some(forwarding) = &self.forwarding {
+            write!(f, "\n{forwarding}")?;
         }
         if let Some(ownership) = &self.ownership {
             write!(f, "\n{ownership}")?;

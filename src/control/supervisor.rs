@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::forwarding::Forwarding;
 use super::in_force::Configuration;
 use super::logging::LogLoss;
 use super::names::{self, FIRST_ANSWERS};
@@ -186,7 +187,9 @@ impl Daemon {
         if let Some(insecure) = script::examine_scripts(model).into_iter().next() {
             return Err(insecure.into());
         }
-        let (generation, warnings) = Generation::first(model, certificates::today())?;
+        let forwarding = Forwarding::default();
+        let kernel = forwarding.prepare(model);
+        let (generation, warnings) = Generation::first_with(model, certificates::today(), kernel)?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
@@ -200,7 +203,7 @@ impl Daemon {
         let ownership = Ownership::default();
         ownership.prepare(&configuration.said.vrrp).map_err(StartError::Vrrp)?;
         ownership.configure(&configuration.said.vrrp);
-        let reloader = Reloader::new(configuration, generation, Arc::clone(&door), ownership);
+        let reloader = Reloader::new(configuration, generation, Arc::clone(&door), ownership, forwarding);
         let observed = Observed {
             reloader: reloader.clone(),
             sessions: Arc::clone(door.sessions()),
@@ -297,6 +300,11 @@ impl Daemon {
             let (sessions, liveness) = (Arc::clone(self.door.sessions()), Arc::clone(self.door.liveness()));
             tokio::spawn(async move { ownership.look_after(in_force, sessions, &liveness).await })
         };
+        let mut forwarding = {
+            let (forwarding, in_force) = (self.reloader.forwarding().clone(), self.reloader.watch());
+            let ownership = ownership.clone();
+            tokio::spawn(async move { forwarding.look_after(in_force, ownership).await })
+        };
         let goes_on = tokio::select! {
             _ = stop.wait_for(|stop| *stop != Stop::No) => true,
             () = self.look_after() => false,
@@ -305,6 +313,7 @@ impl Daemon {
             _ = &mut certificates => false,
             _ = &mut names => false,
             _ = &mut vrrp => false,
+            _ = &mut forwarding => false,
             () = &mut answers => false,
         };
         if goes_on {
@@ -342,6 +351,8 @@ impl Daemon {
         };
         let last_words = timeout(LAST_WORDS, self.until_empty());
         let _ = tokio::join!(goodbye, last_words);
+        forwarding.abort();
+        self.reloader.forwarding().stop().await;
         clock.abort();
         certificates.abort();
         names.abort();
@@ -365,12 +376,22 @@ impl Daemon {
         }
         tracing::info!(sessions = self.door.sessions().len(), ?drain_timeout, "draining");
         self.door.enter(Phase::Draining);
+        self.reloader.forwarding().leave();
         tokio::select! {
-            () = self.until_empty() => {}
+            () = self.until_all_have_left() => {}
             () = sleep_until(deadline.into()) => {
                 tracing::warn!(sessions = self.door.sessions().len(), "drain_timeout is over; ending what still runs");
             }
             _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
+        }
+    }
+
+    /// What the kernel carries goes on by another balancer where the addresses have moved there.
+    async fn until_all_have_left(&self) {
+        self.until_empty().await;
+        let stays = self.reloader.in_force().configuration.said.owned_addresses().is_empty();
+        while stays && self.reloader.forwarding().connections() > 0 {
+            sleep(DRAIN_POLL).await;
         }
     }
 
@@ -384,7 +405,10 @@ impl Daemon {
     /// back: after a burst of sessions that is free and scattered, and nobody but us knows that it will not be needed soon.
     async fn look_after(&self) {
         let mut most = 0;
-        while self.door.is_sound() && self.reloader.ownership().is_sound() {
+        while self.door.is_sound()
+            && self.reloader.ownership().is_sound()
+            && self.reloader.forwarding().is_sound()
+        {
             sleep(LOOK_INTERVAL).await;
             for service in self.reloader.in_force().services() {
                 service.observe(now());

@@ -100,6 +100,14 @@ impl Ownership {
         running.as_ref().map(|running| Arc::clone(&running.vrrp))
     }
 
+    /// Whether this host has the addresses of an instance.
+    pub(super) fn is_master(&self, instance: &str) -> bool {
+        let of = |vrrp: Arc<Vrrp>| {
+            vrrp.shared().records().iter().any(|record| record.name == instance && record.is_master())
+        };
+        self.vrrp().is_some_and(of)
+    }
+
     /// Whether everything that was started still runs.
     pub(super) fn is_sound(&self) -> bool {
         self.vrrp().is_none_or(|vrrp| vrrp.is_sound())

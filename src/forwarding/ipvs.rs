@@ -44,8 +44,6 @@ const LOCK: &str = "gridfront/forwarding";
 pub struct IpvsSettings {
     /// Which services are ours, for the next daemon. It has to outlive this one, but no boot.
     pub state_file: PathBuf,
-    /// The links where clients come in, by name; they may come later.
-    pub interfaces: Vec<String>,
 }
 
 /// The engine. Dropping it leaves everything as it is: the kernel forwards on, and the next one takes over.
@@ -100,7 +98,7 @@ impl IpvsEngine {
         let namespace = register::namespace()
             .map_err(|error| unavailable(format!("IPVS: which network namespace this is: {error}")))?;
         let register = Register::load(&settings.state_file, namespace).map_err(unavailable)?;
-        let marking = Links::load(settings.interfaces).map(|links| {
+        let marking = Links::load().map(|links| {
             let steering = Arc::new(Steering::new(Box::new(links.marks())));
             Marking { links, steering }
         });
@@ -163,13 +161,13 @@ impl IpvsEngine {
                 }
             }
         }
-        self.mark(&wanted, &broken);
+        self.mark(&wanted, &plan.interfaces, &broken);
         self.save();
         self.plan.clone_from(plan);
         self.wanted = Some(wanted);
     }
 
-    fn mark(&mut self, wanted: &Wanted, broken: &BTreeSet<ServiceKey>) {
+    fn mark(&mut self, wanted: &Wanted, interfaces: &[String], broken: &BTreeSet<ServiceKey>) {
         let Ok(marking) = &mut self.marking else { return };
         let without: BTreeSet<_> = broken.iter().filter_map(mark_of).collect();
         if let Err((installed, error)) = marking.steering.install(wanted, |mark| !without.contains(&mark)) {
@@ -178,7 +176,7 @@ impl IpvsEngine {
             self.report.errors.push(ForwardError::Kernel { doing, why });
         }
         // What is attached now has all marks of the plan, so that it can take the place of what a daemon before us has left.
-        let (changes, errors) = marking.links.follow();
+        let (changes, errors) = marking.links.follow(interfaces);
         self.report.changes.extend(changes);
         self.report.errors.extend(errors);
     }

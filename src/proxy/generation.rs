@@ -161,13 +161,27 @@ impl Generation {
     ///
     /// A certificate or a key that cannot be used.
     pub fn next(&self, model: &config::Model, today: SystemTime) -> Result<Successor, CredentialProblem> {
+        self.next_with(model, today, self.kernel.clone())
+    }
+
+    /// The same where the kernel does something else from then on.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn next_with(
+        &self,
+        model: &config::Model,
+        today: SystemTime,
+        kernel: Kernel,
+    ) -> Result<Successor, CredentialProblem> {
         let everything = &model.virtual_servers;
         let site = Site {
             servers: everything.iter().flat_map(every_data_ip).collect(),
             services: everything.iter().flat_map(service_addresses).collect(),
             virtual_addresses: model.vrrp.owned_addresses(),
             own_ports: Arc::clone(&self.own_ports),
-            kernel: self.kernel.clone(),
+            kernel: kernel.clone(),
             sessions: Arc::clone(&self.sessions),
             max_sessions: model.global.max_sessions,
             ready_keys: model.global.gsi_ready_keys,
@@ -182,7 +196,7 @@ impl Generation {
                 sessions: Arc::clone(&self.sessions),
                 workshop: Arc::clone(&self.workshop),
                 trust: self.trust.clone(),
-                kernel: self.kernel.clone(),
+                kernel,
             },
             warnings: Vec::new(),
             settings: Vec::new(),

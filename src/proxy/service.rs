@@ -197,6 +197,11 @@ impl Service {
         }
     }
 
+    /// Whether the kernel may carry data connections of its sessions.
+    pub(crate) fn has_kernel_path(&self) -> bool {
+        self.kernel_path.is_some() && self.served_by.is_door()
+    }
+
     /// The generation that is in force now, for a session that has not got its server yet: it may have waited for a header,
     /// a handshake or a server while the configuration changed. TLS that has begun goes on only with what began it.
     pub(super) fn in_force(self: &Arc<Self>, entrance: Entrance) -> Arc<Self> {

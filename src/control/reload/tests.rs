@@ -29,7 +29,8 @@ async fn names_change_without_the_files_of_gsi_and_a_reload_needs_them() {
     let first = configuration("127.0.0.2");
     let (generation, _) = Generation::first(&first.meant, today()).unwrap();
     let door = FrontDoor::open(generation.services(), NonZeroUsize::MIN).unwrap();
-    let reloader = Reloader::new(first, generation, Arc::new(door), Ownership::default());
+    let reloader =
+        Reloader::new(first, generation, Arc::new(door), Ownership::default(), Forwarding::default());
     std::fs::rename(&gsi.trust_anchors, directory.path().join("away")).unwrap();
 
     let changed = reloader.apply(configuration("127.0.0.3"), now(), Purpose::Names).await.unwrap();

@@ -16,7 +16,6 @@ pub(super) const MAX_MARKS: u32 = 256 * 1024;
 pub(super) struct Links {
     marker: Marker,
     route: Route,
-    names: Vec<String>,
     /// Filters that a daemon before us has left elsewhere are gone.
     is_tidy: bool,
 }
@@ -27,10 +26,10 @@ impl Links {
     /// # Errors
     ///
     /// The kernel has no BPF, or this process may not use it.
-    pub(super) fn load(names: Vec<String>) -> Result<Self, String> {
+    pub(super) fn load() -> Result<Self, String> {
         let marker = Marker::load(MAX_MARKS).map_err(|error| error.to_string())?;
         let route = Route::open().map_err(|error: io::Error| format!("no socket of netlink: {error}"))?;
-        Ok(Self { marker, route, names, is_tidy: false })
+        Ok(Self { marker, route, is_tidy: false })
     }
 
     /// The marker's table.
@@ -38,8 +37,9 @@ impl Links {
         self.marker.marks()
     }
 
-    /// Sees to it that the marker is at each of the links that are there, under whatever number, and nowhere else.
-    pub(super) fn follow(&mut self) -> (Vec<ForwardingChange>, Vec<ForwardError>) {
+    /// Sees to it that the marker is at each of the links of these names that are there, under whatever number, and nowhere
+    /// else.
+    pub(super) fn follow(&mut self, names: &[String]) -> (Vec<ForwardingChange>, Vec<ForwardError>) {
         let (mut changes, mut errors) = (Vec::new(), Vec::new());
         let links = match self.route.links() {
             Ok(links) => links,
@@ -47,7 +47,7 @@ impl Links {
                 return (changes, vec![refused("looking for the links where clients come in", &error)]);
             }
         };
-        let wanted: Vec<&Link> = links.iter().filter(|link| self.names.contains(&link.name)).collect();
+        let wanted: Vec<&Link> = links.iter().filter(|link| names.contains(&link.name)).collect();
         let numbers: Vec<u32> = wanted.iter().map(|link| link.index).collect();
         let gone: Vec<u32> = self.marker.attached().filter(|index| !numbers.contains(index)).collect();
         for index in gone {

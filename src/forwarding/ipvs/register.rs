@@ -274,7 +274,7 @@ mod tests {
         register.save(&path).unwrap();
         assert_eq!(Register::load(&path, "here".into()), Ok(register));
         assert_eq!(Register::load(&path, "elsewhere".into()), Ok(Register::new("elsewhere".into())));
-        std::fs::write(&path, "{").unwrap();
+        fs::write(&path, "{").unwrap();
         let error = Register::load(&path, "here".into()).unwrap_err();
         assert!(error.contains("forwarding.json: ") && error.contains("ipvsadm"), "{error}");
     }

@@ -1,5 +1,6 @@
 //! Balancing by the kernel: in guest kernels that have IPVS, with what is the reference for our own, ipvsadm(8) and keepalived.
 
+mod data_path;
 mod direct_routing;
 mod door;
 mod guest;

@@ -36,6 +36,12 @@ fn with_certificate(setup: Setup) -> Setup {
 }
 
 /// The same with a virtual router whose interface is not there: it runs, says so, and touches nothing of the host.
+/// With an engine that is wanted, whether or not this host has one.
+fn with_forwarding(setup: Setup) -> Setup {
+    let check = format!("{}\n[forwarding]\n", setup.check);
+    setup.check(&check)
+}
+
 fn with_vrrp(setup: Setup) -> Setup {
     let check = format!(
         "{}\n[[vrrp_instance]]\nname = \"VI_1\"\ninterface = \"absent0\"\nvirtual_router_id = 51\n\

@@ -8,7 +8,7 @@ use gridfront::control::{CATALOGUE, Kind};
 use serde_json::Value;
 
 use super::scrape::Scrape;
-use super::{with_certificate, with_vrrp};
+use super::{with_certificate, with_forwarding, with_vrrp};
 use crate::support::http_client::start_with_http;
 use crate::support::local_door::Setup;
 use crate::support::skip;
@@ -56,7 +56,8 @@ fn the_documented_metrics_are_those_of_the_program_and_of_a_scrape() {
     assert_eq!(documented, of_program);
 
     let server = StubServer::start(Connection::serve);
-    let (_door, http) = start_with_http(with_vrrp(with_certificate(Setup::of(&[server.address()]))));
+    let (_door, http) =
+        start_with_http(with_forwarding(with_vrrp(with_certificate(Setup::of(&[server.address()])))));
     let page = Scrape::of(http);
     let types: BTreeMap<String, String> =
         documented.iter().map(|(name, (kind, _))| (name.clone(), kind.clone())).collect();
@@ -80,7 +81,8 @@ fn the_documented_values_of_labels_are_those_of_a_scrape() {
         documented.insert(place, spans(&row[2]).into_iter().collect());
     }
     let server = StubServer::start(Connection::serve);
-    let (_door, http) = start_with_http(with_vrrp(with_certificate(Setup::of(&[server.address()]))));
+    let (_door, http) =
+        start_with_http(with_forwarding(with_vrrp(with_certificate(Setup::of(&[server.address()])))));
     let mut told: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for sample in Scrape::of(http).samples {
         for (label, value) in sample.labels {

@@ -30,7 +30,7 @@ pub enum Outcome {
 pub struct TransferCounts([[[AtomicU64; Outcome::ALL.len()]; PATHS.len()]; Flow::ALL.len()]);
 
 /// Who may have carried the data.
-const PATHS: [DataPath; 2] = [DataPath::Direct, DataPath::Relay];
+const PATHS: [DataPath; 3] = [DataPath::Direct, DataPath::Kernel, DataPath::Relay];
 
 impl Flow {
     const ALL: [Self; 3] = [Self::In, Self::Out, Self::Listing];

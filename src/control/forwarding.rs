@@ -20,9 +20,10 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::plan::{Answering, Wanted};
-pub(super) use self::status::ForwardingStatus;
+pub(super) use self::status::{FlowStatus, ForwardingStatus, ServerFlows};
 use self::worker::{Seen, Worker};
 use super::in_force::InForce;
+use super::metrics::ObservedForwarding;
 use super::vrrp::Ownership;
 use crate::balance::{FlowSync, ForwardError, Forwarder, SyncRole};
 use crate::config::{self, Model};
@@ -156,6 +157,12 @@ impl Forwarding {
             let stop = tokio::task::spawn_blocking(move || running.worker.stop());
             let _ = stop.await;
         }
+    }
+
+    /// For a page of metrics.
+    pub(super) fn measured(&self, in_force: &InForce) -> Option<ObservedForwarding> {
+        let status = self.status(in_force)?;
+        Some(ObservedForwarding { servers: ServerFlows::all(in_force, &status), status })
     }
 
     /// What `status` shows; nothing where nothing needs an engine.

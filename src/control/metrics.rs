@@ -18,6 +18,7 @@ mod page;
 
 pub use catalogue::{CATALOGUE, Family, Kind};
 pub(super) use collect::Observed;
+pub(super) use collect::forwarding::Observed as ObservedForwarding;
 pub(super) use collect::vrrp::Observed as ObservedVrrp;
 use page::Page;
 

@@ -110,6 +110,7 @@ impl Observed {
             reloads: self.reloader.record(),
             control_connections: self.sessions.len(),
             vrrp: self.reloader.ownership().measured(),
+            forwarding: self.reloader.forwarding().measured(in_force),
             gsi_keys: in_force.generation.keys().map(GsiKeysStatus::of).unwrap_or_default(),
             log_lines_lost: self.loss.lines(),
             transfer_log_lines_lost: services

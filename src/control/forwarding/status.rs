@@ -113,6 +113,59 @@ pub struct ProbeStatus {
     pub found: String,
 }
 
+/// What the kernel has counted of one real server, in all of its services.
+#[derive(Clone, Debug, Default)]
+pub(in crate::control) struct ServerFlows {
+    pub(in crate::control) virtual_server: String,
+    pub(in crate::control) real_server: String,
+    /// Whole connections to the virtual server.
+    pub(in crate::control) service: FlowStatus,
+    /// Data connections, of all virtual servers that it serves.
+    pub(in crate::control) data: FlowStatus,
+    /// It does not answer at a virtual address.
+    pub(in crate::control) is_silent: bool,
+}
+
+impl ServerFlows {
+    /// Of every real server.
+    pub(super) fn all(in_force: &InForce, status: &ForwardingStatus) -> Vec<Self> {
+        let mut all = Vec::new();
+        for server in &in_force.configuration.meant.virtual_servers {
+            for real in &server.real_servers {
+                let own: Vec<String> = [false, true]
+                    .into_iter()
+                    .filter_map(|ipv6| real.address_of_family(ipv6))
+                    .map(|address| address.to_string())
+                    .collect();
+                let services = status.services.iter().filter(|of| of.virtual_server == server.name);
+                let members = services.flat_map(|of| &of.members).filter(|of| of.real_server == real.name);
+                let carriers = status.carriers.iter().filter(|of| own.contains(&of.address));
+                let silent = |probe: &&ProbeStatus| !probe.answered && own.contains(&probe.server);
+                all.push(Self {
+                    virtual_server: server.name.clone(),
+                    real_server: real.name.clone(),
+                    service: members.map(|of| of.flows).sum(),
+                    data: carriers.map(|of| of.flows).sum(),
+                    is_silent: status.probes.iter().any(|probe| silent(&probe)),
+                });
+            }
+        }
+        all
+    }
+}
+
+impl std::iter::Sum for FlowStatus {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, of| Self {
+            active: sum.active + of.active,
+            inactive: sum.inactive + of.inactive,
+            connections: sum.connections + of.connections,
+            packets: sum.packets + of.packets,
+            bytes: sum.bytes + of.bytes,
+        })
+    }
+}
+
 impl ForwardingStatus {
     pub(super) fn failed(why: &str) -> Self {
         Self { reason: Some(why.to_owned()), ..Self::default() }

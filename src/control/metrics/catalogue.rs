@@ -30,9 +30,10 @@ pub struct Family {
 const NO: &[&str] = &[];
 const OF_SERVICE: &[&str] = &["virtual_server"];
 const OF_SERVER: &[&str] = &["virtual_server", "real_server"];
+const OF_FLOWS: &[&str] = &["virtual_server", "real_server", "kind"];
 const OF_INSTANCE: &[&str] = &["vrrp_instance"];
 
-/// In the order of the page: the process, virtual servers, real servers, VRRP.
+/// In the order of the page: the process, virtual servers, real servers, VRRP, the kernel path.
 pub const CATALOGUE: &[Family] = &[
     // The process, by the names that Prometheus' client libraries have for it.
     counter("process_cpu_seconds_total", NO, "Processor time used, user and system."),
@@ -304,6 +305,39 @@ pub const CATALOGUE: &[Family] = &[
     ),
     gauge("gridfront_vrrp_guardian", NO, "1 while the guardian runs."),
     gauge("gridfront_vrrp_maintenance", NO, "1 while an operator keeps this host from being master."),
+    // The kernel that forwards, where something needs it: the engine, then each real server.
+    gauge("gridfront_forwarding_up", NO, "1 while an engine runs."),
+    gauge("gridfront_forwarding_problems", NO, "What the engine could not do when it tried last."),
+    counter("gridfront_forwarding_changes_total", NO, "What was changed in the kernel."),
+    counter("gridfront_forwarding_failures_total", NO, "What could not be changed there."),
+    gauge(
+        "gridfront_forwarding_leaving",
+        NO,
+        "Services and servers that were removed and wait for their last connection.",
+    ),
+    gauge(
+        "gridfront_expected_ports",
+        NO,
+        "Ports of virtual addresses that sessions expect to be carried now.",
+    ),
+    counter("gridfront_expectations_total", &["outcome"], "Such expectations, by what came of them."),
+    gauge(
+        "gridfront_real_server_silent_at_virtual_address",
+        OF_SERVER,
+        "1 while it does not answer at a virtual address where it should.",
+    ),
+    gauge(
+        "gridfront_forwarded_connections",
+        &["virtual_server", "real_server", "kind", "state"],
+        "Connections that the kernel has for it.",
+    ),
+    counter(
+        "gridfront_forwarded_connections_total",
+        OF_FLOWS,
+        "Connections that the kernel has had for it since its service was made.",
+    ),
+    counter("gridfront_forwarded_packets_total", OF_FLOWS, "Packets of clients that went to it."),
+    counter("gridfront_forwarded_bytes_total", OF_FLOWS, "The bytes of these."),
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {

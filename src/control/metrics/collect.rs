@@ -1,4 +1,5 @@
 //! From the door's own numbers to samples.
+pub(in crate::control) mod forwarding;
 pub(in crate::control) mod vrrp;
 
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(in super::super) struct Observed<'a> {
     pub(in super::super) gsi_keys: GsiKeysStatus,
     /// Where it runs.
     pub(in super::super) vrrp: Option<vrrp::Observed>,
+    /// Where something needs it.
+    pub(in super::super) forwarding: Option<forwarding::Observed>,
 }
 
 /// Whose samples are being told: the labels that all of them have.
@@ -46,6 +49,9 @@ pub(super) fn collect(observed: &Observed<'_>) {
     }
     if let Some(observed) = &observed.vrrp {
         vrrp::collect(observed);
+    }
+    if let Some(observed) = &observed.forwarding {
+        forwarding::collect(observed);
     }
 }
 

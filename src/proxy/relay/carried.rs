@@ -12,10 +12,13 @@ pub(super) struct Carried {
     /// There is but one set-up of a session at a time.
     passage: Option<(RelayId, Passage)>,
     /// What has come of the one that is asked for.
-    asked: Option<(RelayId, Arc<Mutex<Option<Result<Passage, NoPassage>>>>)>,
+    asked: Option<(RelayId, AnswerSlot)>,
     /// Where clients connect to.
     at: Option<std::net::SocketAddr>,
 }
+
+/// Filled once.
+type AnswerSlot = Arc<Mutex<Option<Result<Passage, NoPassage>>>>;
 
 /// How the session's task hears that there is an answer.
 pub(super) struct Call {

@@ -77,8 +77,8 @@ pub struct Member {
     pub weight: u32,
     /// Connections at once.
     pub max_connections: Option<u32>,
-    /// It does not answer: it goes at once with its connections, which are lost, so that their clients need not wait for that. Who
-    /// is not named any more keeps those that it has.
+    /// It does not answer, and goes at once: clients that the kernel remembers it for would be sent there even with weight 0. Its
+    /// connections are lost in any case. Who is not named any more keeps those that it has.
     pub down: bool,
 }
 

@@ -178,3 +178,5 @@ impl fmt::Display for Words<'_> {
         }
     }
 }
+#[cfg(test)]
+mod tests;

@@ -160,3 +160,5 @@ impl MarkTable for Marks {
 fn for_all((address, port): (IpAddr, u16)) -> MarkKey {
     MarkKey { client: None, address, port }
 }
+#[cfg(test)]
+mod tests;

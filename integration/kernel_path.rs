@@ -3,5 +3,6 @@
 mod data_path;
 mod direct_routing;
 mod door;
+mod engine;
 mod guest;
 mod reference;

@@ -84,9 +84,14 @@ pub(super) fn perform(steps: &str) {
 }
 
 fn settings() -> IpvsSettings {
-    IpvsSettings {
-        state_file: "/run/gridfront/forwarding.json".into(),
+    IpvsSettings { state_file: "/run/gridfront/forwarding.json".into() }
+}
+
+/// Nothing but where clients come in.
+fn nothing() -> ForwardingPlan {
+    ForwardingPlan {
         interfaces: vec!["vec0".to_owned(), "not-there".to_owned()],
+        ..ForwardingPlan::default()
     }
 }
 
@@ -127,7 +132,7 @@ fn services(
     persistence: Option<&dyn Fn(IpAddr) -> Persistence>,
 ) -> ForwardingPlan {
     if words.is_empty() {
-        return ForwardingPlan::default();
+        return nothing();
     }
     let service = |vip: IpAddr| ForwardedService {
         virtual_server: "gridftp".into(),
@@ -136,7 +141,7 @@ fn services(
         persistence: persistence.map(|of| of(vip)),
         members: words.split('+').map(|word| member(word, vip)).collect(),
     };
-    ForwardingPlan { services: DrLab::vips().map(service).into(), carriers: Vec::new() }
+    ForwardingPlan { services: DrLab::vips().map(service).into(), ..nothing() }
 }
 
 fn member(word: &str, vip: IpAddr) -> Member {
@@ -164,5 +169,5 @@ fn carriers(words: &str) -> ForwardingPlan {
             Carrier { address, slices: slice.map(|slice| (vip, slice)).into_iter().collect() },
         );
     }
-    ForwardingPlan { services: Vec::new(), carriers: carriers.into_values().collect() }
+    ForwardingPlan { carriers: carriers.into_values().collect(), ..nothing() }
 }

@@ -37,7 +37,7 @@ fn service(members: &[Member]) -> ForwardedService {
 }
 
 fn plan(service: ForwardedService) -> ForwardingPlan {
-    ForwardingPlan { services: vec![service], carriers: Vec::new() }
+    ForwardingPlan { services: vec![service], ..ForwardingPlan::default() }
 }
 
 fn both() -> ForwardingPlan {
@@ -49,7 +49,7 @@ fn carriers(addresses: &[&str]) -> ForwardingPlan {
         address: address.parse().unwrap(),
         slices: vec![("192.0.2.10".parse().unwrap(), 50_000..=50_001)],
     };
-    ForwardingPlan { services: Vec::new(), carriers: addresses.iter().map(carrier).collect() }
+    ForwardingPlan { carriers: addresses.iter().map(carrier).collect(), ..ForwardingPlan::default() }
 }
 
 fn mark(number: u32) -> ServiceKey {

@@ -234,13 +234,18 @@ fn the_unit_is_one_that_systemd_understands() {
     let addition = read(&root().join("docs/gridfront-vrrp.conf")).replace("\n#Pro", "\nPro");
     std::fs::write(beside.join("vrrp.conf"), addition).expect("space");
     assert_understood(&file);
+    let addition = read(&root().join("docs/gridfront-kernel.conf"));
+    std::fs::write(beside.join("kernel.conf"), addition).expect("space");
+    assert_understood(&file);
 }
 
 fn assert_understood(unit: &Path) {
     let output = Command::new("systemd-analyze").arg("verify").arg(unit).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
     // What it finds in units of the host is nothing of ours; what it does not know it says, and ignores.
-    let is_ours = |line: &&str| line.contains("gridfront.service") || line.contains("vrrp.conf");
+    let is_ours = |line: &&str| {
+        ["gridfront.service", "vrrp.conf", "kernel.conf"].iter().any(|name| line.contains(name))
+    };
     let of_ours: Vec<&str> = said.lines().filter(is_ours).collect();
     assert!(output.status.success() && of_ours.is_empty(), "{}: {said}", output.status);
 }

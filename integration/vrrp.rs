@@ -8,5 +8,6 @@ mod forged;
 mod interop;
 mod judge;
 mod mishaps;
+mod owner;
 mod pair;
 mod takeover;

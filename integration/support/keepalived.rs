@@ -51,7 +51,10 @@ impl Keepalived {
                 return Err(format!("it ended: {status}"));
             }
             let log = keepalived.log();
-            if log.contains("Entering BACKUP STATE") { Ok(()) } else { Err(tail(&log, 40)) }
+            // An owner begins as master.
+            let is_at_work =
+                ["BACKUP", "MASTER"].iter().any(|role| log.contains(&format!("Entering {role} STATE")));
+            if is_at_work { Ok(()) } else { Err(tail(&log, 40)) }
         });
         ready.unwrap_or_else(|why| panic!("{why}\n{configuration}"));
         keepalived

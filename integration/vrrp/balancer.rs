@@ -89,7 +89,7 @@ impl VirtualRouter {
     }
 
     /// All of them, with their prefixes. Those of IPv6 begin with a link-local one (RFC 9568 section 5.2.9).
-    fn addresses(&self) -> Vec<String> {
+    pub fn addresses(&self) -> Vec<String> {
         if self.is_ipv6 {
             vec![format!("fe80::1:{}/64", self.id), format!("{}/64", self.address())]
         } else {
@@ -118,6 +118,10 @@ impl VirtualRouter {
         );
         if !self.preempt {
             text += "  nopreempt\n";
+        }
+        if priority == 255 && !self.is_ipv6 {
+            // It takes no address for its own that is a virtual one.
+            writeln!(text, "  mcast_src_ip {}", self.address()).unwrap();
         }
         if self.has_password {
             writeln!(text, "  authentication {{\n    auth_type PASS\n    auth_pass {PASSWORD}\n  }}")

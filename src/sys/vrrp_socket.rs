@@ -1,7 +1,7 @@
 //! Raw sockets for VRRP's own protocol of IP.
 //!
-//! One [`Receiver`] hears all virtual routers of an interface and family; each source address has a [`Sender`] of its own,
-//! which hears nothing. None of them ever blocks.
+//! One [`Receiver`] hears all virtual routers of an interface and family, over IPv4 with one more for what the kernel drops;
+//! each source address has a [`Sender`] of its own, which hears nothing. None of them ever blocks.
 use std::io;
 use std::os::fd::AsFd;
 
@@ -13,6 +13,7 @@ use crate::proto::vrrp::IP_PROTOCOL;
 
 mod ipv4;
 mod ipv6;
+mod martian;
 mod receiver;
 mod sender;
 

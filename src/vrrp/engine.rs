@@ -306,8 +306,9 @@ impl Engine {
     /// Whether there may be more.
     fn hear_routers(&mut self) -> bool {
         let now = now();
-        let (routers, shared, tell) = (&mut self.routers, &self.shared, &self.tell);
-        self.wire.receive(|place, received, payload| {
+        let (routers, shared, tell, links) = (&mut self.routers, &self.shared, &self.tell, &self.links);
+        let is_held = |address| links.holders(address).next().is_some();
+        self.wire.receive(is_held, |place, received, payload| {
             let id = payload.get(1).copied();
             let router = routers.iter_mut().find(|router| {
                 router.place() == Some(place) && Some(router.config.virtual_router_id.get()) == id

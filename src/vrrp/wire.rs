@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::{Rc, Weak};
 
-use crate::proto::vrrp::Family;
+use crate::proto::vrrp::{Family, GROUP_V4};
 use crate::sys::packet_socket::PacketSocket;
 use crate::sys::vrrp_socket::{Received, Receiver, Sender};
 
@@ -24,6 +24,8 @@ pub(super) type Place = (u32, Family);
 #[derive(Debug)]
 pub(super) struct Wire {
     receivers: BTreeMap<Place, Receiver>,
+    /// Of IPv4, for what the kernel drops: adverts from an address that this host has.
+    martians: BTreeMap<Place, Receiver>,
     senders: BTreeMap<(u32, IpAddr), Weak<Sender>>,
     packets: Option<PacketSocket>,
     buffer: Vec<u8>,
@@ -33,6 +35,7 @@ impl Wire {
     pub(super) fn new() -> Self {
         Self {
             receivers: BTreeMap::new(),
+            martians: BTreeMap::new(),
             senders: BTreeMap::new(),
             packets: None,
             buffer: vec![0; MAX_PACKET],
@@ -41,6 +44,9 @@ impl Wire {
 
     /// Hears adverts there from now on.
     pub(super) fn listen(&mut self, place: Place) -> io::Result<()> {
+        if let ((index, Family::Ipv4), Entry::Vacant(vacant)) = (place, self.martians.entry(place)) {
+            vacant.insert(Receiver::all_of_v4(index)?);
+        }
         if let Entry::Vacant(vacant) = self.receivers.entry(place) {
             vacant.insert(match place {
                 (index, Family::Ipv4) => Receiver::v4(index)?,
@@ -53,6 +59,7 @@ impl Wire {
     /// Hears nothing where nobody wants to.
     pub(super) fn keep(&mut self, is_wanted: impl Fn(Place) -> bool) {
         self.receivers.retain(|place, _| is_wanted(*place));
+        self.martians.retain(|place, _| is_wanted(*place));
         self.senders.retain(|_, sender| sender.strong_count() > 0);
     }
 
@@ -75,24 +82,46 @@ impl Wire {
     /// What is to be polled, in an order that stays until [`Self::listen`] or [`Self::keep`].
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         use std::os::fd::AsFd as _;
-        self.receivers.values().map(|receiver| receiver.as_fd())
+        self.receivers.values().chain(self.martians.values()).map(|receiver| receiver.as_fd())
     }
 
-    /// Everything that has come. Whether there may be more.
-    pub(super) fn receive(&mut self, mut take: impl FnMut(Place, &Received, &[u8])) -> bool {
+    /// Everything that has come, each once: what comes from an address that this host has is taken where it is heard whether or not
+    /// the kernel drops it (`accept_local` of ip-sysctl). Whether there may be more.
+    pub(super) fn receive(
+        &mut self,
+        is_held: impl Fn(IpAddr) -> bool,
+        mut take: impl FnMut(Place, &Received, &[u8]),
+    ) -> bool {
+        let Self { receivers, martians, buffer, .. } = self;
         let mut more = false;
-        for (place, receiver) in &mut self.receivers {
-            let mut count = 0;
-            // An interface that has gone says so by an event as well.
-            while let Ok(Some(received)) = receiver.receive(&mut self.buffer) {
-                take(*place, &received, self.buffer.get(received.payload.clone()).unwrap_or_default());
-                count += 1;
-                if count == MAX_AT_ONCE {
-                    more = true;
-                    break;
+        for (place, receiver) in receivers {
+            more |= read(receiver, buffer, |received, payload| {
+                if received.source.is_ipv6() || !is_held(received.source) {
+                    take(*place, received, payload);
                 }
-            }
+            });
+        }
+        for (place, receiver) in martians {
+            more |= read(receiver, buffer, |received, payload| {
+                let is_for_us = received.destination == GROUP_V4 || is_held(received.destination);
+                if is_held(received.source) && is_for_us {
+                    take(*place, received, payload);
+                }
+            });
         }
         more
     }
+}
+
+fn read(receiver: &mut Receiver, buffer: &mut [u8], mut take: impl FnMut(&Received, &[u8])) -> bool {
+    let mut count = 0;
+    // An interface that has gone says so by an event as well.
+    while let Ok(Some(received)) = receiver.receive(buffer) {
+        take(&received, buffer.get(received.payload.clone()).unwrap_or_default());
+        count += 1;
+        if count == MAX_AT_ONCE {
+            return true;
+        }
+    }
+    false
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use socket2::{Domain, InterfaceIndexOrAddress, Socket};
 
-use super::{ipv4, ipv6};
+use super::{ipv4, ipv6, martian};
 use crate::proto::vrrp::{GROUP_V4, GROUP_V6};
 use crate::sys::socket_option;
 
@@ -22,8 +22,17 @@ const MAX_PASSED_OVER: usize = 64;
 #[derive(Debug)]
 pub struct Receiver {
     socket: Socket,
-    family: Domain,
+    hears: Hears,
     malformed: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Hears {
+    /// Adverts of IPv4 that the kernel takes.
+    V4,
+    /// Adverts of IPv4, whatever the kernel thinks of them.
+    AllOfV4,
+    V6,
 }
 
 /// One datagram of the protocol. Nothing of it is checked but that it is whole.
@@ -49,7 +58,19 @@ impl Receiver {
         let socket = super::open(Domain::IPV4, index)?;
         super::enlarge_buffer(&socket, RECEIVE_BUFFER)?;
         socket.join_multicast_v4_n(&GROUP_V4, &InterfaceIndexOrAddress::Index(index))?;
-        Ok(Self { socket, family: Domain::IPV4, malformed: 0 })
+        Ok(Self { socket, hears: Hears::V4, malformed: 0 })
+    }
+
+    /// Hears the same adverts, and those that the kernel drops because this host has the address that they come from. Which groups
+    /// the interface takes is said by [`Self::v4`].
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn all_of_v4(index: u32) -> io::Result<Self> {
+        let socket = martian::open(index)?;
+        super::enlarge_buffer(&socket, RECEIVE_BUFFER)?;
+        Ok(Self { socket, hears: Hears::AllOfV4, malformed: 0 })
     }
 
     /// Hears adverts of IPv6 on the interface of this index.
@@ -63,7 +84,7 @@ impl Receiver {
         socket.set_recv_hoplimit_v6(true)?;
         socket_option::set(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         socket.join_multicast_v6(&GROUP_V6, index)?;
-        Ok(Self { socket, family: Domain::IPV6, malformed: 0 })
+        Ok(Self { socket, hears: Hears::V6, malformed: 0 })
     }
 
     /// The next datagram, if there is one. `buffer` should have 8 KiB: an advert of 255 addresses of IPv6 has 4 KiB, and one
@@ -96,7 +117,7 @@ impl Receiver {
     }
 
     fn next(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-        if self.family == Domain::IPV6 {
+        if self.hears == Hears::V6 {
             let datagram = ipv6::receive(&self.socket, buffer)?;
             let ipv6::Datagram { source, destination, hop_limit, length } = datagram;
             return Ok(destination.zip(hop_limit).zip(length).map(|((destination, ttl), length)| Received {
@@ -108,7 +129,8 @@ impl Receiver {
         }
         let (_, length) = recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC)
             .map_err(|errno: Errno| io::Error::from(errno))?;
-        let header = buffer.get(..length).and_then(ipv4::Header::read);
+        let packet = buffer.get(..length).filter(|packet| self.hears == Hears::V4 || ipv4::is_intact(packet));
+        let header = packet.and_then(ipv4::Header::read);
         Ok(header.map(|ipv4::Header { source, destination, ttl, payload }| Received {
             source: source.into(),
             destination: destination.into(),

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::balancer::{Balancer, Program, VirtualRouter};
-use super::pair::{FIRST, Pair, SECOND};
+use super::balancer::{Balancer, Gridfront, Program, VirtualRouter};
+use super::pair::{FIRST, PATIENCE, Pair, SECOND};
 use crate::support::netns::Lab;
-use crate::support::ownership::now;
+use crate::support::ownership::{Watch, now};
 use crate::support::{keepalived, skip};
 
 const TENTH: Duration = Duration::from_millis(100);
@@ -72,4 +72,40 @@ fn who_holds_the_address_of_keepalived_hears_that_it_is_back() {
     }
     let router = VirtualRouter::new(ID, TENTH);
     who_comes_back_is_heard(router, Program::Keepalived, |lab, away| lab.isolate(FIRST, away));
+}
+
+/// RFC 9568 section 4.2: neither host has an address besides the one that it owns.
+#[test]
+fn two_owners_are_each_others_backups_without_further_addresses() {
+    if !skip::unless_present("two owners", &["ip", "nsenter"]) {
+        return;
+    }
+    let lab = Lab::new(&[(FIRST, 12), (SECOND, 11)]);
+    let machines = [FIRST, SECOND].map(|role| lab.machine(role));
+    let routers = [ID, ID + 1].map(|id| VirtualRouter::new(id, TENTH));
+    let watches = routers.map(|router| Watch::start(&machines, router.address(), LOOK_EVERY));
+    for (machine, router) in machines.iter().zip(&routers) {
+        machine.ip(&format!("addr flush dev eth0\naddr add {}/24 dev eth0\n", router.address()));
+    }
+    let doors = [[255, 100], [100, 255]].into_iter().zip([machines, [machines[1], machines[0]]]);
+    let doors = doors.map(|(priorities, [machine, peer])| {
+        let of = |at: usize| routers[at].for_us(machine, peer, priorities[at], "");
+        Gridfront::start(machine, &(of(0) + &of(1)))
+    });
+    let doors: Vec<Gridfront> = doors.collect();
+    let until_each_has_its_own = || {
+        for (watch, role) in watches.iter().zip([FIRST, SECOND]) {
+            watch.until_alone(role, PATIENCE).unwrap_or_else(|why| panic!("{why}\n{}", doors[0].log()));
+        }
+        for (door, [owned, other]) in doors.iter().zip([[ID, ID + 1], [ID + 1, ID]]) {
+            door.until(owned, "its own", PATIENCE, |instance| instance["state"] == "MASTER");
+            door.until(other, "the other's", PATIENCE, |instance| instance["state"] == "BACKUP");
+        }
+    };
+    until_each_has_its_own();
+    let event = now();
+    lab.plug(SECOND, false);
+    watches[1].taken_after(FIRST, event, routers[1].down(100) + PATIENCE).unwrap();
+    lab.plug(SECOND, true);
+    until_each_has_its_own();
 }

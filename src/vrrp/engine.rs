@@ -66,6 +66,7 @@ pub(super) struct Engine {
     /// What is known of whatever is tracked, also by instances to come.
     conditions: BTreeMap<String, Condition>,
     virtual_addresses: BTreeSet<IpAddr>,
+    owned_addresses: BTreeSet<IpAddr>,
     maintenance: bool,
     last_id: RouterId,
     /// Whether the interfaces are known.
@@ -112,6 +113,7 @@ impl Engine {
             groups: Vec::new(),
             conditions: BTreeMap::new(),
             virtual_addresses: BTreeSet::new(),
+            owned_addresses: BTreeSet::new(),
             maintenance: false,
             last_id: 0,
             is_surveyed: false,
@@ -374,10 +376,13 @@ impl Engine {
     }
 
     fn with<T>(&mut self, at: usize, work: impl FnOnce(&mut Router, &mut Means<'_>) -> T) -> Option<T> {
-        let Self { routers, links, wire, holdings, tell, virtual_addresses, .. } = self;
+        let Self { routers, links, wire, holdings, tell, virtual_addresses, owned_addresses, .. } = self;
         let router = routers.get_mut(at)?;
         let order = |order| holdings.order(order);
-        Some(work(router, &mut Means { links, wire, order: &order, tell, virtual_addresses }))
+        Some(work(
+            router,
+            &mut Means { links, wire, order: &order, tell, virtual_addresses, owned_addresses },
+        ))
     }
 
     fn position(&self, id: RouterId) -> usize {

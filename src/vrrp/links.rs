@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::proto::netlink::address::Address;
+use crate::proto::netlink::address::{Address, Lifetime};
 use crate::proto::netlink::link::Link;
 use crate::proto::vrrp::Family;
 use crate::sys::netlink::RouteEvent;
@@ -99,26 +99,30 @@ impl Links {
     }
 
     /// The same of an interface that adverts are to be sent by. Of its addresses the first that is no virtual one is their
-    /// source, unless another is asked for.
+    /// source, or else the first that the host owns, unless another is asked for.
     pub(super) fn usable(
         &self,
         name: &str,
         family: Family,
         asked: Option<IpAddr>,
         is_virtual: impl Fn(IpAddr) -> bool,
+        is_owned: impl Fn(IpAddr) -> bool,
     ) -> Result<Usable, String> {
         let link = self.up(name)?;
-        let own = self.addresses.iter().filter(|address| address.index == link.index && is_good(address));
-        let mut own = own.map(|of| of.address);
-        let is_source = |address: &IpAddr| match (asked, address) {
-            (Some(asked), address) => *address == asked,
+        let own = || self.addresses.iter().filter(|address| address.index == link.index && is_good(address));
+        let is_candidate = |address: IpAddr| match (asked, address) {
+            (Some(asked), address) => address == asked,
             // RFC 9568 section 5.1.2.1: IPv6 adverts come from the link-local address.
-            (None, IpAddr::V6(address)) => {
-                family == Family::Ipv6 && is_link_local(*address) && !is_virtual((*address).into())
-            }
-            (None, IpAddr::V4(address)) => family == Family::Ipv4 && !is_virtual((*address).into()),
+            (None, IpAddr::V6(address)) => family == Family::Ipv6 && is_link_local(address),
+            (None, IpAddr::V4(_)) => family == Family::Ipv4,
         };
-        match (own.find(is_source), asked) {
+        let first = |is_source: &dyn Fn(&Address) -> bool| {
+            own().filter(|of| is_candidate(of.address)).find(|of| is_source(of)).map(|of| of.address)
+        };
+        let source = first(&|of| asked.is_some() || !is_virtual(of.address))
+            // One with a lifetime is held as a virtual one, and may go at any time.
+            .or_else(|| first(&|of| of.valid == Lifetime::Endless && is_owned(of.address)));
+        match (source, asked) {
             (Some(source), _) => Ok(Usable { index: link.index, mac: link.mac, source }),
             (None, Some(asked)) => Err(format!("interface {name} does not have source_address {asked}")),
             (None, None) if family == Family::Ipv6 => {
@@ -155,7 +159,7 @@ fn is_link_local(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::netlink::address::{Lifetime, Scope};
+    use crate::proto::netlink::address::Scope;
 
     fn link(index: u32, name: &str, is_up: bool, is_running: bool) -> Link {
         Link {
@@ -199,7 +203,7 @@ mod tests {
         let is_virtual = |address: IpAddr| ["192.0.2.10", "fe80::10"].contains(&address.to_string().as_str());
         let source = |name, family, asked: Option<&str>| {
             let asked = asked.map(|text| text.parse().unwrap());
-            links.usable(name, family, asked, is_virtual).map(|usable| usable.source.to_string())
+            links.usable(name, family, asked, is_virtual, |_| false).map(|usable| usable.source.to_string())
         };
         let not = |text: &str| Err(text.to_owned());
         assert_eq!(
@@ -217,9 +221,31 @@ mod tests {
         assert_eq!(source("eth2", Family::Ipv4, None), not("interface eth2 is down"));
         assert_eq!(source("eth3", Family::Ipv4, None), not("interface eth3 is not there"));
         links.hear(RouteEvent::Link(link(3, "eth1", true, true)));
-        let source = |family| links.usable("eth1", family, None, is_virtual).unwrap_err();
+        let source = |family| links.usable("eth1", family, None, is_virtual, |_| false).unwrap_err();
         assert_eq!(source(Family::Ipv4), "interface eth1 has no IPv4 address of its own");
         assert_eq!(source(Family::Ipv6), "interface eth1 has no link-local address");
+    }
+
+    #[test]
+    fn an_address_that_the_host_owns_is_a_source_where_it_has_no_other() {
+        let mut links = Links::default();
+        let virtual_addresses = ["192.0.2.10", "192.0.2.11", "fe80::10", "fe80::11"];
+        let is_virtual = |address: IpAddr| virtual_addresses.contains(&address.to_string().as_str());
+        let is_owned = |address: IpAddr| address.to_string().ends_with("11");
+        let held = |text: &str| Address { valid: Lifetime::Seconds(3), ..address(2, text) };
+        let mut survey = |addresses: Vec<Address>| {
+            links.survey(vec![link(2, "eth0", true, true)], addresses);
+            [Family::Ipv4, Family::Ipv6].map(|family| {
+                let usable = links.usable("eth0", family, None, is_virtual, is_owned);
+                usable.map(|usable| usable.source.to_string()).ok()
+            })
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let mut all = virtual_addresses.map(|text| address(2, text)).to_vec();
+        assert_eq!(survey(all.clone()), [some("192.0.2.11"), some("fe80::11")]);
+        all.extend(["192.0.2.1", "fe80::1"].map(|text| address(2, text)));
+        assert_eq!(survey(all), [some("192.0.2.1"), some("fe80::1")], "they are the last choice");
+        assert_eq!(survey(virtual_addresses.map(held).to_vec()), [None, None], "whose lifetime may end");
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub(super) struct Means<'m> {
     pub(super) tell: &'m dyn Fn(Event),
     /// Every address that virtual routers of ours may hold.
     pub(super) virtual_addresses: &'m BTreeSet<IpAddr>,
+    /// Those of them that are this host's own, by an instance that owns them.
+    pub(super) owned_addresses: &'m BTreeSet<IpAddr>,
 }
 
 impl Router {

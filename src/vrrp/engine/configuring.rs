@@ -15,8 +15,11 @@ impl Engine {
     pub(super) fn configure(&mut self, now: Instant, plan: Plan) {
         let Plan { instances, groups, records } = plan;
         self.dismiss(now, &instances);
-        self.virtual_addresses =
-            instances.iter().flat_map(VrrpInstance::addresses).map(IpNet::addr).collect();
+        let addresses = |of: &dyn Fn(&&VrrpInstance) -> bool| {
+            instances.iter().filter(of).flat_map(VrrpInstance::addresses).map(IpNet::addr).collect()
+        };
+        self.virtual_addresses = addresses(&|_| true);
+        self.owned_addresses = addresses(&|instance| instance.is_owner());
         let mut before: BTreeMap<String, Router> =
             self.routers.drain(..).map(|router| (router.config.name.clone(), router)).collect();
         let mut new = BTreeSet::new();

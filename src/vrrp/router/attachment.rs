@@ -101,8 +101,9 @@ impl Router {
         let config = &self.config;
         let is_own = |address| config.is_owner() && config.addresses().any(|own| own.addr() == address);
         let is_virtual = |address| means.virtual_addresses.contains(&address) && !is_own(address);
-        let usable =
-            means.links.usable(&config.interface, config.family(), config.source_address, is_virtual)?;
+        let is_owned = |address| means.owned_addresses.contains(&address);
+        let (family, asked) = (config.family(), config.source_address);
+        let usable = means.links.usable(&config.interface, family, asked, is_virtual, is_owned)?;
         let (device, mac) = match &config.vmac {
             None => (usable.index, usable.mac),
             Some(vmac) => {

@@ -27,6 +27,10 @@ const MAX_LINE: u64 = 16 * 1024;
 /// What the command line calls it.
 pub const SUBCOMMAND: &str = "guardian";
 
+/// This program once more. A unit test's program would be the tests: they would run again, with its output open after its end.
+const PROGRAM: (&str, &[&str]) =
+    if cfg!(test) { ("/bin/cat", &[]) } else { ("/proc/self/exe", &[SUBCOMMAND]) };
+
 /// After one that has ended by itself; whoever ends it again and again is not to cost a processor.
 pub(super) const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -45,10 +49,11 @@ impl Guardian {
     /// As fork(2), execve(2) and pipe(2).
     pub(super) fn start() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
-        let mut command = Command::new("/proc/self/exe");
+        let (program, arguments) = PROGRAM;
+        let mut command = Command::new(program);
         command
             .arg0("gridfront")
-            .arg(SUBCOMMAND)
+            .args(arguments)
             .env_clear()
             .current_dir("/")
             // Not in the daemon's group: what ends that from a terminal must not end both at once.
@@ -94,4 +99,17 @@ pub fn is_fed_by_a_pipe() -> bool {
     rustix::fs::fstat(io::stdin())
         .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Fifo)
         && Path::new("/proc/self/exe").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_unit_tests_guardian_is_not_the_tests_once_more_and_ends_with_its_pipe() {
+        let Guardian { mut child, pipe } = Guardian::start().unwrap();
+        assert_eq!(std::fs::read_to_string(format!("/proc/{}/comm", child.id().unwrap())).unwrap(), "cat\n");
+        drop(pipe);
+        assert!(child.wait().await.unwrap().success());
+    }
 }

@@ -5,6 +5,7 @@ mod groups;
 mod lifetime;
 mod notify;
 mod owners;
+mod parents;
 mod reload;
 mod tracked;
 

@@ -13,6 +13,7 @@ mod engine;
 pub mod guardian;
 mod holdings;
 mod links;
+mod parent_setting;
 pub mod record;
 mod router;
 mod settings;

@@ -81,6 +81,19 @@ pub fn get(interface: &str, setting: Setting) -> Result<Option<u8>, SysctlError>
     read.map(Some).map_err(|error| SysctlError { path, error })
 }
 
+/// Writes the value that there was before `setting` was made, unless somebody has made another since.
+///
+/// # Errors
+///
+/// As [`set`] and [`get`].
+pub fn put_back(interface: &str, setting: Setting, before: u8) -> Result<(), SysctlError> {
+    let Some(path) = file(interface, setting)? else { return Ok(()) };
+    if get(interface, setting)? != Some(setting.value()) {
+        return Ok(());
+    }
+    std::fs::write(&path, before.to_string()).map_err(|error| SysctlError { path, error })
+}
+
 fn file(interface: &str, setting: Setting) -> Result<Option<String>, SysctlError> {
     let (family, key, _) = setting.words();
     let path = format!("{ROOT}/{family}/conf/{interface}/{key}");
@@ -101,6 +114,18 @@ impl Setting {
     pub fn name(self, interface: &str) -> String {
         let (family, key, _) = self.words();
         format!("net.{family}.conf.{}.{key}", interface.replace('.', "/"))
+    }
+
+    /// Its file's name.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        self.words().1
+    }
+
+    /// In the kernel's words.
+    #[must_use]
+    pub fn value(self) -> u8 {
+        self.words().2
     }
 
     fn words(self) -> (&'static str, &'static str, u8) {

@@ -4,8 +4,10 @@
 //! thread of its own does it, and tells the thread that keeps VRRP's time when it is done. It gives addresses a lifetime and
 //! renews it: without it they vanish. And it tells the [guardian](super::guardian) what is to vanish at once.
 mod ledger;
+mod parents;
 mod vmac;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
@@ -92,7 +94,7 @@ impl Holdings {
         let thread = thread::Builder::new().name("vrrp-addresses".into()).spawn(move || {
             // Refused, it is what it is; the thread that keeps the time says so.
             let _ = sys::real_time::set_priority(super::REAL_TIME_PRIORITY);
-            Keeper { route, ledger: Ledger::default(), report }.run(&receiver);
+            Keeper { route, ledger: Ledger::default(), parents: BTreeMap::new(), report }.run(&receiver);
         })?;
         Ok(Self { orders, thread: Some(thread) })
     }
@@ -130,6 +132,8 @@ impl Drop for Holdings {
 struct Keeper<R> {
     route: Route,
     ledger: Ledger,
+    /// By the name of each VMAC, the index of the interface below it.
+    parents: BTreeMap<String, u32>,
     report: R,
 }
 
@@ -149,6 +153,7 @@ impl<R: FnMut(Report)> Keeper<R> {
         }
         let all = self.ledger.take_all();
         self.remove(&all);
+        self.leave_parents();
     }
 
     fn obey(&mut self, order: Order) {
@@ -174,14 +179,10 @@ impl<R: FnMut(Report)> Keeper<R> {
                 self.remove(&stale);
             }
             Order::MakeVmac { router, vmac } => {
-                let outcome = vmac.make(&mut self.route).map_err(|error| error.to_string());
+                let outcome = self.make_vmac(&vmac).map_err(|error| error.to_string());
                 (self.report)(Report::Vmac { router, outcome });
             }
-            Order::DropVmac { vmac } => {
-                if let Err(error) = vmac.remove(&mut self.route) {
-                    (self.report)(Report::Trouble(error.to_string()));
-                }
-            }
+            Order::DropVmac { vmac } => self.drop_vmac(&vmac),
             Order::Guard(pipe) => self.ledger.guard(pipe),
             Order::Survey => {
                 let report = match self.survey() {

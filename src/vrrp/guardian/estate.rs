@@ -8,17 +8,24 @@ use super::words::{LastWords, Word};
 use crate::proto::netlink::address::Assignment;
 use crate::sys::netlink::Route;
 use crate::sys::vrrp_socket::Sender;
+use crate::vrrp::parent_setting::ParentSetting;
 
 /// Everything that was said and not taken back.
 pub(super) struct Estate {
     route: Route,
     addresses: BTreeMap<(u32, IpNet), Assignment>,
     last_words: BTreeMap<u32, Vec<LastWords>>,
+    settings: Vec<ParentSetting>,
 }
 
 impl Estate {
     pub(super) fn open() -> io::Result<Self> {
-        Ok(Self { route: Route::open()?, addresses: BTreeMap::new(), last_words: BTreeMap::new() })
+        Ok(Self {
+            route: Route::open()?,
+            addresses: BTreeMap::new(),
+            last_words: BTreeMap::new(),
+            settings: Vec::new(),
+        })
     }
 
     pub(super) fn hear(&mut self, word: Word) {
@@ -36,7 +43,14 @@ impl Estate {
             Word::Disown(index, address) => drop(self.addresses.remove(&(index, address))),
             Word::Say(router, words) => self.last_words.entry(router).or_default().push(words),
             Word::Hush(router) => drop(self.last_words.remove(&router)),
+            Word::Set(setting) => {
+                let place = |of: &ParentSetting| (of.parent, of.setting);
+                self.settings.retain(|known| place(known) != place(&setting));
+                self.settings.push(setting);
+            }
+            Word::Unset(parent) => self.settings.retain(|of| of.parent != parent),
             Word::Forget => {
+                self.settings.clear();
                 self.addresses.clear();
                 self.last_words.clear();
             }
@@ -62,6 +76,8 @@ impl Estate {
                 problems.push(format!("last words of {}: {error}", words.source));
             }
         }
+        // Now that nobody may be answered for those addresses.
+        problems.extend(self.settings.iter().filter_map(|of| of.put_back(&mut self.route).err()));
         problems
     }
 }

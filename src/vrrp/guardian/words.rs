@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::vrrp::parent_setting::ParentSetting;
+
 /// One line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::vrrp) enum Word {
@@ -15,6 +17,10 @@ pub(in crate::vrrp) enum Word {
     Say(u32, LastWords),
     /// That one has nothing to say.
     Hush(u32),
+    /// A kernel setting is ours, and what it was before.
+    Set(ParentSetting),
+    /// Those of the interface with this index are not any more.
+    Unset(u32),
     /// Everything that was said so far.
     Forget,
 }
@@ -43,6 +49,8 @@ impl fmt::Display for Word {
             Self::Own(interface, address) => writeln!(f, "own {interface} {address}"),
             Self::Disown(interface, address) => writeln!(f, "disown {interface} {address}"),
             Self::Hush(router) => writeln!(f, "hush {router}"),
+            Self::Set(setting) => writeln!(f, "set {setting}"),
+            Self::Unset(parent) => writeln!(f, "unset {parent}"),
             Self::Forget => writeln!(f, "forget 0"),
             Self::Say(router, LastWords { interface, source, packets }) => {
                 write!(f, "say {router} {interface} {source}")?;
@@ -65,6 +73,8 @@ impl Word {
             "own" => Self::Own(number, words.next()?.parse().ok()?),
             "disown" => Self::Disown(number, words.next()?.parse().ok()?),
             "hush" => Self::Hush(number),
+            "set" => Self::Set(ParentSetting::parse(number, &mut words)?),
+            "unset" => Self::Unset(number),
             "forget" => Self::Forget,
             "say" => {
                 let interface = words.next()?.parse().ok()?;
@@ -108,6 +118,13 @@ mod tests {
             Word::Say(7, say.clone()),
             Word::Say(7, LastWords { packets: Vec::new(), ..say }),
             Word::Hush(7),
+            Word::Set(ParentSetting {
+                parent: 2,
+                name: "eth0.100".into(),
+                setting: crate::sys::sysctl::OF_ITS_PARENT[1],
+                before: 0,
+            }),
+            Word::Unset(2),
             Word::Forget,
         ] {
             let line = word.to_string();
@@ -120,6 +137,8 @@ mod tests {
             "own x 192.0.2.10/24",
             "own 2 192.0.2.10/33",
             "hush 2 3",
+            "set 2 eth0 forwarding 0",
+            "set 2 eth0 arp_ignore",
             "say 1 2 ::1 ::2",
             "say 1 2 ::1 ::2 0g",
         ] {

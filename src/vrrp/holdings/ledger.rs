@@ -1,4 +1,4 @@
-//! Which addresses are whose, and what the guardian was told of that.
+//! Which addresses are whose, which settings were changed, and what the guardian was told of that.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::RouterId;
 use crate::proto::netlink::address::Assignment;
 use crate::vrrp::guardian::{LastWords, Word};
+use crate::vrrp::parent_setting::ParentSetting;
 
 /// Most that waits for a guardian that does not read, in bytes. To close its pipe would make it say priority 0.
 const MAX_UNREAD: usize = 1 << 20;
@@ -18,6 +19,7 @@ const MAX_UNREAD: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     routers: BTreeMap<RouterId, Holding>,
+    settings: Vec<ParentSetting>,
     guardian: Option<Guarded>,
 }
 
@@ -120,6 +122,26 @@ impl Ledger {
         all
     }
 
+    /// A setting is about to be made.
+    pub(super) fn set(&mut self, setting: ParentSetting) {
+        let place = |of: &ParentSetting| (of.parent, of.setting);
+        // Somebody has changed it since it was made: that is what it is to be again.
+        self.settings.retain(|known| place(known) != place(&setting));
+        self.tell(&Word::Set(setting.clone()));
+        self.settings.push(setting);
+    }
+
+    /// What is to be put back at an interface.
+    pub(super) fn settings_of(&self, parent: u32) -> Vec<ParentSetting> {
+        self.settings.iter().filter(|of| of.parent == parent).cloned().collect()
+    }
+
+    /// It was.
+    pub(super) fn unset(&mut self, parent: u32) {
+        self.settings.retain(|of| of.parent != parent);
+        self.tell(&Word::Unset(parent));
+    }
+
     /// There is a new guardian, which knows nothing.
     pub(super) fn guard(&mut self, pipe: OwnedFd) {
         self.guardian = Some(Guarded { pipe: pipe.into(), unread: Vec::new(), is_behind: false });
@@ -144,6 +166,9 @@ impl Ledger {
             self.tell_of(router, holding);
         }
         self.routers = routers;
+        for setting in self.settings.clone() {
+            self.tell(&Word::Set(setting));
+        }
     }
 
     fn tell_of(&mut self, router: RouterId, holding: &Holding) {

@@ -31,11 +31,16 @@ pub(super) enum VmacError {
 }
 
 impl Vmac {
-    /// Takes one that is there already, such as one that a killed daemon left. Returns its index.
-    pub(super) fn make(&self, route: &mut Route) -> Result<u32, VmacError> {
+    /// Takes one that is there already, such as one that a killed daemon left. Returns its index. `set_parent` makes the settings of
+    /// the interface below it.
+    pub(super) fn make(
+        &self,
+        route: &mut Route,
+        set_parent: impl FnOnce() -> Result<(), SysctlError>,
+    ) -> Result<u32, VmacError> {
         match route.link_named(&self.name)? {
             Some(link) if link.mac == Some(self.mac) && link.parent == Some(self.parent) => {
-                self.bring_up(route, link.index)
+                self.bring_up(route, link.index, set_parent)
             }
             Some(_) => Err(VmacError::Foreign(self.name.clone())),
             None => {
@@ -43,20 +48,21 @@ impl Vmac {
                 let made = route.add_macvlan(&macvlan);
                 let index = made.map_err(|source| VmacError::Make { name: self.name.clone(), source })?;
                 // Nobody would remove it at the end, for nobody was told that it is there.
-                self.bring_up(route, index).inspect_err(|_| drop(route.delete_link(index)))
+                self.bring_up(route, index, set_parent).inspect_err(|_| drop(route.delete_link(index)))
             }
         }
     }
 
-    fn bring_up(&self, route: &mut Route, index: u32) -> Result<u32, VmacError> {
-        self.configure()?;
+    fn bring_up(
+        &self,
+        route: &mut Route,
+        index: u32,
+        set_parent: impl FnOnce() -> Result<(), SysctlError>,
+    ) -> Result<u32, VmacError> {
+        sysctl::OF_A_VIRTUAL_MAC.into_iter().try_for_each(|setting| sysctl::set(&self.name, setting))?;
+        set_parent()?;
         route.set_up(index)?;
         Ok(index)
-    }
-
-    fn configure(&self) -> Result<(), SysctlError> {
-        sysctl::OF_A_VIRTUAL_MAC.into_iter().try_for_each(|setting| sysctl::set(&self.name, setting))?;
-        sysctl::OF_ITS_PARENT.into_iter().try_for_each(|setting| sysctl::set(&self.parent_name, setting))
     }
 
     pub(super) fn remove(&self, route: &mut Route) -> Result<(), NetlinkError> {

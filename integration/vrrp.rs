@@ -5,6 +5,7 @@
 mod balancer;
 mod cell;
 mod forged;
+mod forged_ipv6;
 mod interop;
 mod judge;
 mod mishaps;

@@ -15,11 +15,11 @@ use crate::support::netns::{Lab, Machine};
 use crate::support::ownership::Watch;
 use crate::support::{http_client, skip};
 
-const LIMIT: Duration = Duration::from_secs(30);
-const INTERVAL: Duration = Duration::from_secs(1);
+pub const LIMIT: Duration = Duration::from_secs(30);
+pub const INTERVAL: Duration = Duration::from_secs(1);
 /// Of the virtual routers that are attacked; forged adverts would win with theirs.
-const OURS: u8 = 200;
-const FORGED: u8 = 250;
+pub const OURS: u8 = 200;
+pub const FORGED: u8 = 250;
 
 const V2: u8 = 52;
 const V3: u8 = 53;
@@ -99,7 +99,7 @@ fn good(id: u8, version: Version, priority: u8) -> Advertisement {
 }
 
 /// With 16 bits changed, and a checksum that fits them (RFC 1624).
-fn patched(mut bytes: Vec<u8>, at: usize, word: u16) -> Vec<u8> {
+pub fn patched(mut bytes: Vec<u8>, at: usize, word: u16) -> Vec<u8> {
     let read = |bytes: &[u8], at: usize| u32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
     let sum = (!read(&bytes, 6) & 0xffff) + (!read(&bytes, at) & 0xffff) + u32::from(word);
     let folded = (sum & 0xffff) + (sum >> 16);
@@ -191,12 +191,12 @@ fn rows(lab: &Lab) -> Vec<Row> {
     ]
 }
 
-fn discarded(instance: &Value, word: &str) -> u64 {
+pub fn discarded(instance: &Value, word: &str) -> u64 {
     let list = instance["discarded"].as_array().into_iter().flatten();
     list.filter(|of| of["reason"] == word).filter_map(|of| of["adverts"].as_u64()).sum()
 }
 
-fn all_discarded(door: &Gridfront) -> u64 {
+pub fn all_discarded(door: &Gridfront) -> u64 {
     let instances = door.instances().unwrap_or_default();
     let lists = instances.iter().filter_map(|instance| instance["discarded"].as_array());
     lists.flatten().filter_map(|of| of["adverts"].as_u64()).sum()

@@ -137,7 +137,7 @@ impl Pair {
 }
 
 /// Waits until the kernel has given the interface its link-local address.
-fn until_settled(machine: &Machine) {
+pub fn until_settled(machine: &Machine) {
     let mut route = machine.enter(|| Route::open().expect("a socket of rtnetlink"));
     deadline::until("a link-local address", PATIENCE, || {
         let list = route.addresses().map_err(|error| error.to_string())?;

@@ -4,5 +4,8 @@ mod data_path;
 mod direct_routing;
 mod door;
 mod engine;
+mod flow_sync;
+mod grid;
 mod guest;
+mod persistence;
 mod reference;

@@ -81,7 +81,7 @@ impl Site {
     }
 }
 
-fn random(path: &Path, size: u64) {
+pub(super) fn random(path: &Path, size: u64) {
     let mut file = fs::File::create(path).unwrap();
     let mut source = fs::File::open("/dev/urandom").unwrap();
     let mut block = vec![0; 1 << 20];

@@ -12,12 +12,13 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::certificates::set_mode;
+use super::certificates::{Authority, Credential, USER, set_mode};
+use super::grid::VIRTUAL_NAME;
 use super::interfaces::{self, Passed};
 use super::name_service::{Conversation, NameService};
 use super::netns::{Lab, Machine, v4, v6};
@@ -51,6 +52,14 @@ pub struct DrLab {
 #[derive(Debug)]
 pub struct Served {
     pub process: Process,
+    directory: TempDir,
+}
+
+/// An authority, its user, and what servers and clients need of it.
+#[derive(Debug)]
+pub struct Grid {
+    authority: Authority,
+    proxy: PathBuf,
     directory: TempDir,
 }
 
@@ -169,34 +178,73 @@ impl DrLab {
         Conversation::begin(self.machine("client"), address, port)
     }
 
+    /// The same from this address, which the client's machine has been given.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn converse_from(&self, source: IpAddr, address: IpAddr, port: u16) -> std::io::Result<Conversation> {
+        Conversation::begin_from(self.machine("client"), source, address, port)
+    }
+
     /// A Globus server that takes anybody, with further lines of its configuration. Its files are in `data` of its directory.
     ///
     /// # Panics
     /// When it does not come up.
     pub fn serve_globus(&self, role: &str, port: u16, settings: &str) -> Served {
-        let directory = tempfile::tempdir().expect("a directory");
-        let root = directory.path().display();
-        set_mode(directory.path(), 0o755);
-        fs::create_dir(directory.path().join("data")).expect("a directory of ours");
-        set_mode(&directory.path().join("data"), 0o1777);
         let group = if fs::read_to_string("/etc/group").is_ok_and(|groups| groups.contains("\nnogroup:")) {
             "nogroup"
         } else {
             "nobody"
         };
+        let anybody =
+            format!("allow_anonymous 1\nanonymous_user nobody\nanonymous_group {group}\n{settings}");
+        self.serve(role, port, &anybody, &format!("{role}.grid.test"), &[])
+    }
+
+    /// The same that takes the users of `grid` and nobody else. As what it announces for data it takes the virtual addresses, by
+    /// the virtual name.
+    ///
+    /// # Panics
+    /// As [`DrLab::serve_globus`].
+    pub fn serve_grid(&self, grid: &Grid, role: &str, port: u16, settings: &str) -> Served {
+        let Credential { certificate, key } =
+            grid.authority.issue_host(role, &[format!("{role}.grid.test"), VIRTUAL_NAME.to_owned()]);
+        let environment = [
+            ("X509_CERT_DIR", grid.authority.anchors()),
+            ("X509_USER_CERT", certificate),
+            ("X509_USER_KEY", key),
+            ("GRIDMAP", grid.mapfile()),
+        ];
+        self.serve(role, port, settings, VIRTUAL_NAME, &environment)
+    }
+
+    fn serve(
+        &self,
+        role: &str,
+        port: u16,
+        settings: &str,
+        announced: &str,
+        environment: &[(&str, PathBuf)],
+    ) -> Served {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().display();
+        set_mode(directory.path(), 0o755);
+        fs::create_dir(directory.path().join("data")).expect("a directory of ours");
+        set_mode(&directory.path().join("data"), 0o1777);
         let configuration = format!(
             "port {port}\nlog_level ERROR,WARN,INFO\nlog_single \"{root}/log\"\nhome_dir \"{root}/data\"\nconnections_max 1000\nallow_disabled_login 1\n\
-             allow_anonymous 1\nanonymous_user nobody\nanonymous_group {group}\nbanner \"{role}\"\n{settings}\n"
+             banner \"{role}\"\n{settings}\n"
         );
         let (file, hosts) = (directory.path().join("gridftp.conf"), directory.path().join("hosts"));
         fs::write(&file, configuration).expect("our own file");
         // Nobody answers questions for names here, and it asks for its own.
         let machine = self.machine(role);
         let own = machine.addresses().map(|address| format!("{address} {role}.grid.test\n")).concat();
-        fs::write(&hosts, format!("127.0.0.1 localhost\n::1 localhost\n{own}")).expect("our own file");
+        fs::write(&hosts, hosts_with(&own)).expect("our own file");
         let mut command = machine.command(Some(&hosts), "globus-gridftp-server");
-        command.arg("-c").arg(file).env("GSI_AUTHZ_CONF", "/dev/null");
-        command.env("GLOBUS_HOSTNAME", format!("{role}.grid.test"));
+        command.arg("-c").arg(file).env_remove("X509_USER_PROXY").env("GSI_AUTHZ_CONF", "/dev/null");
+        command.env("GLOBUS_GSSAPI_NAME_COMPATIBILITY", "STRICT_RFC2818").env("GLOBUS_HOSTNAME", announced);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let process = Process::spawn(command, &directory.path().join("output"));
         let served = Served { process, directory };
         let greeted = server::greets(machine, port);
@@ -221,6 +269,51 @@ impl DrLab {
         ready.unwrap_or_else(|why| panic!("{role}: {why}"));
         served
     }
+}
+
+impl Default for Grid {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Grid {
+    /// # Panics
+    /// When openssl(1) or grid-proxy-init(1) fails.
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        set_mode(directory.path(), 0o755);
+        let authority = Authority::new(&directory.path().join("ca"), "Test CA");
+        let proxy = authority.issue_user("user", USER);
+        let grid = Self { authority, proxy, directory };
+        fs::write(grid.mapfile(), format!("\"{USER}\" nobody\n")).expect("our own file");
+        fs::write(grid.hosts(), hosts_with("")).expect("our own file");
+        grid
+    }
+
+    /// The /etc/hosts of a client.
+    pub fn hosts(&self) -> PathBuf {
+        self.directory.path().join("hosts")
+    }
+
+    /// What a user has in the environment.
+    pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
+        [
+            ("X509_CERT_DIR", self.authority.anchors()),
+            ("X509_USER_PROXY", self.proxy.clone()),
+            ("GSI_AUTHZ_CONF", "/dev/null".into()),
+        ]
+    }
+
+    fn mapfile(&self) -> PathBuf {
+        self.directory.path().join("grid-mapfile")
+    }
+}
+
+/// A hosts file with the virtual name, and further lines.
+fn hosts_with(lines: &str) -> String {
+    let [vip, vip6] = DrLab::vips();
+    format!("127.0.0.1 localhost\n::1 localhost\n{vip} {VIRTUAL_NAME}\n{vip6} {VIRTUAL_NAME}\n{lines}")
 }
 
 impl Served {

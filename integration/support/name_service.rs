@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use super::netns::Machine;
 
 /// For a connection, and for an answer.
@@ -75,7 +77,25 @@ impl Conversation {
     /// # Errors
     /// Nobody does.
     pub fn begin(from: &Machine, address: IpAddr, port: u16) -> std::io::Result<Self> {
-        let stream = from.enter(|| TcpStream::connect_timeout(&SocketAddr::new(address, port), ANSWER))?;
+        Self::over(from.enter(|| TcpStream::connect_timeout(&SocketAddr::new(address, port), ANSWER))?)
+    }
+
+    /// The same from one of several addresses that the machine has.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn begin_from(from: &Machine, source: IpAddr, address: IpAddr, port: u16) -> std::io::Result<Self> {
+        let target = SocketAddr::new(address, port);
+        let stream = from.enter(|| {
+            let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.connect_timeout(&target.into(), ANSWER)?;
+            Ok::<_, Error>(socket)
+        })?;
+        Self::over(stream.into())
+    }
+
+    fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_read_timeout(Some(ANSWER))?;
         stream.set_write_timeout(Some(ANSWER))?;
         let mut conversation = Self { reader: BufReader::new(stream), server: String::new() };

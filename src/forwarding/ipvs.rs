@@ -20,7 +20,7 @@ use crate::balance::{
     FlowCounts, FlowSync, ForwardError, ForwardedService, Forwarder, ForwarderCapabilities, ForwardingChange,
     ForwardingCounts, ForwardingPlan, PortSteering, ServiceCounts,
 };
-use crate::proto::netlink::ipvs::{DaemonRole, ListedDestination, ServiceKey};
+use crate::proto::netlink::ipvs::{Daemon, DaemonRole, ListedDestination, ServiceKey};
 use crate::sys::lock::NamespaceLock;
 use crate::sys::netlink::{Ipvs, NetlinkError};
 use difference::{Operation, Standing, Table, difference};
@@ -370,8 +370,15 @@ impl Forwarder for IpvsEngine {
         let running = self.ipvs.daemons().map_err(failed)?;
         let wanted = sync.map(OwnedSync::from);
         let steps = sync::steps(&running, self.register.sync.as_ref(), wanted.as_ref());
-        if let Some(role) = steps.stop {
-            self.ipvs.stop_daemon(role).map_err(failed)?;
+        if let Some(role) = steps.stop
+            && let Err(error) = self.ipvs.stop_daemon(role)
+        {
+            // A kernel thread that has not begun yet ends by EINTR, and requests that end so are not answered.
+            let is_silent = error.errno().is_none();
+            let stays = |daemons: Vec<Daemon>| daemons.iter().any(|daemon| daemon.role == role);
+            if !is_silent || self.ipvs.daemons().map_or(true, stays) {
+                return Err(failed(error));
+            }
         }
         if let Some(other) = steps.in_its_place {
             self.register.sync = None;
@@ -391,21 +398,24 @@ impl Forwarder for IpvsEngine {
         self.register.sync = wanted;
         let is_saved = self.save();
         if let Some(daemon) = steps.start {
-            let started = if is_saved {
-                self.ipvs.start_daemon(&daemon).map_err(|error| match error.errno() {
+            if !is_saved {
+                self.register.sync = None;
+                let why = self.report.errors.pop();
+                return Err(why.unwrap_or_else(|| kernel(doing, "it cannot be noted".into())));
+            }
+            if let Err(error) = self.ipvs.start_daemon(&daemon) {
+                // Without an answer it may have been started.
+                if error.errno().is_some() {
+                    self.register.sync = None;
+                    self.save();
+                }
+                return Err(match error.errno() {
                     Some(Errno::NODEV) => {
                         kernel(doing, format!("there is no interface {}", daemon.interface))
                     }
                     _ => failed(error),
-                })
-            } else {
-                Err(self.report.errors.pop().unwrap_or_else(|| kernel(doing, "it cannot be noted".into())))
-            };
-            if started.is_err() {
-                self.register.sync = None;
-                self.save();
+                });
             }
-            return started;
         }
         Ok(())
     }

@@ -143,6 +143,9 @@ impl Thread {
                     if is_configured && counted % COUNTS_TO_APPLY == 0 {
                         self.apply();
                         self.follow_sync();
+                    } else if self.sync_error.is_some() {
+                        // Whoever is master now tells nobody of its flows until then.
+                        self.follow_sync();
                     }
                 }
             }
@@ -165,8 +168,9 @@ impl Thread {
     }
 
     fn follow_sync(&mut self) {
-        self.sync_error = self.engine.sync(self.sync.as_ref()).err();
+        let before = std::mem::replace(&mut self.sync_error, self.engine.sync(self.sync.as_ref()).err());
         let mut seen = lock(&self.seen);
+        seen.errors.retain(|error| before.as_ref() != Some(error));
         seen.sync = self.sync.clone().filter(|_| self.sync_error.is_none());
         seen.failed += u64::from(self.sync_error.is_some());
         seen.errors.extend(self.sync_error.clone());

@@ -6,6 +6,7 @@ mod gsi;
 mod server_certificate;
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use super::reload::Refused;
 use super::vrrp::{OwnershipStatus, VrrpStatus};
 use crate::balance::{CheckResult, LastCheck, RealServer};
 use crate::proto::ftp::{DataPath, PathReason};
-use crate::proxy::{Removed, Service};
+use crate::proxy::{Removed, ServedBy, Service};
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -263,6 +264,12 @@ impl Status {
         let of = |(number, service): (usize, &Arc<Service>)| {
             let mut status = VirtualServerStatus::of(service, &removed, now);
             status.removed = number >= in_force.services().len();
+            // The door listens nowhere for what the kernel serves.
+            let config = in_force.configuration.meant.virtual_servers.get(number);
+            if let (ServedBy::Kernel, Some(config)) = (service.served_by, config) {
+                let at = |&address: &IpAddr| SocketAddr::new(address, config.port).to_string();
+                status.addresses = config.addresses.iter().map(at).collect();
+            }
             status
         };
         let since = |moment| now.saturating_duration_since(moment).as_secs();

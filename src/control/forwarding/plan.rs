@@ -49,8 +49,12 @@ impl Wanted {
             slices.into_iter().map(|(address, low, high)| (address, low..=high)).collect()
         };
         let carrier = |(address, of): (IpAddr, BTreeSet<_>)| Carrier { address, slices: slices(of) };
+        let has_slices =
+            |config: &config::VirtualServer| config.real_servers.iter().any(|real| real.data_ports.is_some());
         let virtual_addresses = everything()
-            .filter(|(_, service)| service.served_by == ServedBy::Kernel || service.has_kernel_path())
+            .filter(|(config, service)| {
+                service.served_by == ServedBy::Kernel || service.has_kernel_path() || has_slices(config)
+            })
             .flat_map(|(config, _)| config.addresses.iter().copied())
             .filter(|address| !address.is_unspecified());
         wanted.plan = ForwardingPlan {
@@ -74,14 +78,11 @@ impl Wanted {
     pub(super) fn answering(&self) -> HashSet<Answering> {
         let mut answering = HashSet::new();
         for service in &self.plan.services {
-            let at = match &service.entry {
-                Entry::Single(at) => *at,
-                // All of a group have the same servers, which have one more port to be asked at.
-                Entry::Group { .. } => continue,
-            };
-            answering.extend(
-                service.members.iter().filter(|member| !member.down).map(|member| (member.address, at)),
-            );
+            for at in asked_at(&service.entry) {
+                answering.extend(
+                    service.members.iter().filter(|member| !member.down).map(|member| (member.address, at)),
+                );
+            }
         }
         answering
     }
@@ -113,6 +114,21 @@ impl Wanted {
     }
 }
 
+/// Where the servers of a service are asked. Nobody need listen at a range of ports before there are data; the servers of a group
+/// without another port are those of a service that has one.
+fn asked_at(entry: &Entry) -> Vec<SocketAddr> {
+    match entry {
+        Entry::Single(at) => vec![*at],
+        Entry::Group { addresses, ports } => {
+            let port = ports.first().filter(|range| range.start() == range.end());
+            let at = |port: &RangeInclusive<u16>| {
+                addresses.iter().map(|address| SocketAddr::new(*address, *port.start())).collect()
+            };
+            port.map(at).unwrap_or_default()
+        }
+    }
+}
+
 /// A virtual server whose connections the kernel balances.
 struct Balanced<'s> {
     config: &'s config::VirtualServer,
@@ -140,7 +156,7 @@ impl Balanced<'_> {
             });
             let service = |entry: Entry| ForwardedService {
                 virtual_server: self.config.name.clone(),
-                members: self.members(ipv6),
+                members: self.members(ipv6, &entry),
                 lb_algo: self.config.lb_algo,
                 persistence,
                 entry,
@@ -160,13 +176,18 @@ impl Balanced<'_> {
         services
     }
 
-    fn members(&self, ipv6: bool) -> Vec<Member> {
+    fn members(&self, ipv6: bool, entry: &Entry) -> Vec<Member> {
         let has_quorum = self.service.has_quorum();
+        let mut asked = asked_at(entry);
+        if asked.is_empty() {
+            // Who has not got the address serves no port of it.
+            asked.extend(self.config.addresses.iter().map(|at| SocketAddr::new(*at, self.config.port)));
+        }
         let servers = self.config.real_servers.iter().zip(self.service.real_servers());
         let mut members: Vec<Member> = servers
             .filter_map(|(config, server)| {
                 let address = config.address_of_family(ipv6)?;
-                Some(self.member(config, server, address, has_quorum))
+                Some(self.member(config, server, address, has_quorum, &asked))
             })
             .collect();
         let sorry = self.config.availability.sorry_server.filter(|sorry| sorry.is_ipv6() == ipv6);
@@ -191,15 +212,12 @@ impl Balanced<'_> {
         server: &RealServer,
         address: IpAddr,
         has_quorum: bool,
+        asked: &[SocketAddr],
     ) -> Member {
         let is_up = server.is_up();
         let is_over =
             server.drain().and_then(|drain| drain.deadline).is_some_and(|deadline| deadline <= self.now);
-        let is_silent = self
-            .config
-            .addresses
-            .iter()
-            .any(|&at| self.silent.contains(&(address, SocketAddr::new(at, self.config.port))));
+        let is_silent = asked.iter().any(|at| self.silent.contains(&(address, *at)));
         let may = is_up && has_quorum && !server.is_drained() && !is_silent && !self.leaving;
         Member {
             real_server: config.name.clone(),
@@ -207,6 +225,28 @@ impl Balanced<'_> {
             weight: if may { server.effective_weight() } else { 0 },
             max_connections: config.max_connections,
             down: is_over || !is_up && !config.inhibit_on_failure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_asked_at_single_ports_and_where_a_group_has_its_first_one() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let addresses = vec![address("192.0.2.10"), address("192.0.2.11")];
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let group = |ports: Vec<RangeInclusive<u16>>| Entry::Group { addresses: addresses.clone(), ports };
+        #[rustfmt::skip]
+        let table = [
+            (Entry::Single(at("192.0.2.10:2811")),      vec![at("192.0.2.10:2811")]),
+            (group(vec![2811..=2811, 50_000..=50_099]), vec![at("192.0.2.10:2811"), at("192.0.2.11:2811")]),
+            (group(vec![50_000..=50_099]),              vec![]),
+        ];
+        for (entry, expected) in table {
+            assert_eq!(asked_at(&entry), expected, "{entry}");
         }
     }
 }

@@ -350,6 +350,10 @@ impl Reloader {
         door.sessions().note_places(next.said.owned_addresses());
         door.alter(alteration);
         self.0.ownership.configure(&next.said.vrrp);
+        // Names change nothing of it.
+        if purpose == Purpose::Reload {
+            generation.say_who_misses_kernel();
+        }
         let in_force = InForce { configuration: next, generation, since };
         self.0.probes.send_replace(in_force.probes());
         self.0.in_force.send_replace(Arc::new(in_force));

@@ -2,6 +2,7 @@
 mod admittance;
 mod availability;
 mod drain;
+mod forwarding;
 mod gsi;
 mod server_certificate;
 
@@ -17,6 +18,7 @@ pub(super) use admittance::AdmittanceStatus;
 
 pub use self::availability::{EjectionStatus, QuorumStatus};
 pub use self::drain::DrainStatus;
+pub(super) use self::forwarding::ForwardingStatus;
 pub(super) use self::gsi::{GsiKeysStatus, GsiSessionsStatus, GsiStatus};
 pub use self::server_certificate::ServerCertificateStatus;
 use super::certificates::today;
@@ -95,6 +97,9 @@ pub struct VirtualServerStatus {
     pub addresses: Vec<String>,
     /// As configured.
     pub lb_algo: String,
+    /// Who should serve its clients, and who does.
+    #[serde(flatten)]
+    pub forwarding: ForwardingStatus,
     /// As configured.
     pub data_path: String,
     /// Sessions admitted now.
@@ -313,6 +318,7 @@ impl VirtualServerStatus {
             name: server.name().into(),
             addresses: service.addresses.iter().map(ToString::to_string).collect(),
             lb_algo: server.lb_algo().to_string(),
+            forwarding: ForwardingStatus::of(service),
             data_path: service.data_path.to_string(),
             sessions: server.active(),
             proxy_header_failures: service.lasting.proxy_header_failures.load(Relaxed),
@@ -493,6 +499,9 @@ impl fmt::Display for VirtualServerStatus {
             "{} at {addresses}, {}, data {}, {} sessions",
             self.name, self.lb_algo, self.data_path, self.sessions
         )?;
+        if self.forwarding.is_remarkable() && !self.removed {
+            writeln!(f, "  {}", self.forwarding)?;
+        }
         if self.proxy_header_failures > 0 {
             writeln!(
                 f,

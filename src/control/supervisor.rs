@@ -193,6 +193,7 @@ impl Daemon {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
+        generation.say_who_misses_kernel();
         let listen = |address| http::listen(address).map_err(|source| StartError::Http { address, source });
         let http = model.global.http.map(listen).transpose()?;
         let transfer_log = transfer_log::start(model, generation.transfer_log())?;

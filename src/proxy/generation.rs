@@ -18,11 +18,11 @@ use std::time::{Instant, SystemTime};
 
 use super::availability::{availability, sorry_server_spec};
 use super::gsi::{KeyPool, Termination, Workshop};
-use super::now;
 use super::relay::LivePorts;
 use super::service::{Lasting, Service, ServiceTls, implicit_port};
 use super::session_table::SessionTable;
 use super::transfer_log::TransferLog;
+use super::{journal, now};
 use crate::balance::{KernelPath, RealServer, RealServerSpec, SiteSessions, VirtualServer};
 use crate::config::{self, BackendLogin};
 use crate::proto::ftp::OwnPorts;
@@ -50,6 +50,15 @@ pub struct Kernel {
     pub path: Option<Arc<dyn KernelPath>>,
     /// It balances the connections of virtual servers with `forwarding = "dr"`.
     pub serves: bool,
+    /// Why it does not, where that is known.
+    pub why_not: Option<Arc<str>>,
+}
+
+impl Kernel {
+    /// Why it does not serve.
+    pub(super) fn why_not(&self) -> Arc<str> {
+        self.why_not.clone().unwrap_or_else(|| "no engine runs".into())
+    }
 }
 
 /// A generation that can take over, and what comes with it.
@@ -130,6 +139,11 @@ impl Generation {
     #[must_use]
     pub fn services(&self) -> &[Arc<Service>] {
         &self.services
+    }
+
+    /// Has the log say which virtual servers miss their kernel, and who serves them.
+    pub(crate) fn say_who_misses_kernel(&self) {
+        self.services.iter().for_each(|service| journal::misses_kernel(service));
     }
 
     /// Where the lines of all of them gather.

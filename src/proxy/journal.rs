@@ -16,7 +16,7 @@ use super::control_stream::TlsVersion;
 use super::gsi::{Identified, ReceptionError, User};
 use super::now;
 use super::relay::Moved;
-use super::service::Service;
+use super::service::{ServedBy, Service};
 use super::tally::Refusal;
 use crate::balance::{AvailabilityChange, BanRule, ClientSession, Ejected, HealthChange, RealServer};
 use crate::proto::ftp::{Ending, Fault, ReplyCode, TransferRecord};
@@ -248,6 +248,25 @@ pub(super) fn ejected(service: &Service, server: &RealServer, ejected: &Ejected)
         duration_ms = millis(ejected.time),
         "real server ejected"
     );
+}
+
+/// The kernel should serve these clients, and does not; of other virtual servers nothing is said.
+pub(super) fn misses_kernel(service: &Service) {
+    let virtual_server = service.virtual_server.name();
+    let reason = service.why_not_kernel.as_deref();
+    match service.served_by {
+        ServedBy::Door | ServedBy::Kernel => {}
+        ServedBy::DoorInstead => {
+            warn!(
+                virtual_server,
+                reason, "served at layer 7 in the kernel's place, as FTP and at `port` alone"
+            );
+        }
+        ServedBy::Nobody => error!(
+            virtual_server,
+            reason, "served by nobody. Set `fallback = \"proxy\"`, or make an engine run"
+        ),
+    }
 }
 
 /// `accept` failed; said once until it works again.

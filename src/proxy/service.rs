@@ -44,6 +44,8 @@ pub struct Service {
     pub(crate) connectors: Vec<Option<Arc<Connector>>>,
     /// Who serves its clients.
     pub(crate) served_by: ServedBy,
+    /// Why the kernel does not serve them, where it should.
+    pub(crate) why_not_kernel: Option<Arc<str>>,
     /// As configured.
     pub(crate) data_path: DataPath,
     /// The kernel that may carry data connections, where the site has one.
@@ -97,6 +99,21 @@ impl ServedBy {
     /// Whether the door listens for it.
     pub(crate) fn is_door(self) -> bool {
         matches!(self, Self::Door | Self::DoorInstead)
+    }
+
+    /// Whether the kernel should serve it, and does not.
+    fn misses_kernel(self) -> bool {
+        matches!(self, Self::DoorInstead | Self::Nobody)
+    }
+
+    /// As the status has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Door => "door",
+            Self::Kernel => "kernel",
+            Self::DoorInstead => "door_instead",
+            Self::Nobody => "nobody",
+        }
     }
 }
 
@@ -157,6 +174,7 @@ impl Service {
         Self {
             virtual_server,
             served_by,
+            why_not_kernel: served_by.misses_kernel().then(|| site.kernel.why_not()),
             addresses: own_addresses(config, port(Some(config.port))).collect(),
             implicit_addresses: own_addresses(config, port(implicit_port(config))).collect(),
             virtual_addresses: config

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::*;
 use crate::balance::{CheckOutcome, Deed, Tried};
 use crate::config::Model;
-use crate::proxy::now;
+use crate::proxy::{ServedBy, now};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -379,4 +379,28 @@ fn virtual_servers_with_one_trust_directory_share_it_over_reloads() {
     let after = next(&before, &(with("a", 2811, &certificate) + &with("c", 2813, &gsi.certificate)));
     assert!(!Arc::ptr_eq(&own(&before, 0), &own(&after, 0)), "it has another certificate");
     assert!([0, 1].map(|place| trust(&after, place)).iter().all(|trust| Arc::ptr_eq(trust, &shared)));
+}
+
+#[test]
+fn who_serves_direct_routing_is_told_row_by_row() {
+    let fallback = "fallback = \"proxy\"";
+    let missing = Kernel { why_not: Some("the module ip_vs is missing".into()), ..Kernel::default() };
+    let serving = Kernel { serves: true, ..missing.clone() };
+    for (kernel, keys, served_by, why) in [
+        (&serving, fallback, ServedBy::Kernel, None),
+        (&missing, fallback, ServedBy::DoorInstead, Some("the module ip_vs is missing")),
+        (&missing, "", ServedBy::Nobody, Some("the module ip_vs is missing")),
+        (&Kernel::default(), "", ServedBy::Nobody, Some("no engine runs")),
+    ] {
+        let keys = format!("port = 2811\nforwarding = \"dr\"\n{keys}");
+        let text = virtual_server("v", &keys, &[("s1", "127.0.0.2", "")]);
+        let (generation, _) =
+            Generation::first_with(&model(&text), SystemTime::UNIX_EPOCH, kernel.clone()).unwrap();
+        let service = &generation.services()[0];
+        assert_eq!(service.served_by, served_by, "{keys}");
+        assert_eq!(service.why_not_kernel.as_deref(), why, "{keys}");
+    }
+    let proxied = first(&virtual_server("v", "", &[("s1", "127.0.0.2", "")]));
+    assert_eq!(proxied.services()[0].served_by, ServedBy::Door);
+    assert_eq!(proxied.services()[0].why_not_kernel, None);
 }

@@ -24,7 +24,8 @@ pub(crate) use error::did_you_mean;
 pub use error::{Problem, Severity, TooFewDescriptors, report};
 pub use model::{
     Account, Admittance, Availability, BackendLogin, Check, CheckKind, DirectRouting, Engine, Forwarding,
-    Global, Gsi, GsiCheck, LvsSync, Model, Persistence, QueueLimits, RealServer, SampleFile, Script,
-    ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors, descriptors_needed, vrrp,
+    Global, Gsi, GsiCheck, LvsSync, MAX_FALLBACK_PORTS, Model, Persistence, QueueLimits, RealServer,
+    SampleFile, Script, ServerTls, ServerTlsMode, Tls, VirtualServer, check_descriptors, descriptors_needed,
+    vrrp,
 };
 pub use naming::{Answer, Endpoint, NamedServer, Question, Records, Resolution, ServiceRecord};

@@ -22,6 +22,7 @@ mod generation;
 mod gsi;
 mod journal;
 mod listener;
+mod plain;
 mod queueing;
 mod refusal_lines;
 mod relay;

@@ -116,7 +116,7 @@ mod tests {
             }
         }
         let read: Vec<u64> = counts.iter().map(|(.., count)| count).collect();
-        assert_eq!(read, (1..=18).collect::<Vec<u64>>());
+        assert_eq!(read, (1..=27).collect::<Vec<u64>>());
     }
 
     #[test]

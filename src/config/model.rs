@@ -6,7 +6,8 @@ pub mod vrrp;
 
 pub use self::availability::Availability;
 pub use self::check::{Account, Check, CheckKind, GsiCheck, SampleFile, Script};
-pub use self::forwarding::{DirectRouting, Engine, Forwarding, LvsSync, Persistence};
+pub(super) use self::forwarding::FTP_PORTS;
+pub use self::forwarding::{DirectRouting, Engine, Forwarding, LvsSync, MAX_FALLBACK_PORTS, Persistence};
 use self::vrrp::Vrrp;
 use super::error::TooFewDescriptors;
 use super::naming::NamedServer;

@@ -177,9 +177,10 @@ impl Forwarding {
 
 fn kernel(state: &State) -> Kernel {
     match state {
-        State::Idle | State::Failed(_) => Kernel::default(),
+        State::Idle => Kernel::default(),
+        State::Failed(why) => Kernel { why_not: Some(Arc::clone(why)), ..Kernel::default() },
         State::Running(running) => {
-            Kernel { path: running.ports.clone().map(|ports| ports as _), serves: true }
+            Kernel { path: running.ports.clone().map(|ports| ports as _), serves: true, why_not: None }
         }
     }
 }

@@ -2,8 +2,8 @@
 mod admittance;
 mod availability;
 mod drain;
-mod forwarding;
 mod gsi;
+mod served_by;
 mod server_certificate;
 
 use std::fmt;
@@ -18,8 +18,8 @@ pub(super) use admittance::AdmittanceStatus;
 
 pub use self::availability::{EjectionStatus, QuorumStatus};
 pub use self::drain::DrainStatus;
-pub(super) use self::forwarding::ForwardingStatus;
 pub(super) use self::gsi::{GsiKeysStatus, GsiSessionsStatus, GsiStatus};
+pub(super) use self::served_by::ServedByStatus;
 pub use self::server_certificate::ServerCertificateStatus;
 use super::certificates::today;
 use super::forwarding::ForwardingStatus;
@@ -99,7 +99,7 @@ pub struct VirtualServerStatus {
     pub lb_algo: String,
     /// Who should serve its clients, and who does.
     #[serde(flatten)]
-    pub forwarding: ForwardingStatus,
+    pub served_by: ServedByStatus,
     /// As configured.
     pub data_path: String,
     /// Sessions admitted now.
@@ -271,7 +271,7 @@ impl Status {
             status.removed = number >= in_force.services().len();
             // The door listens nowhere for what the kernel serves.
             let config = in_force.configuration.meant.virtual_servers.get(number);
-            if let (ServedBy::Kernel, Some(config)) = (service.served_by, config) {
+            if let (ServedBy::Kernel | ServedBy::Nobody, Some(config)) = (service.served_by, config) {
                 let at = |&address: &IpAddr| SocketAddr::new(address, config.port).to_string();
                 status.addresses = config.addresses.iter().map(at).collect();
             }
@@ -316,9 +316,14 @@ impl VirtualServerStatus {
             .map(|(index, real)| RealServerStatus::of(real, now).in_service_of(server, index, now));
         Self {
             name: server.name().into(),
-            addresses: service.addresses.iter().map(ToString::to_string).collect(),
+            addresses: service
+                .addresses
+                .iter()
+                .chain(&service.plain_addresses)
+                .map(ToString::to_string)
+                .collect(),
             lb_algo: server.lb_algo().to_string(),
-            forwarding: ForwardingStatus::of(service),
+            served_by: ServedByStatus::of(service),
             data_path: service.data_path.to_string(),
             sessions: server.active(),
             proxy_header_failures: service.lasting.proxy_header_failures.load(Relaxed),
@@ -499,8 +504,8 @@ impl fmt::Display for VirtualServerStatus {
             "{} at {addresses}, {}, data {}, {} sessions",
             self.name, self.lb_algo, self.data_path, self.sessions
         )?;
-        if self.forwarding.is_remarkable() && !self.removed {
-            writeln!(f, "  {}", self.forwarding)?;
+        if self.served_by.is_remarkable() && !self.removed {
+            writeln!(f, "  {}", self.served_by)?;
         }
         if self.proxy_header_failures > 0 {
             writeln!(

@@ -110,6 +110,7 @@ impl Endpoints {
 fn targets(service: &Arc<Service>) -> impl Iterator<Item = (SocketAddr, Target)> {
     let clear = service.addresses.iter().map(|&address| (address, Entrance::Clear));
     let secured = service.implicit_addresses.iter().map(|&address| (address, Entrance::ImplicitTls));
+    let plain = service.plain_addresses.iter().map(|&address| (address, Entrance::Plain));
     let target = |(address, entrance)| (address, Target { service: Arc::clone(service), entrance });
-    clear.chain(secured).map(target)
+    clear.chain(secured).chain(plain).map(target)
 }

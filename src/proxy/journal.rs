@@ -15,6 +15,7 @@ use super::availability::Conduct;
 use super::control_stream::TlsVersion;
 use super::gsi::{Identified, ReceptionError, User};
 use super::now;
+use super::plain::PlainEnd;
 use super::relay::Moved;
 use super::service::{ServedBy, Service};
 use super::tally::Refusal;
@@ -132,6 +133,32 @@ pub(super) fn refused(service: &Service, client: SocketAddr, refusal: &dyn Refus
     let reason = refusal.to_string();
     let unsaid = (unsaid > 0).then_some(unsaid);
     warn!(%client, virtual_server = service.virtual_server.name(), reason, unsaid, "session refused");
+}
+
+/// A connection of which nothing was read.
+pub(super) fn plain_ended(
+    service: &Service,
+    server: &RealServer,
+    client: SocketAddr,
+    door: SocketAddr,
+    end: &PlainEnd,
+    duration: Duration,
+) {
+    let (bytes_in, bytes_out) = match end {
+        PlainEnd::Whole(to_server, to_client) => (Some(*to_server), Some(*to_client)),
+        PlainEnd::Broken(_) | PlainEnd::DrainDeadline | PlainEnd::Shutdown => (None, None),
+    };
+    info!(
+        client = %Shown(client),
+        virtual_server = service.virtual_server.name(),
+        real_server = server.name(),
+        door = %Shown(door),
+        bytes_in,
+        bytes_out,
+        duration_ms = millis(duration),
+        reason = %end,
+        "connection ended"
+    );
 }
 
 /// A client that did not wait for a server any longer.
@@ -257,10 +284,7 @@ pub(super) fn misses_kernel(service: &Service) {
     match service.served_by {
         ServedBy::Door | ServedBy::Kernel => {}
         ServedBy::DoorInstead => {
-            warn!(
-                virtual_server,
-                reason, "served at layer 7 in the kernel's place, as FTP and at `port` alone"
-            );
+            warn!(virtual_server, reason, "served at layer 7 in the kernel's place");
         }
         ServedBy::Nobody => error!(
             virtual_server,

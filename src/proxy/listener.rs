@@ -26,6 +26,8 @@ pub(super) enum Entrance {
     Clear,
     /// With a TLS handshake.
     ImplicitTls,
+    /// As the client and the server like: nothing is read.
+    Plain,
 }
 
 /// Who has opened a listener.

@@ -22,7 +22,7 @@ use super::listener::Entrance;
 use super::relay::Lingering;
 use super::service::Service;
 use super::session_table::{Registration, SessionTable, Signal};
-use super::{journal, now, tally};
+use super::{journal, now, plain, tally};
 use crate::balance::{ClientSession, LoginVerdict};
 use crate::sys::socket::turn_away;
 
@@ -58,6 +58,14 @@ impl ServedSession {
     ) -> Self {
         let registration = table.register();
         registration.set_place(address, || client.local_addr().ok());
+        if entrance == Entrance::Plain {
+            let plain = plain::serve(Arc::clone(&service), registration, counted, client, address);
+            let whole = Box::pin(async move {
+                plain.await;
+                None
+            });
+            return Self { service, stage: Stage::Approaching(whole, address), _places: places };
+        }
         let approaching = begin(Arc::clone(&service), entrance, registration, counted, client, address);
         Self { service, stage: Stage::Approaching(Box::pin(approaching), address), _places: places }
     }
@@ -238,7 +246,7 @@ fn heed_failed_gsi(service: &Service, client: SocketAddr, refusal: &ReceptionErr
 }
 
 /// Why there is no session.
-enum Refusal {
+pub(super) enum Refusal {
     Arrival(ArrivalError),
     /// The client that a load balancer has named.
     Entry(EntryRefusal),
@@ -275,7 +283,7 @@ impl From<ApproachError> for Refusal {
 
 /// What comes of it, or nothing where the door is to be left: to this client nothing was said yet, and another door may
 /// serve it.
-async fn unless_draining<F: Future>(registration: &Registration, future: F) -> Option<F::Output> {
+pub(super) async fn unless_draining<F: Future>(registration: &Registration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         registration.entry.set_waker(cx.waker());

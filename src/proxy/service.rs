@@ -34,6 +34,8 @@ pub struct Service {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Where sessions begin with TLS.
     pub(super) implicit_addresses: Vec<SocketAddr>,
+    /// Where nothing is read of what passes.
+    pub(crate) plain_addresses: Vec<SocketAddr>,
     /// Which of them may be another host's at times.
     virtual_addresses: Vec<IpAddr>,
     /// The door's own TLS.
@@ -170,13 +172,19 @@ impl Service {
             Arc::new(ServerData { addresses, constraint: None })
         });
         let served_by = ServedBy::of(config, &site.kernel);
-        let port = |port: Option<u16>| port.filter(|_| served_by.is_door());
+        let speaks_ftp = served_by == ServedBy::Door || config.speaks_ftp();
+        let port = |port: Option<u16>| port.filter(|_| served_by.is_door() && speaks_ftp);
+        let plain_ports = if served_by == ServedBy::DoorInstead { plain_ports(config) } else { Vec::new() };
         Self {
             virtual_server,
             served_by,
             why_not_kernel: served_by.misses_kernel().then(|| site.kernel.why_not()),
             addresses: own_addresses(config, port(Some(config.port))).collect(),
             implicit_addresses: own_addresses(config, port(implicit_port(config))).collect(),
+            plain_addresses: plain_ports
+                .into_iter()
+                .flat_map(|port| own_addresses(config, Some(port)))
+                .collect(),
             virtual_addresses: config
                 .addresses
                 .iter()
@@ -224,7 +232,7 @@ impl Service {
     /// a handshake or a server while the configuration changed. TLS that has begun goes on only with what began it.
     pub(super) fn in_force(self: &Arc<Self>, entrance: Entrance) -> Arc<Self> {
         let same_tls = |other: &Arc<Self>| match (entrance, &self.acceptor, &other.acceptor) {
-            (Entrance::Clear, ..) => true,
+            (Entrance::Clear | Entrance::Plain, ..) => true,
             (Entrance::ImplicitTls, Some(own), Some(others)) => Arc::ptr_eq(own, others),
             (Entrance::ImplicitTls, ..) => false,
         };
@@ -258,6 +266,13 @@ impl Service {
     pub(super) fn sends_headers(&self) -> bool {
         self.proxy_protocol.iter().any(Option::is_some)
     }
+}
+
+/// Ports that the door serves in the kernel's place without reading what passes.
+fn plain_ports(config: &config::VirtualServer) -> Vec<u16> {
+    let control = (!config.speaks_ftp()).then_some(config.port);
+    let further = config.direct_routing.iter().flat_map(|routing| routing.ports.iter().cloned().flatten());
+    control.into_iter().chain(further).take(config::MAX_FALLBACK_PORTS).collect()
 }
 
 fn may_use_kernel(path: DataPath) -> bool {

@@ -61,6 +61,15 @@ pub fn towards(target: SocketAddr) -> io::Result<Socket> {
     new(target)
 }
 
+/// Has a socket reset its connection when it is closed, however the process ends.
+///
+/// # Errors
+///
+/// As `setsockopt(2)`.
+pub fn reset_on_close(stream: &impl AsFd) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
 /// Sends FIN behind what was sent, after which the kernel ends the connection in order, whoever closes it.
 ///
 /// # Errors

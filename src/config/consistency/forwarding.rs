@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::super::error::Findings;
-use super::super::model::{RealServer, VirtualServer};
+use super::super::model::{MAX_FALLBACK_PORTS, RealServer, VirtualServer};
 use super::{VirtualServerPlaces, family};
 
 /// A range of a virtual server's ports that belongs to one of its real servers.
@@ -18,6 +18,7 @@ struct Slice<'s> {
 pub(super) fn examine(servers: &[VirtualServer], places: &[VirtualServerPlaces], findings: &Findings) {
     for (server, places) in servers.iter().zip(places) {
         direct_routing(server, places, findings);
+        fallback(server, places, findings);
     }
     ports(servers, places, findings);
     slices(servers, places, findings);
@@ -67,6 +68,29 @@ fn direct_routing(server: &VirtualServer, places: &VirtualServerPlaces, findings
                 format!("add its {family} address to its `data_addresses`"),
             );
         }
+    }
+}
+
+/// What the door would serve in the kernel's place.
+fn fallback(server: &VirtualServer, places: &VirtualServerPlaces, findings: &Findings) {
+    let Some(routing) = server.direct_routing.as_ref().filter(|routing| routing.fallback) else { return };
+    let at = places.ports.unwrap_or(places.header);
+    if server.port_count() > MAX_FALLBACK_PORTS {
+        findings.warning(
+            at,
+            format!(
+                "`ports` are {}: with `fallback = \"proxy\"` the door serves the first {MAX_FALLBACK_PORTS}",
+                server.port_count()
+            ),
+            "put those that clients need first; data ports of FTP need none at layer 7",
+        );
+    }
+    if routing.persistence.is_some() {
+        findings.warning(
+            at,
+            format!("`{}` would have no persistence at layer 7", server.name),
+            "where a client has to stay on its server there, write `lb_algo = \"sh\"`",
+        );
     }
 }
 

@@ -3,8 +3,15 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Model, RealServer, VirtualServer};
+use super::{CheckKind, Model, RealServer, VirtualServer};
 use crate::proto::ftp::DataPath;
+
+/// Where servers greet with 220: FTP's own port, and GridFTP's.
+pub(in crate::config) const FTP_PORTS: [u16; 2] = [21, 2811];
+
+/// Most ports that are served in the kernel's place, each with a listener for every thread; beyond it, ranges are for data connections,
+/// which follow a session of FTP that the door serves, and need none.
+pub const MAX_FALLBACK_PORTS: usize = 64;
 
 /// What concerns the engine: `[forwarding]`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -102,6 +109,25 @@ impl Model {
             Some(forwarding) => Some(forwarding.clone()),
             None => self.virtual_servers.iter().any(wanted).then(Forwarding::default),
         }
+    }
+}
+
+impl VirtualServer {
+    /// Whether its control port is one where servers greet: by its number, or by what its checks ask for.
+    #[must_use]
+    pub fn speaks_ftp(&self) -> bool {
+        let by_check = matches!(
+            self.check.kind,
+            CheckKind::Ftp | CheckKind::Login(_) | CheckKind::Transfer(..) | CheckKind::Gsi(_)
+        );
+        FTP_PORTS.contains(&self.port) || by_check
+    }
+
+    /// Its ports besides the one that the door could serve as FTP, all counted.
+    #[must_use]
+    pub fn port_count(&self) -> usize {
+        let further = self.direct_routing.iter().flat_map(|routing| &routing.ports);
+        1 + further.map(|range| usize::from(range.end() - range.start()) + 1).sum::<usize>()
     }
 }
 

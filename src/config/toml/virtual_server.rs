@@ -10,7 +10,7 @@ use super::{KINDS, MAX_SESSIONS, SHORTEST, duration, located, located_in, port};
 use crate::config::address;
 use crate::config::consistency::{AvailabilityPlaces, VirtualServerPlaces};
 use crate::config::error::Findings;
-use crate::config::model::{CheckKind, VirtualServer};
+use crate::config::model::{CheckKind, FTP_PORTS, VirtualServer};
 use crate::config::reader::{Field, Kind, Section};
 
 pub(super) const VIRTUAL_SERVER: Kind = Kind {
@@ -82,9 +82,6 @@ pub(super) const CHECK: Kind = Kind {
         "rise",
     ],
 };
-
-/// Where servers greet with 220: FTP's own port, and GridFTP's.
-const FTP_PORTS: [u16; 2] = [21, 2811];
 
 /// Of a virtual server without one; enough for a file that has only one.
 const DEFAULT_NAME: &str = "gridftp";

@@ -7,7 +7,7 @@ use crate::proxy::{ServedBy, Service};
 
 /// Who should serve its clients, and who does.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct ForwardingStatus {
+pub struct ServedByStatus {
     /// `proxy` or `dr`, as configured.
     #[serde(default = "proxy")]
     pub forwarding: String,
@@ -27,7 +27,7 @@ fn door() -> String {
     ServedBy::Door.word().into()
 }
 
-impl ForwardingStatus {
+impl ServedByStatus {
     pub(super) fn of(service: &Service) -> Self {
         Self {
             forwarding: if service.served_by == ServedBy::Door { proxy() } else { "dr".into() },
@@ -41,7 +41,7 @@ impl ForwardingStatus {
     }
 }
 
-impl fmt::Display for ForwardingStatus {
+impl fmt::Display for ServedByStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "forwarding {}, served by ", self.forwarding)?;
         match self.served_by.as_str() {
@@ -69,7 +69,7 @@ mod tests {
             ),
             ("nobody", Some("no engine runs"), "forwarding dr, served by nobody: no engine runs"),
         ] {
-            let status = ForwardingStatus {
+            let status = ServedByStatus {
                 forwarding: "dr".into(),
                 served_by: served_by.into(),
                 why_not_kernel: why.map(Into::into),
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_status_of_an_older_daemon_is_that_of_the_door() {
-        let status: ForwardingStatus = serde_json::from_str("{}").unwrap();
+        let status: ServedByStatus = serde_json::from_str("{}").unwrap();
         assert_eq!(status.served_by, "door");
         assert!(!status.is_remarkable());
     }

@@ -23,6 +23,7 @@ use crate::balance::{
 use crate::proto::netlink::ipvs::{Daemon, DaemonRole, ListedDestination, ServiceKey};
 use crate::sys::lock::NamespaceLock;
 use crate::sys::netlink::{Ipvs, NetlinkError};
+use crate::sys::sysctl::end_connections_without_server;
 use difference::{Operation, Standing, Table, difference};
 use links::Links;
 use register::{OwnedSync, Register, Subject, mark_of};
@@ -165,6 +166,20 @@ impl IpvsEngine {
         self.save();
         self.plan.clone_from(plan);
         self.wanted = Some(wanted);
+    }
+
+    /// Their clients would wait in vain.
+    fn have_lost_connections_end(&mut self) {
+        match end_connections_without_server() {
+            Ok(true) => self.report.changes.push(ForwardingChange(
+                "connections to servers that are taken out are reset now (net.ipv4.vs.expire_nodest_conn = 1)".into(),
+            )),
+            Ok(false) => {}
+            Err(error) => self.report.errors.push(kernel(
+                "having connections reset whose server is taken out",
+                format!("{error}; set net.ipv4.vs.expire_nodest_conn = 1 by sysctl(8), or their clients wait in vain"),
+            )),
+        }
     }
 
     fn mark(&mut self, wanted: &Wanted, interfaces: &[String], broken: &BTreeSet<ServiceKey>) {
@@ -336,6 +351,7 @@ impl Forwarder for IpvsEngine {
     }
 
     fn apply(&mut self, plan: &ForwardingPlan) -> (Vec<ForwardingChange>, Vec<ForwardError>) {
+        self.have_lost_connections_end();
         match self.read() {
             Ok(table) => self.bring(plan, &table),
             Err(error) => self.report.errors.push(error),

@@ -1,5 +1,5 @@
-//! Kernel settings of one interface (`net.ipv4.conf.*` and `net.ipv6.conf.*` of ip-sysctl), in the network namespace of the
-//! thread.
+//! Kernel settings of one interface (`net.ipv4.conf.*` and `net.ipv6.conf.*` of ip-sysctl) and of IPVS (`net.ipv4.vs.*` of
+//! ipvs-sysctl), in the network namespace of the thread.
 use std::io;
 use std::path::Path;
 
@@ -66,6 +66,21 @@ pub fn set(interface: &str, setting: Setting) -> Result<(), SysctlError> {
     let (_, _, value) = setting.words();
     let Some(path) = file(interface, setting)? else { return Ok(()) };
     std::fs::write(&path, value.to_string()).map_err(|error| SysctlError { path, error })
+}
+
+/// Has IPVS end connections whose real server was taken out, in place of dropping their packets: their clients are told, by a
+/// reset, and need not wait for minutes. Returns whether it was not so. It is of both families.
+///
+/// # Errors
+///
+/// There is no IPVS, or nobody may write there.
+pub fn end_connections_without_server() -> Result<bool, SysctlError> {
+    let path = format!("{ROOT}/ipv4/vs/expire_nodest_conn");
+    let set = std::fs::read_to_string(&path).and_then(|value| match value.trim() {
+        "0" => std::fs::write(&path, "1").map(|()| true),
+        _ => Ok(false),
+    });
+    set.map_err(|error| SysctlError { path, error })
 }
 
 /// The value that this setting of an interface has now, whatever `setting` says; nothing if it is one of IPv6 and the kernel

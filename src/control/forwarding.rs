@@ -143,8 +143,8 @@ impl Forwarding {
         }
     }
 
-    /// Connections that the kernel has at virtual servers, as far as it knows.
-    pub(super) fn connections(&self) -> u64 {
+    /// Connections that the kernel has at virtual servers now, as far as it knows.
+    pub(super) async fn connections(&self) -> u64 {
         let Some(running) = self.running() else { return 0 };
         let seen = running.worker.seen();
         let members = seen.counts.services.iter().flat_map(|service| &service.members);
@@ -158,6 +158,8 @@ impl Forwarding {
             let _ = stop.await;
         }
     }
+        // What was seen last may be older than the newest of them.
+        running.worker.recount().await;
 
     /// For a page of metrics.
     pub(super) fn measured(&self, in_force: &InForce) -> Option<ObservedForwarding> {

@@ -391,7 +391,7 @@ impl Daemon {
     async fn until_all_have_left(&self) {
         self.until_empty().await;
         let stays = self.reloader.in_force().configuration.said.owned_addresses().is_empty();
-        while stays && self.reloader.forwarding().connections() > 0 {
+        while stays && self.reloader.forwarding().connections().await > 0 {
             sleep(DRAIN_POLL).await;
         }
     }

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::balance::{FlowSync, ForwardError, Forwarder, ForwardingChange, ForwardingCounts, ForwardingPlan};
 use crate::sys::netlink::Route;
 
@@ -46,6 +48,8 @@ enum Order {
     /// And whether clients also come in where virtual addresses are.
     Apply(Box<ForwardingPlan>, bool),
     Sync(Option<FlowSync>),
+    /// Ask the kernel what it has counted now.
+    Count(oneshot::Sender<()>),
     /// Take away everything and end.
     Stop,
 }
@@ -70,6 +74,13 @@ impl Worker {
     /// Has flows told, or heard of.
     pub(super) fn sync(&self, sync: Option<FlowSync>) {
         let _ = self.orders.send(Order::Sync(sync));
+    }
+
+    /// Returns when it has read once more what the kernel counts, or has ended.
+    pub(super) async fn recount(&self) {
+        let (done, counted) = oneshot::channel();
+        let _ = self.orders.send(Order::Count(done));
+        let _ = counted.await;
     }
 
     /// What it has found last.
@@ -125,6 +136,7 @@ impl Thread {
         let mut counted = 0;
         let mut is_configured = false;
         loop {
+            let mut asked = None;
             match orders.recv_timeout(COUNT_EVERY) {
                 Ok(Order::Apply(plan, looks_for_links)) => {
                     is_configured = true;
@@ -135,6 +147,7 @@ impl Thread {
                     self.sync = sync;
                     self.follow_sync();
                 }
+                Ok(Order::Count(done)) => asked = Some(done),
                 Ok(Order::Stop) => return self.engine.withdraw(),
                 // Killed threads leave the kernel as it is, as a killed daemon does.
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -150,6 +163,8 @@ impl Thread {
                 }
             }
             self.count();
+            // Whoever asked may have gone.
+            let _ = asked.map(|done| done.send(()));
         }
     }
 

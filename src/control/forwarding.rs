@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use self::plan::{Answering, Wanted};
 pub(super) use self::status::{FlowStatus, ForwardingStatus, ServerFlows};
@@ -42,6 +42,9 @@ const PROBE_WITHIN: Duration = Duration::from_secs(1);
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
 /// Times in a row that a server has not answered until it gets no more connections: frames may be lost.
+/// How soon after one of them was silent for the first time: its clients wait in vain meanwhile.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 const SILENT_AFTER: u32 = 2;
 
 /// The kernel path of a daemon; nothing runs before a configuration needs it. Clones are the same.
@@ -265,12 +268,9 @@ impl Running {
     /// Asks servers whether they answer at the addresses of whole virtual servers: a check by their own addresses does not see
     /// that, and their clients would wait in vain.
     async fn ask(self: Arc<Self>, mut in_force: watch::Receiver<Arc<InForce>>) {
-        let mut ticks = interval(ASK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            let in_force = in_force.borrow_and_update().clone();
-            let all = Wanted::of(&in_force, Vec::new(), &HashSet::new(), false, now()).answering();
+            let in_force_now = in_force.borrow_and_update().clone();
+            let all = Wanted::of(&in_force_now, Vec::new(), &HashSet::new(), false, now()).answering();
             let mut probes = JoinSet::new();
             for &(server, at) in &all {
                 probes.spawn(async move { ((server, at), probe(server, at, PROBE_WITHIN).await) });
@@ -280,7 +280,12 @@ impl Running {
                     self.heed(who, verdict);
                 }
             }
-            lock(&self.silent).retain(|who, _| all.contains(who));
+            let is_doubtful = {
+                let mut silent = lock(&self.silent);
+                silent.retain(|who, _| all.contains(who));
+                silent.values().any(|of| of.times < SILENT_AFTER)
+            };
+            sleep(if is_doubtful { ASK_AGAIN_AFTER } else { ASK_EVERY }).await;
         }
     }
 

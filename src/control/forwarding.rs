@@ -30,6 +30,7 @@ use crate::config::{self, Model};
 use crate::forwarding::data_ports::{DataPorts, ProbeOrder};
 use crate::forwarding::ipvs::{IpvsEngine, IpvsSettings};
 use crate::forwarding::probe::{Verdict, probe};
+use crate::proto::ftp::DataPath;
 use crate::proxy::{Kernel, now};
 
 /// How soon the kernel is told of what has changed: health, weights, drains.
@@ -41,10 +42,10 @@ const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// How often servers are asked whether they answer at the addresses of whole virtual servers.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
-/// Times in a row that a server has not answered until it gets no more connections: frames may be lost.
 /// How soon after one of them was silent for the first time: its clients wait in vain meanwhile.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// Times in a row that a server has not answered until it gets no more connections: frames may be lost.
 const SILENT_AFTER: u32 = 2;
 
 /// The kernel path of a daemon; nothing runs before a configuration needs it. Clones are the same.
@@ -69,6 +70,8 @@ enum State {
 #[derive(Debug)]
 struct Running {
     engine: &'static str,
+    /// Why it has no single ports, if it has none.
+    unmarked: Option<String>,
     worker: Worker,
     ports: Option<Arc<DataPorts>>,
     /// Until somebody takes them.
@@ -94,13 +97,19 @@ impl Forwarding {
             let engine =
                 IpvsEngine::open(IpvsSettings { state_file: state_file(&model.global.admin_socket) });
             *state = match engine.map_err(|error| error.to_string()).and_then(|engine| {
-                Running::start(Box::new(engine)).map_err(|error| format!("no thread can be started: {error}"))
+                let unmarked = engine.unmarked().map(str::to_owned);
+                Running::start(Box::new(engine), unmarked)
+                    .map_err(|error| format!("no thread can be started: {error}"))
             }) {
                 Ok(running) => {
                     tracing::info!(engine = running.engine, "the kernel forwards");
+                    if let Some(error) = running.relays_all(model) {
+                        tracing::error!(engine = running.engine, "forwarding: {error}");
+                    }
                     State::Running(Arc::new(running))
                 }
                 Err(why) => {
+                    let why = format!("{why}; then `gridfront reload`");
                     tracing::error!(%why, "the kernel does not forward");
                     State::Failed(why.into())
                 }
@@ -149,6 +158,8 @@ impl Forwarding {
     /// Connections that the kernel has at virtual servers now, as far as it knows.
     pub(super) async fn connections(&self) -> u64 {
         let Some(running) = self.running() else { return 0 };
+        // What was seen last may be older than the newest of them.
+        running.worker.recount().await;
         let seen = running.worker.seen();
         let members = seen.counts.services.iter().flat_map(|service| &service.members);
         members.map(|(_, _, counts)| u64::from(counts.active)).sum()
@@ -161,8 +172,6 @@ impl Forwarding {
             let _ = stop.await;
         }
     }
-        // What was seen last may be older than the newest of them.
-        running.worker.recount().await;
 
     /// For a page of metrics.
     pub(super) fn measured(&self, in_force: &InForce) -> Option<ObservedForwarding> {
@@ -196,7 +205,7 @@ fn state_file(admin_socket: &Path) -> PathBuf {
 }
 
 impl Running {
-    fn start(engine: Box<dyn Forwarder>) -> io::Result<Self> {
+    fn start(engine: Box<dyn Forwarder>, unmarked: Option<String>) -> io::Result<Self> {
         let name = engine.name();
         let (ports, orders) = match engine.ports() {
             Some(ports) => {
@@ -207,11 +216,26 @@ impl Running {
         };
         Ok(Self {
             engine: name,
+            unmarked,
             worker: Worker::start(engine)?,
             ports,
             orders: Mutex::new(orders),
             silent: Mutex::default(),
             is_leaving: watch::Sender::new(false),
+        })
+    }
+
+    /// Why no data connections are forwarded that might be, if there are such.
+    fn relays_all(&self, model: &Model) -> Option<ForwardError> {
+        let why = self.unmarked.as_ref()?;
+        let might = |server: &config::VirtualServer| {
+            server.direct_routing.is_none() && matches!(server.data_path, DataPath::Auto | DataPath::Kernel)
+        };
+        let is_lost = model.virtual_servers.iter().any(might);
+        is_lost.then(|| {
+            ForwardError::Unavailable(format!(
+                "data connections: they take marks of packets: {why}; then start gridfront again, and until then they are relayed"
+            ))
         })
     }
 

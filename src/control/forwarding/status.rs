@@ -204,7 +204,12 @@ impl Running {
             engine: Some(self.engine.into()),
             reason: None,
             interfaces: seen.interfaces.clone(),
-            problems: seen.errors.iter().map(ToString::to_string).collect(),
+            problems: seen
+                .errors
+                .iter()
+                .map(ToString::to_string)
+                .chain(self.relays_all(&in_force.configuration.said).map(|error| error.to_string()))
+                .collect(),
             services: seen
                 .counts
                 .services

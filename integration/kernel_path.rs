@@ -3,9 +3,14 @@
 mod data_path;
 mod direct_routing;
 mod door;
+mod drains;
 mod engine;
+mod expectations;
 mod flow_sync;
 mod grid;
 mod guest;
+mod others;
 mod persistence;
 mod reference;
+mod restart;
+mod unfit;

@@ -29,17 +29,52 @@ impl<'guest> GuestDoor<'guest> {
     /// # Panics
     /// With its log, when it does not come up.
     pub fn start(uml: &'guest Uml, global: &str, text: &str) -> Self {
+        Self::start_by(uml, "", global, text)
+    }
+
+    /// The same by a program that starts it, such as setpriv(1) with its options.
+    ///
+    /// # Panics
+    /// As [`GuestDoor::start`].
+    pub fn start_by(uml: &'guest Uml, by: &str, global: &str, text: &str) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         write(uml, number, global, text);
-        let file = file(uml, number);
-        let program = uml.spawn(&format!("exec '{}' run -c {}", program(), file.display()));
-        let door = Self { uml, program, number };
-        let ready = deadline::until("the door's readiness", START, || {
-            if uml.runs(&door.program) { door.status().map(drop) } else { Err("it ended".to_owned()) }
-        });
-        ready.unwrap_or_else(|why| panic!("{why}\n{}\n{global}\n{text}", door.log()));
+        let door = Self { uml, program: spawn(uml, by, number), number };
+        door.until_ready();
         door
+    }
+
+    /// Starts it once more, which has ended, with what its configuration says now.
+    ///
+    /// # Panics
+    /// As [`GuestDoor::start`].
+    pub fn start_again(&mut self) {
+        self.program = spawn(self.uml, "", self.number);
+        self.until_ready();
+    }
+
+    fn until_ready(&self) {
+        let ready = deadline::until("the door's readiness", START, || {
+            if self.uml.runs(&self.program) { self.status().map(drop) } else { Err("it ended".to_owned()) }
+        });
+        ready.unwrap_or_else(|why| {
+            let text = std::fs::read_to_string(file(self.uml, self.number)).unwrap_or_default();
+            panic!("{why}\n{}\n{text}", self.log())
+        });
+    }
+
+    /// Waits until its status is as wanted.
+    ///
+    /// # Panics
+    /// When it does not become so: with what it is at last, and the log.
+    #[track_caller]
+    pub fn until_status(&self, what: &str, limit: Duration, wanted: impl Fn(&Value) -> bool) -> Value {
+        let seen = deadline::until(what, limit, || {
+            let status = self.status()?;
+            if wanted(&status) { Ok(status) } else { Err(format!("{status:#}")) }
+        });
+        seen.unwrap_or_else(|why| panic!("{why}\n{}", self.log()))
     }
 
     /// Another configuration, which nobody reads before a reload.
@@ -93,6 +128,10 @@ impl<'guest> GuestDoor<'guest> {
         });
         ended.unwrap_or_else(|why| panic!("{why}"));
     }
+}
+
+fn spawn(uml: &Uml, by: &str, number: u32) -> Program {
+    uml.spawn(&format!("exec {by} '{}' run -c {}", program(), file(uml, number).display()))
 }
 
 /// On both sides by the same path.

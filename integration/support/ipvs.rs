@@ -13,6 +13,8 @@ pub const PROGRAMS: &[&str] = &["ipvsadm"];
 
 /// keepalived reads its configuration twice and asks for everything before it writes a table.
 const START: Duration = Duration::from_secs(60);
+/// Many times the two seconds that it takes.
+const COUNTED: Duration = Duration::from_secs(10);
 
 /// What IPVS counts of a real server.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -65,6 +67,35 @@ pub fn connections(uml: &Uml, service: SocketAddr) -> BTreeMap<SocketAddr, Conne
             (address, Connections { active: count(3), inactive: count(4) })
         })
         .collect()
+}
+
+/// How many connections each service has had since it was made, by what ipvsadm(8) calls it.
+///
+/// # Panics
+/// When ipvsadm fails, or says what cannot be read.
+pub fn ever(uml: &Uml) -> BTreeMap<String, u64> {
+    let text = uml.ok("ipvsadm --list --numeric --stats --exact");
+    let rows = text.lines().filter(|line| line.starts_with("TCP ") || line.starts_with("FWM "));
+    rows.map(|row| {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let count = words.iter().skip(2).find_map(|word| word.parse().ok());
+        (words[1].to_owned(), count.unwrap_or_else(|| panic!("{row:?} of\n{text}")))
+    })
+    .collect()
+}
+
+/// Waits until [ever] is as wanted: the kernel adds connections up every two seconds.
+///
+/// # Errors
+/// What it is at last.
+pub fn until_ever(
+    uml: &Uml,
+    wanted: impl Fn(&BTreeMap<String, u64>) -> bool,
+) -> Result<BTreeMap<String, u64>, String> {
+    deadline::until("connections that the kernel has counted", COUNTED, || {
+        let ever = ever(uml);
+        if wanted(&ever) { Ok(ever) } else { Err(format!("{ever:?}")) }
+    })
 }
 
 /// One service of the guide: a port of the virtual address, and the same port of every real server of its family.

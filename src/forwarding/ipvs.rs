@@ -192,6 +192,7 @@ impl IpvsEngine {
         }
         // What is attached now has all marks of the plan, so that it can take the place of what a daemon before us has left.
         let (changes, errors) = marking.links.follow(interfaces);
+        marking.steering.open(wanted, |mark| !without.contains(&mark));
         self.report.changes.extend(changes);
         self.report.errors.extend(errors);
     }

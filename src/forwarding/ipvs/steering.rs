@@ -77,12 +77,6 @@ impl Steering {
         stands: impl Fn(NonZeroU32) -> bool,
     ) -> Result<(), (usize, io::Error)> {
         let mut state = self.state();
-        state.carriers = wanted
-            .carriers
-            .iter()
-            .filter(|(_, mark)| stands(**mark))
-            .map(|(address, mark)| (*address, *mark))
-            .collect();
         let mut result = Ok(());
         for (at, mark) in &wanted.marks {
             let before = state.fixed.get(at).copied();
@@ -102,6 +96,18 @@ impl Steering {
             }
         }
         result.map_err(|(_, error)| (state.fixed.len(), error))
+    }
+
+    /// Lets single ports go to the carriers that are wanted, but those for which there is no service. Who is told that one does
+    /// connects at once, so the marker is to be where clients come in.
+    pub(super) fn open(&self, wanted: &Wanted, stands: impl Fn(NonZeroU32) -> bool) {
+        let mut state = self.state();
+        state.carriers = wanted
+            .carriers
+            .iter()
+            .filter(|(_, mark)| stands(**mark))
+            .map(|(address, mark)| (*address, *mark))
+            .collect();
     }
 
     /// Clears all.

@@ -146,6 +146,7 @@ fn every_client_gets_and_puts_by_the_kernel_and_nothing_crosses_user_space() {
     let big = site.provide("big", SIZE);
     let balancer = site.lab.balancer();
     let door = GuestDoor::start(&balancer, "", &site.configuration("kernel", |_| String::new()));
+    door.until_marked();
     let local = site.files.path().join("local");
     let mut transfers = 0;
     for vip in DrLab::vips() {

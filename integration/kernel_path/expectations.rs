@@ -62,6 +62,7 @@ fn a_connection_outlives_its_expectation_and_nobody_comes_after_it() {
          [[virtual_server.real_server]]\nname = \"rs1\"\naddress = \"{server}\"\n"
     );
     let door = GuestDoor::start(&balancer, "", &text);
+    door.until_marked();
     let client = lab.machine("client");
     let stream = client.enter(|| TcpStream::connect(SocketAddr::new(vip, PORT))).unwrap();
     let mut control = ControlConnection::over(stream);
@@ -156,12 +157,13 @@ fn two_servers_with_one_port_serve_two_clients_and_never_the_wrong_one() {
     let files = provide(&site, "it", 24 << 20);
     let balancer = site.lab.balancer();
     let door = GuestDoor::start(&balancer, "", &site.configuration("kernel", |_| String::new()));
+    door.until_marked();
     site.lab.machine("client").ip("addr add 10.78.0.3/24 dev eth0\n");
     let [vip, _] = DrLab::vips();
     // In turn: rs1, rs2, rs3.
-    let one = Get::begin(&site, vip, "10.78.0.2", "6M", "one");
+    let one = Get::begin(&site, vip, "10.78.0.2", "3M", "one");
     one.until_begun(&door);
-    let two = Get::begin(&site, vip, "10.78.0.3", "6M", "two");
+    let two = Get::begin(&site, vip, "10.78.0.3", "3M", "two");
     two.until_begun(&door);
     let status = door.status().unwrap();
     assert_eq!(expectations(&status), [2, 2, 0, 0].map(Some), "{status:#}\n{}", door.log());

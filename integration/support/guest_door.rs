@@ -77,6 +77,17 @@ impl<'guest> GuestDoor<'guest> {
         seen.unwrap_or_else(|why| panic!("{why}\n{}", self.log()))
     }
 
+    /// Waits until packets that come in are marked, which data connections by the kernel need; sessions are relayed before.
+    ///
+    /// # Panics
+    /// As [`GuestDoor::until_status`].
+    #[track_caller]
+    pub fn until_marked(&self) {
+        self.until_status("a marker", START, |status| {
+            status["forwarding"]["interfaces"].as_array().is_some_and(|names| !names.is_empty())
+        });
+    }
+
     /// Another configuration, which nobody reads before a reload.
     ///
     /// # Panics

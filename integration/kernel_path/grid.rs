@@ -81,12 +81,20 @@ impl GridSite {
     }
 }
 
-/// What the kernel has counted of data to a server's address: connections, and bytes from clients.
-fn carried(status: &Value, address: IpAddr) -> (u64, u64) {
+/// What the kernel has counted of data to a server's address.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    connections: u64,
+    /// From clients.
+    bytes: u64,
+}
+
+fn carried(status: &Value, address: IpAddr) -> Counted {
     let carriers = status["forwarding"]["carriers"].as_array().unwrap();
     let of = carriers.iter().find(|of| of["address"] == address.to_string());
     let of = of.unwrap_or_else(|| panic!("no {address}: {status:#}"));
-    (of["connections"].as_u64().unwrap(), of["bytes"].as_u64().unwrap())
+    let count = |what: &str| of[what].as_u64().unwrap();
+    Counted { connections: count("connections"), bytes: count("bytes") }
 }
 
 /// What has crossed the door itself, whichever way.
@@ -109,13 +117,13 @@ fn data_goes_by_the_kernel(settings: &str) {
     let file = |path: &Path| format!("file://{}", path.display());
     let balancer = site.lab.balancer();
     let door = GuestDoor::start(&balancer, "", &site.configuration(settings));
-    let counts = |vip: IpAddr| -> Vec<(u64, u64)> {
+    let counts = |vip: IpAddr| -> Vec<Counted> {
         let status = door.status().unwrap();
         assert_eq!(relayed(&status), 0, "{status:#}");
         site.lab.real_servers(vip).into_iter().map(|address| carried(&status, address)).collect()
     };
     // The kernel is asked once a second.
-    let until = |vip: IpAddr, wanted: &dyn Fn(&[(u64, u64)]) -> bool| {
+    let until = |vip: IpAddr, wanted: &dyn Fn(&[Counted]) -> bool| {
         let counted = deadline::until("what the kernel has counted", SOON, || {
             let counts = counts(vip);
             if wanted(&counts) { Ok(counts) } else { Err(format!("{counts:?}")) }
@@ -132,8 +140,8 @@ fn data_goes_by_the_kernel(settings: &str) {
         }
         let passed = site.lab.passed_by_balancer(BALANCER) - before.0;
         // One of each server, at its own ports.
-        let of_each = |counts: &[(u64, u64)]| {
-            counts.iter().zip(&before.1).all(|(after, before)| after.0 - before.0 == 1)
+        let of_each = |counts: &[Counted]| {
+            counts.iter().zip(&before.1).all(|(after, before)| after.connections - before.connections == 1)
         };
         until(vip, &of_each);
         assert!(
@@ -155,7 +163,7 @@ fn data_goes_by_the_kernel(settings: &str) {
             );
             // All to that server and nobody else.
             until(vip, &|counts| {
-                let of = |at: usize| counts[at].1 - before.1[at].1;
+                let of = |at: usize| counts[at].bytes - before.1[at].bytes;
                 (0..3).all(|at| if at == holder { of(at) > SIZE } else { of(at) == 0 })
             });
         }

@@ -4,6 +4,7 @@
 //! runs there by the same path, the one that Cargo has built as well. What else is to be seen of the host's `/tmp` has to be
 //! [shared](Plan::share). One processor, a clock of 100 Hz. It boots in one second; a command takes 30 ms.
 
+#[path = "uml/console.rs"]
 mod console;
 
 use std::fmt;

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ const BLOCK: usize = 256 << 10;
 /// One port of a machine. Dropping it ends it.
 pub(crate) struct Sink {
     listener: TcpListener,
+    /// The one that it hears now.
+    connection: Arc<Mutex<Option<TcpStream>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -22,20 +25,28 @@ impl Sink {
     pub(crate) fn start(machine: &Machine, port: u16) -> Outcome<Self> {
         let listener = machine.enter(|| TcpListener::bind(("::", port)))?;
         let ours = listener.try_clone()?;
+        let connection = Arc::<Mutex<Option<TcpStream>>>::default();
+        let heard = Arc::clone(&connection);
         let thread = std::thread::spawn(move || {
             let mut buffer = vec![0; BLOCK];
             while let Ok((mut stream, _)) = ours.accept() {
+                *heard.lock().unwrap_or_else(PoisonError::into_inner) = stream.try_clone().ok();
                 while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
                 let _ = stream.write_all(b".");
+                *heard.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
         });
-        Ok(Self { listener, thread: Some(thread) })
+        Ok(Self { listener, connection, thread: Some(thread) })
     }
 }
 
 impl Drop for Sink {
     fn drop(&mut self) {
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+        // A guest that was ended in the middle of a check says no good-bye.
+        if let Some(stream) = &*self.connection.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -180,7 +180,7 @@ fn configuration(vip: IpAddr, real_servers: &[IpAddr], ours: impl Iterator<Item 
     for (.., port) in ours {
         text += &format!(
             "[[virtual_server]]\nname = \"of-{port}\"\nforwarding = \"dr\"\naddresses = [\"{vip}\"]\nport = {port}\n\
-             [virtual_server.check]\ntype = \"tcp\"\ndelay_loop = \"60s\"\n"
+             [virtual_server.check]\ntype = \"tcp\"\ndelay_loop = \"1h\"\n"
         );
         for address in real_servers {
             text += &format!("[[virtual_server.real_server]]\naddress = \"{address}\"\n");
@@ -189,7 +189,7 @@ fn configuration(vip: IpAddr, real_servers: &[IpAddr], ours: impl Iterator<Item 
     for (name, port) in [("kernel", KERNEL_PORT), ("direct", DIRECT_PORT)] {
         text += &format!(
             "[[virtual_server]]\nname = \"{name}\"\naddresses = [\"{vip}\"]\nport = {port}\ndata_path = \"{name}\"\n\
-             [virtual_server.check]\ntype = \"tcp\"\ndelay_loop = \"60s\"\n\
+             [virtual_server.check]\ntype = \"tcp\"\ndelay_loop = \"1h\"\n\
              [[virtual_server.real_server]]\naddress = \"{}\"\nport = {KERNEL_PORT}\n",
             real_servers[0]
         );

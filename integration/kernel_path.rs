@@ -6,6 +6,7 @@ mod door;
 mod drains;
 mod engine;
 mod expectations;
+mod fallback;
 mod flow_sync;
 mod grid;
 mod guest;

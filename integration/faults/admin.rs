@@ -94,6 +94,9 @@ fn status_shows_every_documented_key() {
     expected["vrrp"] = json!([]);
     expected["ownership"] = Value::Null;
     // Of the kernel path.
+    expected["virtual_servers"][0]["forwarding"] = "proxy".into();
+    expected["virtual_servers"][0]["served_by"] = "door".into();
+    expected["virtual_servers"][0]["why_not_kernel"] = Value::Null;
     expected["forwarding"] = Value::Null;
     assert_eq!(keys(&status), keys(&expected));
     assert_eq!(status["virtual_servers"][0]["real_servers"], expected["virtual_servers"][0]["real_servers"]);

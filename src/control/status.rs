@@ -1,6 +1,7 @@
 //! What `gridfront status` shows.
 mod admittance;
 mod availability;
+mod check;
 mod drain;
 mod gsi;
 mod served_by;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use admittance::AdmittanceStatus;
 
 pub use self::availability::{EjectionStatus, QuorumStatus};
+pub(super) use self::check::CheckStatus;
 pub use self::drain::DrainStatus;
 pub(super) use self::gsi::{GsiKeysStatus, GsiSessionsStatus, GsiStatus};
 pub(super) use self::served_by::ServedByStatus;
@@ -27,7 +29,7 @@ use super::in_force::InForce;
 use super::names::NameStatus;
 use super::reload::Refused;
 use super::vrrp::{OwnershipStatus, VrrpStatus};
-use crate::balance::{CheckResult, LastCheck, RealServer};
+use crate::balance::RealServer;
 use crate::proto::ftp::{DataPath, PathReason};
 use crate::proxy::{Removed, ServedBy, Service};
 
@@ -240,19 +242,6 @@ pub struct RealServerStatus {
     pub slow_start_percent: Option<u32>,
 }
 
-/// A check of a real server.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct CheckStatus {
-    /// `passed`, `busy`, `failed`, or `not run` where the door itself was in trouble.
-    pub result: String,
-    /// What was seen, or why it did not pass.
-    pub found: String,
-    /// From its start to the verdict.
-    pub ms: f64,
-    /// Seconds since then.
-    pub ago_s: u64,
-}
-
 impl Status {
     /// Reads every counter.
     #[must_use]
@@ -426,23 +415,6 @@ impl RealServerStatus {
             ejected: None,
             ejections: stats.ejections.load(Relaxed),
             slow_start_percent: None,
-        }
-    }
-}
-
-impl CheckStatus {
-    fn of(last: LastCheck, now: Instant) -> Self {
-        let result = match last.result {
-            CheckResult::Passed => "passed",
-            CheckResult::Busy => "busy",
-            CheckResult::Failed => "failed",
-            CheckResult::NotRun => "not run",
-        };
-        Self {
-            result: result.into(),
-            found: last.found,
-            ms: last.took.as_secs_f64() * 1000.0,
-            ago_s: now.saturating_duration_since(last.at).as_secs(),
         }
     }
 }

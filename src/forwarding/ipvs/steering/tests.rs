@@ -53,7 +53,9 @@ impl World {
 
     fn apply(&self, wanted: &Wanted) -> Result<(), (usize, io::Error)> {
         self.steering.retire(wanted);
-        self.steering.install(wanted, |_| true)
+        let installed = self.steering.install(wanted, |_| true);
+        self.steering.open(wanted, |_| true);
+        installed
     }
 
     /// Ports with their marks, those that are for one client behind the others.
@@ -70,6 +72,9 @@ impl World {
 fn ports_of_sessions_go_with_their_carrier_and_those_of_the_plan_with_it() {
     let (world, client) = (World::new(9), Some(ip("198.51.100.1")));
     assert!(world.steering.set(client, at(50_100), ip("10.0.0.1")).is_err(), "nobody carries yet");
+    let first = wanted(&[("10.0.0.1", 1)], &[]);
+    world.steering.install(&first, |_| true).unwrap();
+    assert!(world.steering.set(client, at(50_100), ip("10.0.0.1")).is_err(), "packets are not marked yet");
     world.apply(&wanted(&[("10.0.0.1", 1), ("10.0.0.2", 2)], &[(50_000, 1), (50_001, 2)])).unwrap();
     world.steering.set(client, at(50_100), ip("10.0.0.1")).unwrap();
     world.steering.set(None, at(50_101), ip("10.0.0.2")).unwrap();

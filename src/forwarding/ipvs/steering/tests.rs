@@ -110,6 +110,7 @@ fn a_mark_without_a_service_is_not_set_and_what_has_no_room_is_tried_again() {
     let one = wanted(&[("10.0.0.1", 1)], &[(50_000, 1)]);
     world.apply(&one).unwrap();
     world.steering.install(&one, |_| false).unwrap();
+    world.steering.open(&one, |_| false);
     assert!(world.entries().is_empty());
     assert!(world.steering.set(None, at(50_100), ip("10.0.0.1")).is_err());
     let (installed, error) =

@@ -21,6 +21,10 @@ use gridfront::proto::proxy_protocol::{Header, MAX_V2, Version};
 use gridfront::proto::session_sync;
 use gridfront::proto::vrrp::{self, Advertisement, ChecksumForm, Instance, InstanceConfig, Priority, Role};
 
+#[path = "checks/netlink.rs"]
+mod netlink;
+pub use netlink::netlink;
+
 /// The first byte says how the rest is cut up.
 fn cut(data: &[u8]) -> (usize, &[u8]) {
     match data {

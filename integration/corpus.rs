@@ -22,6 +22,7 @@ const TARGETS: &[(&str, Check)] = &[
     ("proxy_protocol", checks::proxy_protocol),
     ("session_sync", checks::session_sync),
     ("vrrp", checks::vrrp),
+    ("netlink", checks::netlink),
     ("config", checks::config),
     ("adat", checks::adat),
     ("gsi_path", checks::gsi_path),
